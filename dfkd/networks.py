@@ -1,0 +1,127 @@
+"""Small reference networks: the bundled teachers and students, and what the tests train.
+
+They exist so that the demo, the examples and the tests need no download. Any
+other ``nn.Module`` works as well; nothing in the package treats these specially.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al., CVPR 2016, Fig. 2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + self.shortcut(x), inplace=True)
+
+
+class ResNet(nn.Module):
+    """CIFAR-style residual network: three stages of (depth - 2) / 6 blocks each."""
+
+    def __init__(
+        self, depth: int, in_channels: int, num_classes: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"depth must be 6n+2 (8, 14, 20, ...), not {depth}")
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.layer1 = _stage(widths[0], widths[0], blocks, stride=1)
+        self.layer2 = _stage(widths[0], widths[1], blocks, stride=2)
+        self.layer3 = _stage(widths[1], widths[2], blocks, stride=2)
+        self.fc = nn.Linear(widths[2], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
+def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = ResidualBlock(in_channels, out_channels, stride)
+    rest = [ResidualBlock(out_channels, out_channels, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *rest)
+
+
+def resnet(
+    depth: int = 20,
+    in_channels: int = 3,
+    num_classes: int = 10,
+    widths: Sequence[int] = (16, 32, 64),
+) -> nn.Module:
+    """A ResNet for small images; ``depth`` is 6n+2. Input N x C x H x W, output N x classes."""
+    return ResNet(depth, in_channels, num_classes, tuple(widths))
+
+
+class VGG(nn.Module):
+    """Plain stacks of 3x3 convolutions, max-pooled between stages (Simonyan & Zisserman, 2015)."""
+
+    def __init__(
+        self, widths: Sequence[int], convolutions: int, in_channels: int, num_classes: int
+    ) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for width in widths:
+            layers: list[nn.Module] = []
+            for _ in range(convolutions):
+                layers += [
+                    nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
+                in_channels = width
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(stages)
+        self.head = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, stage in enumerate(self.stages):
+            x = stage(F.max_pool2d(x, 2) if index else x)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+def vgg(
+    widths: Sequence[int] = (32, 64, 128),
+    convolutions: int = 2,
+    in_channels: int = 3,
+    num_classes: int = 10,
+) -> nn.Module:
+    """A small VGG with batch-norm: ``convolutions`` per stage, one stage per width."""
+    return VGG(tuple(widths), convolutions, in_channels, num_classes)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of learnable scalars; buffers are not counted."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def initialise(module: nn.Module, seed: int) -> nn.Module:
+    """Draw a module's weights anew from ``seed`` without touching the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for child in module.modules():
+            reset = getattr(child, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return module

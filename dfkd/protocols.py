@@ -1,0 +1,75 @@
+"""The two seams of the package: what makes images, and what consumes them.
+
+The engine knows only these. A method or a training scheme is one class that
+fits; nobody inherits from anything.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+Metrics = dict[str, Tensor]
+"""Scalars by name, still on the device: reading them is the logger's business, every k steps."""
+
+
+class Batch(NamedTuple):
+    """Images for the student: float N x C x H x W in [0, 1], with what is known of them.
+
+    ``teacher_logits`` N x classes where they are cached (else the distiller asks
+    the teacher); ``targets`` N class indices where the images were made for a class.
+    """
+
+    images: Tensor
+    teacher_logits: Tensor | None = None
+    targets: Tensor | None = None
+
+
+class Synthesizer(Protocol):
+    """Makes images. The student's parameters and buffers do not change during ``update``."""
+
+    def update(self, student: nn.Module) -> Metrics:
+        """Work once on the images: one round, one step, whatever the method calls a unit."""
+
+    def sample(self, count: int) -> Batch:
+        """``count`` images to learn from; works before the first ``update`` is complete."""
+
+    @property
+    def images_made(self) -> int:
+        """How many images this synthesizer has produced so far, for the run's account."""
+
+    @property
+    def teacher_images(self) -> int:
+        """How many images the teacher has been shown so far (forward passes x batch)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs, random generators included."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+
+
+class Distiller(Protocol):
+    """Consumes images, trains the student."""
+
+    def update(self, batch: Batch) -> Metrics:
+        """One optimiser step of the student."""
+
+    @property
+    def student(self) -> nn.Module:
+        """The network that is being trained (live)."""
+
+    def set_progress(self, progress: float) -> None:
+        """Where in [0, 1] the run's budget stands: schedules follow it."""
+
+    def finished(self) -> nn.Module:
+        """The student to keep: on its own, in eval mode, with averaged weights where kept."""
+
+    @property
+    def teacher_images(self) -> int:
+        """How many images the teacher has been shown so far for the student's sake."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""

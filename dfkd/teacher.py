@@ -1,0 +1,185 @@
+"""The teacher: a frozen network, how to feed it, and what it remembers of its data."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from dfkd.errors import DfkdError, nearest
+from dfkd.spec import ImageSpec
+from dfkd.statistics import LayerStatistics, clean_name, open_taps, statistics_layers
+
+
+class Trace(NamedTuple):
+    """What a teacher shows of a batch: a plain value, no hook left behind.
+
+    ``logits`` N x classes; ``statistics`` in the order of the network's layers;
+    ``features`` the outputs of the layers asked for, by name.
+    """
+
+    logits: Tensor
+    statistics: tuple[LayerStatistics, ...]
+    features: dict[str, Tensor]
+
+
+class Teacher:
+    """A frozen ``nn.Module`` with an ``ImageSpec`` and class names.
+
+    Freezing means eval mode and ``requires_grad=False`` on every parameter;
+    ``restore`` gives the module back as it came. Parameters and buffers are
+    bit-identical after any use (``fingerprint`` proves it).
+
+    Args:
+        network: N x C x H x W normalised images -> N x classes logits.
+        spec: the images it expects, before normalisation.
+        class_names: one a class; ``"0"``, ``"1"``, ... when left out.
+
+    Raises:
+        DfkdError: the network does not return N x classes logits for ``spec``,
+            has non-finite weights, or its class names are miscounted.
+    """
+
+    def __init__(
+        self, network: nn.Module, spec: ImageSpec, class_names: Sequence[str] | None = None
+    ) -> None:
+        self.network, self.spec = network, spec
+        self._modes = {module: module.training for module in network.modules()}
+        self._gradients = {p: p.requires_grad for p in network.parameters()}
+        self._modules = tuple(network.modules())
+        self._layers = statistics_layers(network)
+        self._named = {clean_name(name): module for name, module in network.named_modules()}
+        self._copied: set[str] = set()
+        _check_finite(network)
+        self.freeze()
+        self.num_classes = _count_classes(self)
+        self.class_names = tuple(class_names or map(str, range(self.num_classes)))
+        if len(self.class_names) != self.num_classes:
+            raise DfkdError(f"{len(self.class_names)} class names for {self.num_classes} classes")
+
+    def freeze(self) -> None:
+        """Eval mode, no parameter gradients; called by the constructor."""
+        self.network.eval().requires_grad_(False)
+
+    def restore(self) -> nn.Module:
+        """The module with the modes and ``requires_grad`` flags it came with."""
+        for module, training in self._modes.items():
+            module.training = training
+        for parameter, requires_grad in self._gradients.items():
+            parameter.requires_grad_(requires_grad)
+        return self.network
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] -> logits; differentiable in the images."""
+        if any(module.training for module in self._modules):
+            self.freeze()  # somebody called .train() on a shared module: buffers would move
+        logits: Tensor = self.network(self.spec.normalize(images))
+        return logits
+
+    def trace(
+        self, images: Tensor, statistics: bool = False, features: Sequence[str] = ()
+    ) -> Trace:
+        """One forward pass with what happened inside; differentiable in the images.
+
+        Statistics are those of each layer's *input* (biased variance), in float32
+        even under autocast. A layer that is called twice is recorded twice, as
+        ``name`` and ``name@1``.
+
+        Args:
+            images: N x C x H x W in [0, 1].
+            statistics: record every layer that carries running statistics.
+            features: dotted module names whose outputs to return.
+        """
+        captured: dict[str, Tensor] = {}
+        with ExitStack() as stack:
+            taps = stack.enter_context(open_taps(self._layers if statistics else {}, self._copied))
+            for name in features:
+                stack.callback(self._open_feature(name, captured).remove)
+            logits = self(images)
+        overwritten = {tap.name for tap in taps if tap.overwritten}
+        if overwritten:
+            # An in-place operation changed what the closed-form backward reads.
+            # Such layers keep a copy from now on; the forward pass is repeated once.
+            self._copied |= overwritten
+            return self.trace(images, statistics, features)
+        records = tuple(record for tap in taps for record, _, _ in tap.records)
+        return Trace(logits, records, captured)
+
+    def _open_feature(self, name: str, captured: dict[str, Tensor]) -> Any:
+        if name not in self._named:
+            raise DfkdError(f"no layer {name!r} in the teacher{nearest(name, self._named)}")
+
+        def capture(module: nn.Module, arguments: Any, output: Tensor) -> None:
+            captured[name] = output
+
+        return self._named[name].register_forward_hook(capture)
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """Layers that carry statistics, by name."""
+        return dict(self._layers)
+
+    def require_statistics(self, method: str) -> None:
+        """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
+        if not self._layers:
+            raise DfkdError(
+                f"{method} matches batch-norm statistics, and this teacher stores none; "
+                "use --method drawings, which needs only the teacher's answers"
+            )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network, in place; channels_last where it has 4-d weights."""
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's first parameter or buffer lives."""
+        tensors = (*self.network.parameters(), *self.network.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every parameter and buffer with its name: equal before and after a run."""
+        return fingerprint(self.network)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 over a module's state, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        data = value.detach().cpu().contiguous()
+        digest.update(f"{clean_name(name)} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_finite(network: nn.Module) -> None:
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
+            raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
+
+
+@torch.no_grad()
+def _count_classes(teacher: Teacher) -> int:
+    """Classes, from a forward pass of two grey images; explains whatever does not fit."""
+    spec = teacher.spec
+    images = torch.full((2, *spec.shape), 0.5, device=teacher.device)
+    shape = "x".join(map(str, spec.shape))
+    try:
+        logits = teacher(images)
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DfkdError(
+            f"the network does not accept {shape} images ({reason}); set --image"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DfkdError(
+            f"the network must return N x classes logits for {shape} images, not {found}"
+        )
+    if logits.shape[1] < 2:
+        raise DfkdError("the network has one output; distillation needs at least two classes")
+    return logits.shape[1]

@@ -1,0 +1,1 @@
+"""Image sources and critics: plain ``nn.Module``s and functions that import torch only."""
