@@ -1,0 +1,169 @@
+"""Numbers that put networks side by side: accuracy, agreement, size, latency."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from dfkd.datasets import LabelledImages, check_fits
+from dfkd.errors import DfkdError
+from dfkd.loading.artefact import plain_state
+from dfkd.networks import count_parameters
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+PATIENCE = 3.0
+"""Seconds that timing one network at one batch size may take, once three rounds are done."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network on one data set. ``agreement`` is the share of images on which it answers
+    as the first network does; latencies are milliseconds a batch."""
+
+    name: str
+    accuracy: float
+    agreement: float
+    parameters: int
+    file_bytes: int
+    latency_ms_1: float
+    latency_ms_32: float
+
+
+@torch.no_grad()
+def predictions(
+    model: nn.Module | Teacher,
+    spec: ImageSpec,
+    images: Tensor,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Logits of a network in eval mode, N x classes, float32 on the CPU.
+
+    Args:
+        model: a network that expects images normalised by ``spec``, or a ``Teacher``.
+        spec: shape and normalisation of the images.
+        images: uint8 N x C x H x W.
+        batch_size: images shown at once.
+        device: where the model is; by default where its first parameter lies.
+    """
+    network = model.network if isinstance(model, Teacher) else model
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    place = _device(network) if device is None else torch.device(device)
+    try:
+        logits = [
+            network(spec.normalize(chunk.to(place).float() / 255)).float().cpu()
+            for chunk in torch.split(images, batch_size)
+        ]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return torch.cat(logits)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of images whose largest logit is the label's; N x classes, N -> [0, 1]."""
+    if int(labels.max()) >= logits.shape[1]:
+        raise DfkdError(f"label {int(labels.max())} in the data, and {logits.shape[1]} classes")
+    score = multiclass_accuracy(logits, labels, num_classes=logits.shape[1], average="micro")
+    return float(score)
+
+
+def agreement(logits: Tensor, others: Tensor) -> float:
+    """Share of images on which two networks answer alike; N x classes each -> [0, 1]."""
+    classes = max(logits.shape[1], others.shape[1])
+    score = multiclass_accuracy(
+        logits.argmax(1), others.argmax(1), num_classes=classes, average="micro"
+    )
+    return float(score)
+
+
+def file_size(network: nn.Module) -> int:
+    """Bytes of the network's safetensors file, without metadata."""
+    return len(save(plain_state(network)))
+
+
+def latency(network: nn.Module, spec: ImageSpec, batch_size: int, rounds: int = 15) -> float:
+    """Median milliseconds of a forward pass on ``batch_size`` images, after warming up."""
+    return latencies([(network, spec)], batch_size, rounds)[0]
+
+
+@torch.inference_mode()
+def latencies(
+    models: Sequence[tuple[nn.Module, ImageSpec]], batch_size: int, rounds: int = 15
+) -> list[float]:
+    """As ``latency``, for several networks in turn: a busy moment then slows all of them.
+
+    Fewer rounds, but at least three, where they would take longer than ``PATIENCE``.
+    """
+    inputs = []
+    modes = {module: module.training for network, _ in models for module in network.modules()}
+    for network, spec in models:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(batch_size, *spec.shape, generator=generator)
+        inputs.append((network.eval(), spec.normalize(images).to(_device(network))))
+    times: list[list[float]] = [[] for _ in models]
+    start = time.perf_counter()
+    for _ in range(2):
+        for network, images in inputs:
+            _milliseconds(network, images)
+    for done in range(rounds):
+        if done >= 3 and time.perf_counter() - start > PATIENCE * len(models):
+            break
+        for series, (network, images) in zip(times, inputs, strict=True):
+            series.append(_milliseconds(network, images))
+    for module, training in modes.items():
+        module.training = training
+    return [median(series) for series in times]
+
+
+def _milliseconds(network: nn.Module, images: Tensor) -> float:
+    start = time.perf_counter()
+    network(images)
+    if images.device.type == "cuda":
+        torch.cuda.synchronize(images.device)
+    elif images.device.type == "mps":
+        torch.mps.synchronize()
+    return 1000 * (time.perf_counter() - start)
+
+
+def _device(network: nn.Module) -> torch.device:
+    tensors = (*network.parameters(), *network.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def compare(
+    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: LabelledImages
+) -> list[Measurement]:
+    """Every network of ``(name, network, spec)`` on ``data``, in their order.
+
+    Raises:
+        DfkdError: no model, or data that does not fit one of them.
+    """
+    if not models:
+        raise DfkdError("nothing to compare: name at least one MODEL")
+    for _, _, spec in models:
+        check_fits(data, spec)
+    logits = [predictions(network, spec, data.images) for _, network, spec in models]
+    for answers in logits:
+        check_fits(data, models[0][2], answers.shape[1])
+    timed = [(network, spec) for _, network, spec in models]
+    single, batched = latencies(timed, 1), latencies(timed, 32)
+    return [
+        Measurement(
+            name,
+            accuracy(logits[index], data.labels),
+            agreement(logits[index], logits[0]),
+            count_parameters(network),
+            file_size(network),
+            single[index],
+            batched[index],
+        )
+        for index, (name, network, _) in enumerate(models)
+    ]

@@ -1,0 +1,172 @@
+"""Teachers and students from MODEL URIs, safely.
+
+teacher = load_teacher("torchvision:mobilenet_v2?weights=mobilenet_v2.pth")
+student = load_student("dfkd.networks:resnet?depth=8", teacher)
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.errors import DfkdError
+from dfkd.loading.artefact import read_artefact, save_artefact
+from dfkd.loading.sources import LoadedModel, build, published_weights
+from dfkd.loading.uri import ModelURI, parse_uri
+from dfkd.loading.usercode import first_line
+from dfkd.loading.weights import load_weights, read_weights
+from dfkd.spec import ImageSpec, parse_shape
+from dfkd.teacher import Teacher
+
+__all__ = [
+    "LoadedModel",
+    "ModelURI",
+    "check_student",
+    "load_model",
+    "load_student",
+    "load_student_model",
+    "load_teacher",
+    "load_weights",
+    "parse_uri",
+    "read_weights",
+    "save_artefact",
+]
+
+
+def load_model(uri: str, defaults: Mapping[str, Any] | None = None) -> LoadedModel:
+    """The network that ``uri`` names, with its weights where the URI gives any.
+
+    Random weights come from torch's global generator: seed it before.
+
+    Args:
+        uri: a MODEL URI, see ``dfkd.loading.uri``.
+        defaults: keywords for a factory that names them and that the URI leaves out.
+
+    Raises:
+        DfkdError: whatever is wrong with the URI, the factory or the weights.
+    """
+    parsed = parse_uri(uri)
+    loaded = build(parsed, defaults or {})
+    if parsed.weights is None or published_weights(parsed) is not None:
+        return loaded
+    path = Path(parsed.weights).expanduser()
+    load_weights(loaded.network, path, parsed.base)
+    artefact = read_artefact(path) if path.suffix == ".safetensors" else None
+    if artefact is None:
+        return loaded
+    # Weights that dfkd wrote know their images better than the architecture's source does.
+    return LoadedModel(
+        loaded.network,
+        artefact.spec or loaded.spec,
+        artefact.class_names or loaded.class_names,
+        loaded.factory,
+        loaded.keywords,
+    )
+
+
+def load_teacher(
+    uri: str,
+    *,
+    image: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Teacher:
+    """The teacher that ``uri`` names, frozen.
+
+    Args:
+        uri: a MODEL URI.
+        image: ``"CxHxW"``, in place of what the source says.
+        mean: one number a channel, in units of [0, 1] intensity; likewise.
+        std: one positive number a channel; likewise.
+        class_names: one a class; likewise.
+
+    Raises:
+        DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives.
+    """
+    loaded = load_model(uri)
+    teacher = Teacher(loaded.network, _image_spec(uri, loaded.spec, image, mean, std), class_names)
+    known = loaded.class_names
+    # A source's names are of its published classes; a network with others keeps numbers.
+    if class_names is None and known is not None and len(known) == teacher.num_classes:
+        teacher.class_names = known
+    return teacher
+
+
+def _image_spec(
+    uri: str,
+    known: ImageSpec | None,
+    image: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> ImageSpec:
+    """What is given, else what the source says; 0 and 1 where mean and std are nowhere."""
+    if image is not None:
+        shape = parse_shape(image)
+    elif known is not None:
+        shape = known.shape
+    else:
+        raise DfkdError(
+            f"{uri.partition('?')[0]} does not say what images it takes; give --image CxHxW "
+            "(such as 3x32x32), and --mean and --std where it wants normalised images"
+        )
+    source = known if known is not None and known.channels == shape[0] else ImageSpec(*shape)
+    return ImageSpec(
+        *shape,
+        source.mean if mean is None else tuple(mean),
+        source.std if std is None else tuple(std),
+    )
+
+
+def load_student(uri: str, teacher: Teacher) -> nn.Module:
+    """The student that ``uri`` names, fit for ``teacher``; see ``load_student_model``."""
+    return load_student_model(uri, teacher).network
+
+
+def load_student_model(uri: str, teacher: Teacher) -> LoadedModel:
+    """The student with its factory and keywords, which ``save_artefact`` needs.
+
+    It is untrained unless the URI gives weights. A factory that names ``num_classes``,
+    ``in_channels`` or ``in_chans`` is given the teacher's unless the URI sets them.
+
+    Raises:
+        DfkdError: see ``load_model`` and ``check_student``.
+    """
+    channels = teacher.spec.channels
+    loaded = load_model(
+        uri,
+        {"num_classes": teacher.num_classes, "in_channels": channels, "in_chans": channels},
+    )
+    check_student(loaded.network, teacher)
+    return loaded
+
+
+@torch.no_grad()
+def check_student(student: nn.Module, teacher: Teacher) -> None:
+    """Raise unless ``student`` maps the teacher's images to N x classes logits in both modes."""
+    shape = "x".join(map(str, teacher.spec.shape))
+    images = teacher.spec.normalize(torch.full((2, *teacher.spec.shape), 0.5))
+    trial = copy.deepcopy(student).cpu()  # training mode moves buffers
+    for training in (True, False):
+        with torch.random.fork_rng(devices=[]):
+            try:
+                logits = trial.train(training)(images)
+            except Exception as error:
+                raise DfkdError(
+                    f"the student does not accept the teacher's {shape} images "
+                    f"({first_line(error)}); choose another, or set its keywords"
+                ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise DfkdError(
+                f"the student must return N x {teacher.num_classes} logits "
+                f"in {'training' if training else 'eval'} mode, not {found}"
+            )
+        if logits.shape[1] != teacher.num_classes:
+            raise DfkdError(
+                f"the student tells {logits.shape[1]} classes apart and the teacher "
+                f"{teacher.num_classes}; set the student's ?num_classes={teacher.num_classes}"
+            )

@@ -1,0 +1,186 @@
+"""One function for each kind of MODEL URI: URI -> a built network and what is known of it."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dfkd.errors import DfkdError, nearest
+from dfkd.loading.artefact import bundled_file, read_artefact, run_file
+from dfkd.loading.uri import ModelURI, parse_uri
+from dfkd.loading.usercode import find_factory, first_line
+from dfkd.loading.weights import load_weights
+from dfkd.spec import ImageSpec
+
+Defaults = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network and what its source says of it.
+
+    ``spec`` and ``class_names`` are ``None`` where the source is silent.
+    ``factory`` (a MODEL URI without its query) and ``keywords`` build the same
+    architecture again: ``save_artefact`` takes them as they are.
+    """
+
+    network: nn.Module
+    spec: ImageSpec | None
+    class_names: tuple[str, ...] | None
+    factory: str | None
+    keywords: dict[str, Any]
+
+
+def build(uri: ModelURI, defaults: Defaults, trusted: bool = True) -> LoadedModel:
+    """The network of ``uri`` without the weights of its query (but with published ones)."""
+    if uri.kind in ("bundled", "run"):
+        return _from_artefact(uri)
+    if uri.kind == "torchvision":
+        return _from_torchvision(uri, defaults)
+    if uri.kind == "timm":
+        return _from_timm(uri, defaults)
+    factory = find_factory(uri, trusted)
+    keywords = {**_accepted(factory, defaults), **uri.keywords}
+    if uri.kind == "file":
+        uri = replace(uri, place=str(Path(uri.place).expanduser().resolve()))
+    return LoadedModel(_call(factory, keywords, uri.base), None, None, uri.base, keywords)
+
+
+def _from_artefact(uri: ModelURI) -> LoadedModel:
+    if uri.keywords:
+        raise DfkdError(
+            f"{uri.base} is built as it was trained; it takes no {_names(uri.keywords)}"
+        )
+    path = bundled_file(uri.place, ".safetensors") if uri.kind == "bundled" else run_file(uri.place)
+    artefact = read_artefact(path)
+    if artefact is None or artefact.factory is None:
+        raise DfkdError(
+            f"{path} does not say how to build its network; write FILE.py:FACTORY?weights={path}"
+        )
+    inner = replace(parse_uri(artefact.factory), keywords=artefact.keywords)
+    if inner.kind in ("bundled", "run"):
+        raise DfkdError(f"{path} names {inner.base} as its factory, which builds nothing")
+    network = build(inner, {}, trusted=False).network
+    load_weights(network, path, inner.base)
+    return LoadedModel(
+        network, artefact.spec, artefact.class_names, artefact.factory, artefact.keywords
+    )
+
+
+def published_weights(uri: ModelURI) -> Any:
+    """The torchvision enum member that ``weights=`` names, or ``None`` where it names a file."""
+    if uri.kind != "torchvision" or uri.weights is None:
+        return None
+    known: Mapping[str, Any] = _torchvision_weights(uri).__members__
+    if uri.weights in known:
+        return known[uri.weights]
+    if Path(uri.weights).suffix or Path(uri.weights).exists():
+        return None
+    raise DfkdError(f"{uri.base} has no weights {uri.weights!r}{nearest(uri.weights, known)}")
+
+
+def _torchvision_weights(uri: ModelURI) -> Any:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if uri.place not in names:
+        raise DfkdError(f"torchvision has no classifier {uri.place!r}{_near(uri.place, names)}")
+    return models.get_model_weights(uri.place)
+
+
+def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
+    from torchvision import models
+
+    known = _torchvision_weights(uri)
+    chosen = published_weights(uri)
+    keywords = {**_only(defaults, "num_classes"), **uri.keywords}
+
+    def factory(**keywords: Any) -> Any:
+        return models.get_model(uri.place, weights=chosen, **keywords)
+
+    network = _call(factory, keywords, uri.base)
+    # The metadata is part of the package: nothing is downloaded to read it.
+    member = chosen or known.__members__.get("IMAGENET1K_V1") or next(iter(known), None)
+    spec, names = None, None
+    if member is not None:
+        transforms = member.transforms()
+        size = transforms.crop_size[0]
+        spec = ImageSpec(3, size, size, tuple(transforms.mean), tuple(transforms.std))
+        names = tuple(member.meta["categories"])
+    return LoadedModel(network, spec, names, uri.base, keywords)
+
+
+def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
+    try:
+        import timm
+    except ImportError:
+        raise DfkdError("timm is not installed; pip install 'dfkd[timm]'") from None
+    if not timm.is_model(uri.place):
+        raise DfkdError(f"timm has no model {uri.place!r}{_near(uri.place, timm.list_models())}")
+    keywords = {**_only(defaults, "num_classes", "in_chans"), **uri.keywords}
+
+    def factory(**keywords: Any) -> Any:
+        return timm.create_model(uri.place, **keywords)
+
+    network = _call(factory, keywords, uri.base)
+    config = getattr(network, "pretrained_cfg", None) or {}
+    spec = None
+    channels, height, width = config.get("input_size") or (0, 0, 0)
+    # The mean and std of three channels say nothing about another number of them.
+    if channels and keywords.get("in_chans", channels) == channels:
+        size = keywords.get("img_size", (height, width))
+        height, width = (size, size) if isinstance(size, int) else size
+        spec = ImageSpec(channels, height, width, config["mean"], config["std"])
+    # To build the architecture again, from a run's weights, needs no download.
+    rebuilt = {key: value for key, value in keywords.items() if key != "pretrained"}
+    return LoadedModel(network, spec, None, uri.base, rebuilt)
+
+
+def _call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> nn.Module:
+    """The network that ``factory`` makes, or an error in its own words."""
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise DfkdError(
+            f"{name} is a {type(factory).__name__}, not a function that builds a network"
+        )
+    known, takes_any = _parameters(factory)
+    for key in keywords:
+        if not takes_any and key not in known:
+            raise DfkdError(f"{name} takes no keyword {key!r}{nearest(key, known)}")
+    try:
+        network = factory(**keywords)
+    except (Exception, SystemExit) as error:
+        raise DfkdError(f"{name} fails when it is called: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise DfkdError(f"{name} returns a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _parameters(factory: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Keywords that ``factory`` names, and whether it takes any others."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # some built-ins have no signature
+        return set(), True
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _accepted(factory: Callable[..., Any], defaults: Defaults) -> dict[str, Any]:
+    return _only(defaults, *_parameters(factory)[0]) if callable(factory) else {}
+
+
+def _only(defaults: Defaults, *names: str) -> dict[str, Any]:
+    return {key: value for key, value in defaults.items() if key in names}
+
+
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(map(repr, keys))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """As ``nearest``, without listing hundreds of names where none is near."""
+    hint = nearest(name, known)
+    return hint if "did you mean" in hint else ""
