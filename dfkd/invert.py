@@ -1,0 +1,149 @@
+"""Inversion: pictures of what a teacher remembers of its classes."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dfkd.engine import Budget
+from dfkd.errors import DfkdError
+from dfkd.methods.deep_inversion import DeepInversion, DeepInversionConfig, default_config
+from dfkd.objective import Term
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class InversionResult:
+    """Pictures and the account of their making.
+
+    Attributes:
+        images: N x C x H x W float in [0, 1], exact multiples of 1/255.
+        targets: the N classes they were made for.
+        own_top1: share that the teacher itself recognises as its target, in [0, 1].
+        seconds, steps, teacher_images: wall time, optimiser steps, images shown to the teacher.
+    """
+
+    images: Tensor
+    targets: Tensor
+    own_top1: float
+    seconds: float
+    steps: int
+    teacher_images: int
+
+
+def invert(
+    teacher: Teacher,
+    classes: Sequence[int],
+    count: int,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    extra: Term | None = None,
+    config: DeepInversionConfig | None = None,
+) -> Tensor:
+    """``count`` images of ``classes`` in turn: N x C x H x W float in [0, 1].
+
+    The pictures alone; arguments and errors are those of ``invert_run``.
+    """
+    result = invert_run(
+        teacher, classes, count,
+        steps=steps, minutes=minutes, seed=seed, extra=extra, config=config,
+    )  # fmt: skip
+    return result.images
+
+
+def invert_run(
+    teacher: Teacher,
+    classes: Sequence[int],
+    count: int,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    extra: Term | None = None,
+    config: DeepInversionConfig | None = None,
+    progress: Callable[[float, Metrics], None] = lambda share, metrics: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> InversionResult:
+    """Images by DeepInversion, with the account of their making.
+
+    Args:
+        teacher: must store batch-norm statistics.
+        classes: class indices; image i is of ``classes[i % len(classes)]``.
+        count: how many images.
+        steps: optimiser steps for each batch, the setting's own number when left out.
+        minutes: or wall time for all; the schedules span it.
+        seed: the same seed and steps give the same images on the same machine.
+        extra: a further term of the objective.
+        config: ``default_config(teacher)`` when left out.
+        progress: called after every step with the share of the work that is done and the losses.
+        stop: asked after every step; where it says yes the images are returned as they are,
+            those of batches not yet begun left out.
+
+    Raises:
+        DfkdError: no class or one out of range, ``count`` or a budget that is not positive,
+            both budgets, a teacher without statistics.
+    """
+    started = time.perf_counter()
+    _check_classes(classes, count, teacher.num_classes)
+    if steps is not None or minutes is not None:
+        Budget(minutes, steps)  # refuses both at once and values that are not positive
+    config = config or default_config(teacher)
+    batches = -(-count // config.batch_size)
+    size = -(-count // batches)
+    config = replace(config, batch_size=size, capacity=size)
+    if steps is not None:
+        config = with_steps(config, steps)
+    synthesizer = DeepInversion(teacher, config, seed, classes=classes, extra=extra)
+    made: list[Batch] = []
+    taken, share, stopped = 0, 0.0, False
+    for batch in range(batches):
+        while share < 1.0 and not stopped:
+            metrics, taken = synthesizer.step(), taken + 1
+            if minutes is None:
+                share = synthesizer.position / config.total_iterations
+            else:
+                # Every batch has an equal part of the time.
+                share = min(1.0, (time.perf_counter() - started) / (60 * minutes) * batches - batch)
+                synthesizer.position = config.position(max(share, 0.0))
+            progress((batch + share) / batches, metrics)
+            stopped = stop()
+        made.append(synthesizer.finish())
+        share = 0.0
+        if stopped:
+            break
+    images, logits, targets = (
+        torch.cat([value for value in values if value is not None])[:count]
+        for values in zip(*made, strict=True)
+    )
+    own_top1 = (logits.argmax(1) == targets).float().mean().item()
+    seconds = time.perf_counter() - started
+    return InversionResult(images, targets, own_top1, seconds, taken, synthesizer.teacher_images)
+
+
+def with_steps(config: DeepInversionConfig, steps: int) -> DeepInversionConfig:
+    """The same setting in ``steps`` iterations a batch, shared between resolutions as before."""
+    scale = steps / config.total_iterations
+    low = min(round(scale * config.low_resolution_iterations), steps - 1)
+    return replace(
+        config,
+        low_resolution_iterations=low,
+        iterations=steps - low,
+        warmup=round(scale * config.warmup),
+    )
+
+
+def _check_classes(classes: Sequence[int], count: int, num_classes: int) -> None:
+    if count < 1:
+        raise DfkdError(f"count must be at least 1, not {count}")
+    if not classes:
+        raise DfkdError("inversion needs at least one class")
+    for index in classes:
+        if not 0 <= index < num_classes:
+            raise DfkdError(
+                f"class {index} is out of range: the teacher has classes 0 to {num_classes - 1}"
+            )

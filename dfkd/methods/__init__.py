@@ -1,0 +1,1 @@
+"""Synthesis methods, one file each, written out top to bottom against their papers."""

@@ -1,0 +1,221 @@
+"""DeepInversion: images by optimising their pixels against what a teacher remembers.
+
+Yin et al., "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion",
+CVPR 2020. The pixels x of one batch minimise (eqs. 2-4, 8)
+
+    CE(T(x), y) + r_feature * R_BN(x) + tv_l1 * TV1(x) + tv_l2 * TV2(x) + l2 * ||x||
+                + adi * (1 - JS(S(x), T(x)))
+
+where R_BN is the distance of the batch's statistics from the stored ones, layer by
+layer. The student, where ``adi`` asks for one, is in eval mode and does not change.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfkd.augment import crop, flip, jitter
+from dfkd.bank import ImageBank, quantize
+from dfkd.errors import DfkdError
+from dfkd.methods.deep_inversion_settings import (
+    DeepInversionConfig,
+    accepts_half,
+    cifar,
+    default_config,
+    imagenet,
+    natural,
+    objective,
+)
+from dfkd.objective import Evidence, Term
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+from dfkd.watching import watching
+from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
+
+__all__ = ["DeepInversion", "DeepInversionConfig", "cifar", "default_config", "imagenet", "natural"]
+
+
+class DeepInversion:
+    """The ``Synthesizer``: one update is one iteration on the pixels of the current batch.
+
+    Args:
+        teacher: must store statistics unless ``r_feature`` is 0.
+        config: the setting; ``default_config(teacher)`` when left out.
+        seed: of starts, targets and augmentations; the global random state is left alone.
+        classes: targets, cycled in this order; drawn at random when left out.
+        extra: a further term of the objective.
+        autocast: context in which teacher and student run; losses are float32.
+
+    Raises:
+        DfkdError: the teacher stores no statistics, or does not take images of half its
+            resolution where the setting begins with those.
+    """
+
+    def __init__(
+        self, teacher: Teacher, config: DeepInversionConfig | None = None, seed: int = 0, *,
+        classes: Sequence[int] | None = None, extra: Term | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:  # fmt: skip
+        spec = teacher.spec
+        self.config = config or default_config(teacher)
+        if self.config.r_feature:
+            teacher.require_statistics("deep_inversion")
+        if self.config.low_resolution_iterations and not accepts_half(teacher):
+            raise DfkdError(
+                f"the teacher takes {spec.height} x {spec.width} images only; "
+                "set low_resolution_iterations to 0"
+            )
+        self.teacher, self.classes, self._autocast = teacher, classes, autocast
+        self.objective = objective(self.config, spec)
+        if extra is not None:
+            self.objective = self.objective + extra
+        self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        capacity = self.config.capacity
+        self.bank = ImageBank(capacity, spec, teacher.num_classes, seed, teacher.device)
+        self.images_made = self.teacher_images = 0
+        self._begin_batch()
+
+    def update(self, student: nn.Module) -> Metrics:
+        """One iteration; after a batch's last one it is banked and the next batch begins."""
+        metrics = self.step(student if self.config.adi else None)
+        if self.position >= self.config.total_iterations:
+            self.finish()
+        return metrics
+
+    def step(self, student: nn.Module | None = None) -> Metrics:
+        """One iteration: augment, trace, objective, backward, keep the best, step, clip."""
+        config, spec = self.config, self.teacher.spec
+        if self.halved and self.position >= config.low_resolution_iterations:
+            self._optimise_from(resize(self.best, spec.height, spec.width).clamp(0, 1))
+        images = self.pixels()
+        shown = self._augment(images)
+        with self._autocast(), nullcontext() if student is None else watching(student):
+            trace = self.teacher.trace(shown, statistics=config.r_feature > 0)
+            trace = trace._replace(logits=trace.logits.float())
+            watched = None if student is None else student(spec.normalize(shown)).float()
+        evidence = Evidence(shown, self.targets, trace, watched)
+        loss, parts = self.objective(evidence, self.position / config.total_iterations)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._keep_best(images.detach(), trace.logits.detach(), loss.detach())
+        self.optimizer.param_groups[0]["lr"] = self._rate()
+        self.optimizer.step()
+        if config.clip:
+            self.pixels.clip_()
+        self.position += 1
+        self.teacher_images += len(images)
+        return {f"synthesis/{name}": value for name, value in parts.items()}
+
+    @torch.no_grad()
+    def finish(self) -> Batch:
+        """Bank the best iterates as they stand and begin the next batch; returns what was banked.
+
+        Images are rounded to 8 bits first: the teacher's answers are to what is stored.
+        """
+        best = self.best
+        if self.halved:
+            best = resize(best, self.teacher.spec.height, self.teacher.spec.width)
+        images = quantize(best.clamp(0, 1)).float().div(255)
+        batch = Batch(images, self.teacher(images).float(), self.targets)
+        self.bank.add(images, batch.teacher_logits, self.targets)
+        self.images_made += len(images)
+        self.teacher_images += len(images)
+        self._begin_batch()
+        return batch
+
+    def sample(self, count: int) -> Batch:
+        """From the bank; before the first batch is complete its best iterates are banked."""
+        if not self.images_made:
+            self.finish()
+        return self.bank.sample(count)
+
+    def _begin_batch(self) -> None:
+        """The next batch: its targets, and where its pixels start."""
+        config, spec, device = self.config, self.teacher.spec, self.teacher.device
+        order = range(self.images_made, self.images_made + config.batch_size)
+        if self.classes is None:
+            classes, shape = self.teacher.num_classes, (config.batch_size,)
+            targets = torch.randint(classes, shape, generator=self._generator, device=device)
+        else:
+            targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
+        self.targets = targets.to(device)
+        self.position = 0.0
+        side = 2 if config.low_resolution_iterations else 1
+        shape = (config.batch_size, spec.channels, spec.height // side, spec.width // side)
+        if config.smooth_start:
+            self._optimise_from(smooth_images(shape, self._generator))
+        else:
+            noise = torch.randn(shape, generator=self._generator, device=device)
+            self._optimise_from(spec.denormalize(noise))
+
+    def _optimise_from(self, images: Tensor) -> None:
+        """Make ``images`` the parameters of a fresh optimiser, at their resolution."""
+        config, spec = self.config, self.teacher.spec
+        self.halved = images.shape[-2:] != (spec.height, spec.width)
+        unit = sum(spec.std) / spec.channels  # lr is in the teacher's normalised units
+        self.pixels: nn.Module
+        if config.basis == "fourier":
+            self.pixels = FourierPixels(images)
+        elif config.basis == "chroma" and spec.channels == 3:
+            self.pixels = ChromaPixels(images, unit)
+        else:
+            self.pixels = Pixels(images, unit)
+        parameters = self.pixels.parameters()
+        self.optimizer = torch.optim.Adam(parameters, config.lr, config.betas)
+        self.best = images.clone()
+        self.best_cost = torch.full((len(images),), math.inf, device=images.device)
+
+    def _augment(self, images: Tensor) -> Tensor:
+        config = self.config
+        if config.crop < 1:
+            images = crop(images, config.crop, self._generator)
+        images = jitter(images, config.jitter // (2 if self.halved else 1), self._generator)
+        return flip(images, config.flip, self._generator)
+
+    def _rate(self) -> float:
+        """Warm-up, then a cosine to 0, at each resolution anew."""
+        low = self.config.low_resolution_iterations
+        done, total = self.position - low, self.config.iterations
+        if self.halved:
+            done, total = self.position, low
+        rise = min(1.0, (done + 1) / self.config.warmup) if self.config.warmup else 1.0
+        return self.config.lr * rise * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
+
+    def _keep_best(self, images: Tensor, logits: Tensor, loss: Tensor) -> None:
+        """Copy every image whose cost is its lowest so far: the batch's, with its own CE."""
+        own = F.cross_entropy(logits, self.targets, reduction="none")
+        cost = loss - own.mean() + own
+        better = cost < self.best_cost
+        self.best_cost = torch.where(better, cost, self.best_cost)
+        self.best = torch.where(better[:, None, None, None], images, self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pixels, optimiser, best iterates, bank, generator and counters; copies."""
+        return copy.deepcopy(
+            {
+                "pixels": self.pixels.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "bank": self.bank.state_dict(),
+                "generator": self._generator.get_state(),
+                **{name: getattr(self, name) for name in _STATE},
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        self._optimise_from(state["best"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+        self.pixels.load_state_dict(state["pixels"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.bank.load_state_dict(state["bank"])
+        self._generator.set_state(state["generator"])
+
+
+_STATE = ("targets", "best", "best_cost", "position", "images_made", "teacher_images")

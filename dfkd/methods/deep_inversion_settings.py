@@ -1,0 +1,174 @@
+"""DeepInversion's knobs: the published settings, ours for photographs, and the objective."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from dfkd.errors import DfkdError
+from dfkd.losses.adversarial import js_competition
+from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
+from dfkd.losses.response import cross_entropy
+from dfkd.losses.statistics import norm_distance
+from dfkd.objective import Objective, Term
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+BASES = ("pixel", "chroma", "fourier")
+
+
+@dataclass(frozen=True)
+class DeepInversionConfig:
+    """The paper's settings by the paper's names; the defaults are its ImageNet setting 1.
+
+    Attributes:
+        batch_size: images optimised together; their statistics are matched together.
+        iterations: Adam steps at full resolution.
+        low_resolution_iterations: steps at half resolution before them.
+        lr: Adam's peak rate, in the teacher's normalised units; in the Fourier basis in its own.
+        betas: Adam's.
+        warmup: iterations of each resolution in which the rate rises from 0; a cosine follows.
+        r_feature, first_bn_multiplier: weight of R_BN, and of its first layer within it.
+        tv_l1, tv_l2, l2: weights of the image priors, taken in the teacher's normalised units.
+        adi: weight of the competition with the student (Adaptive DeepInversion); 0 is off.
+        jitter: largest roll in pixels, halved at half resolution.
+        flip: probability of a mirror image.
+        crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
+        clip: keep images in [0, 1] after every step.
+        basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.
+        smooth_start: begin with smooth blobs instead of the paper's white noise.
+        capacity: images that the bank holds.
+
+    Raises:
+        DfkdError: a count below 1, a negative weight, a share outside [0, 1], an unknown basis.
+    """
+
+    batch_size: int = 84
+    iterations: int = 2000
+    low_resolution_iterations: int = 0
+    lr: float = 0.2
+    betas: tuple[float, float] = (0.5, 0.9)
+    warmup: int = 100
+    r_feature: float = 0.05
+    first_bn_multiplier: float = 10.0
+    tv_l1: float = 0.0
+    tv_l2: float = 1e-4
+    l2: float = 1e-5
+    adi: float = 0.0
+    jitter: int = 30
+    flip: float = 0.5
+    crop: float = 1.0
+    clip: bool = True
+    basis: str = "pixel"
+    smooth_start: bool = False
+    capacity: int = 20_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))  # JSON and YAML bring lists
+        if min(self.batch_size, self.iterations, self.capacity) < 1:
+            raise DfkdError("batch_size, iterations and capacity must be at least 1")
+        weights = (self.r_feature, self.first_bn_multiplier, self.tv_l1, self.tv_l2, self.l2)
+        counts = (self.low_resolution_iterations, self.warmup, self.jitter)
+        if min(*weights, *counts, self.adi) < 0 or not self.lr > 0:
+            raise DfkdError("DeepInversion's weights and counts must not be negative, lr positive")
+        if not (0 <= self.flip <= 1 and 0 < self.crop <= 1):
+            raise DfkdError("flip must be in [0, 1] and crop in (0, 1]")
+        if self.basis not in BASES:
+            raise DfkdError(f"basis must be one of {', '.join(BASES)}, not {self.basis!r}")
+
+    @property
+    def total_iterations(self) -> int:
+        """Of one batch, over both resolutions."""
+        return self.low_resolution_iterations + self.iterations
+
+    def position(self, share: float) -> float:
+        """The iteration at which to be when ``share`` in [0, 1] of a batch's time is spent.
+
+        An iteration at half resolution costs a quarter.
+        """
+        low, full = self.low_resolution_iterations, self.iterations
+        work = share * (0.25 * low + full)
+        return work / 0.25 if work < 0.25 * low else low + (work - 0.25 * low)
+
+
+def imagenet(setting: int = 0) -> DeepInversionConfig:
+    """The authors' three ImageNet settings: two resolutions, 2k, and the paper's 20k iterations."""
+    if setting == 0:
+        return DeepInversionConfig(low_resolution_iterations=2000, iterations=1000)
+    if setting == 1:
+        return DeepInversionConfig(iterations=2000)
+    if setting == 2:
+        return DeepInversionConfig(iterations=20_000, betas=(0.9, 0.999), clip=False)
+    raise DfkdError(f"DeepInversion has ImageNet settings 0, 1 and 2, not {setting}")
+
+
+def cifar(adi: float = 0.0) -> DeepInversionConfig:
+    """The authors' setting for 32 x 32 images, as their code has it; ``adi`` adds the student."""
+    return DeepInversionConfig(
+        batch_size=256, iterations=2000, lr=0.1, warmup=0, r_feature=100.0,
+        first_bn_multiplier=1.0, tv_l2=2.5e-5, l2=0.0, jitter=2, flip=0.0, clip=False, adi=adi,
+    )  # fmt: skip
+
+
+def natural() -> DeepInversionConfig:
+    """Ours for photographs: smooth starts, coarse colour, a third of the iterations.
+
+    The published setting paints colour noise where the class does not care: cheap pixels
+    that satisfy the first layers' variances. Colour at a quarter of the resolution cannot.
+    """
+    return DeepInversionConfig(
+        batch_size=16, low_resolution_iterations=700, iterations=350, warmup=50,
+        tv_l2=1e-3, basis="chroma", smooth_start=True,
+    )  # fmt: skip
+
+
+def default_config(teacher: Teacher) -> DeepInversionConfig:
+    """``natural()`` for images of at least 96 pixels, ``cifar()`` for smaller ones.
+
+    A teacher that takes one size only gets all its iterations at that size.
+    """
+    if min(teacher.spec.height, teacher.spec.width) < 96:
+        return cifar()
+    config = natural()
+    if accepts_half(teacher):
+        return config
+    work = config.iterations + config.low_resolution_iterations // 4
+    return replace(config, low_resolution_iterations=0, iterations=work)
+
+
+@torch.no_grad()
+def accepts_half(teacher: Teacher) -> bool:
+    """Whether the teacher answers to images of half its resolution."""
+    spec = teacher.spec
+    shape = (2, spec.channels, spec.height // 2, spec.width // 2)
+    try:
+        return teacher(torch.full(shape, 0.5, device=teacher.device)).shape[1:] == (
+            teacher.num_classes,
+        )
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+
+
+def objective(config: DeepInversionConfig, spec: ImageSpec) -> Objective:
+    """Eqs. 2-4 and 8 of the paper with the setting's weights; at weight 0 a term is not computed.
+
+    The competition's weight counts only where a student watches.
+    """
+    normalize, first = spec.normalize, config.first_bn_multiplier
+    return Objective(
+        (
+            Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets)),
+            Term(
+                "statistics",
+                lambda e: norm_distance(e.trace.statistics, first_layer_weight=first),
+                config.r_feature,
+            ),
+            Term("tv_l1", lambda e: total_variation_l1(normalize(e.images)), config.tv_l1),
+            Term("tv_l2", lambda e: total_variation_l2(normalize(e.images)), config.tv_l2),
+            Term("l2", lambda e: l2_norm(normalize(e.images)), config.l2),
+            Term(
+                "competition",
+                lambda e: 1 - js_competition(e.require_student(), e.trace.logits).clamp(0, 1),
+                config.adi,
+            ),
+        )
+    )

@@ -1,0 +1,162 @@
+"""Pixels are a generator without input: modules whose parameter is the image.
+
+Three bases of the same images. What a basis cannot represent, an optimiser
+cannot abuse; which directions are cheap in it, an optimiser takes first.
+
+* ``Pixels``: every pixel on its own, the basis of DeepInversion.
+* ``ChromaPixels``: full luminance, colour at a lower resolution, as JPEG's
+  4:2:0 and the eye have it: colour noise from pixel to pixel does not exist.
+* ``FourierPixels``: frequencies, scaled so that coarse ones move first, over
+  decorrelated colours (Olah et al., "Feature Visualization", Distill 2017).
+
+All share ``forward() -> images`` (N x C x H x W in [0, 1]) and ``clip_()``,
+which moves the parameter to where the images need no clipping.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Columns: luminance, red - green, blue - yellow, each of unit length. The images of
+# this matrix times (y, u, v) are RGB; its inverse is its transpose.
+OPPONENT = ((0.57735, 0.70711, -0.40825), (0.57735, -0.70711, -0.40825), (0.57735, 0.0, 0.81650))
+SATURATION = 1e-3
+"""How near to 0 or 1 an image may come where the basis ends in a sigmoid."""
+
+
+class Pixels(nn.Module):
+    """Images as they are: the parameter is (images - 0.5) / scale.
+
+    Args:
+        images: N x C x H x W in [0, 1], where the optimisation starts.
+        scale: what one unit of the parameter is worth in intensity. DeepInversion steps in the
+            teacher's normalised units, so its scale is the mean of the normalisation's std.
+    """
+
+    def __init__(self, images: Tensor, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.values = nn.Parameter((images.detach() - 0.5) / scale)
+
+    def forward(self) -> Tensor:
+        """N x C x H x W; within [0, 1] after ``clip_``."""
+        return 0.5 + self.scale * self.values
+
+    @torch.no_grad()
+    def clip_(self) -> None:
+        """Project the parameter onto images in [0, 1]."""
+        self.values.clamp_(-0.5 / self.scale, 0.5 / self.scale)
+
+
+class ChromaPixels(nn.Module):
+    """Colour images of full luminance and of colour at 1 / ``reduction`` of the resolution.
+
+    Args:
+        images: N x 3 x H x W in [0, 1]; their fine colour is lost.
+        scale: what one unit of the parameters is worth in intensity, as in ``Pixels``.
+        reduction: how many pixels wide a cell of colour is; 1 keeps all.
+    """
+
+    def __init__(self, images: Tensor, scale: float = 1.0, reduction: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        planes = to_opponent(images.detach() - 0.5) / scale
+        height, width = images.shape[-2:]
+        cells = (max(1, height // reduction), max(1, width // reduction))
+        self.luminance = nn.Parameter(planes[:, :1].contiguous())
+        self.colour = nn.Parameter(F.adaptive_avg_pool2d(planes[:, 1:], cells))
+
+    def forward(self) -> Tensor:
+        """N x 3 x H x W; clipped to [0, 1], with gradients as if it were not."""
+        images = self._unclipped()
+        # Straight through: a pixel at the border can come back.
+        return images + (images.clamp(0, 1) - images).detach()
+
+    @torch.no_grad()
+    def clip_(self) -> None:
+        """Move the parameters by what clipping changes, so that they do not drift outside."""
+        images = self._unclipped()
+        excess = to_opponent(images.clamp(0, 1) - images) / self.scale
+        self.luminance += excess[:, :1]
+        self.colour += F.adaptive_avg_pool2d(excess[:, 1:], self.colour.shape[-2:])
+
+    def _unclipped(self) -> Tensor:
+        size = self.luminance.shape[-2:]
+        colour = F.interpolate(self.colour, size, mode="bilinear", align_corners=False)
+        return 0.5 + self.scale * from_opponent(torch.cat([self.luminance, colour], 1))
+
+
+class FourierPixels(nn.Module):
+    """Images by their spectrum: frequency f is scaled by 1 / f, colours are decorrelated.
+
+    Natural images have amplitudes near 1 / f; a step of an optimiser that treats
+    all parameters alike then changes coarse structure most. A sigmoid keeps the
+    images in (0, 1).
+
+    Args:
+        images: N x C x H x W in [0, 1]; colours are decorrelated where C is 3.
+        decay: the power of f by which the scale falls.
+    """
+
+    scale: Tensor
+
+    def __init__(self, images: Tensor, decay: float = 1.0) -> None:
+        super().__init__()
+        self.size = (images.shape[-2], images.shape[-1])
+        height, width = self.size
+        rows = torch.fft.fftfreq(height, device=images.device)[:, None]
+        columns = torch.fft.rfftfreq(width, device=images.device)[None, :]
+        frequency = (rows.square() + columns.square()).sqrt().clamp(min=1 / max(height, width))
+        self.register_buffer("scale", frequency.pow(-decay)[..., None])
+        planes = images.detach().clamp(SATURATION, 1 - SATURATION).logit()
+        planes = to_opponent(planes) if images.shape[1] == 3 else planes
+        spectrum = torch.view_as_real(torch.fft.rfft2(planes, norm="ortho"))
+        self.spectrum = nn.Parameter(spectrum / self.scale)
+
+    def forward(self) -> Tensor:
+        """N x C x H x W in (0, 1)."""
+        spectrum = torch.view_as_complex((self.spectrum * self.scale).contiguous())
+        planes = torch.fft.irfft2(spectrum, self.size, norm="ortho")
+        return torch.sigmoid(from_opponent(planes) if planes.shape[1] == 3 else planes)
+
+    def clip_(self) -> None:
+        """Nothing to do: the sigmoid keeps the range."""
+
+
+def to_opponent(images: Tensor) -> Tensor:
+    """RGB planes -> luminance, red - green, blue - yellow; a rotation. N x 3 x H x W."""
+    return torch.einsum("rp,nrhw->nphw", images.new_tensor(OPPONENT), images)
+
+
+def from_opponent(planes: Tensor) -> Tensor:
+    """The inverse of ``to_opponent``."""
+    return torch.einsum("rp,nphw->nrhw", planes.new_tensor(OPPONENT), planes)
+
+
+def smooth_images(
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator,
+    cells: int = 7,
+    contrast: float = 0.2,
+) -> Tensor:
+    """Grey with smooth random blobs: normal noise on ``cells`` x ``cells``, bicubically enlarged.
+
+    Optimisation from such images needs about half the iterations that it needs from white noise.
+
+    Args:
+        shape: N, C, H, W.
+        generator: the source of randomness, on the device where the images shall be.
+        cells: noise values along a side.
+        contrast: standard deviation of the noise, in intensity.
+
+    Returns:
+        N x C x H x W in [0, 1].
+    """
+    coarse = (*shape[:2], cells, cells)
+    noise = torch.randn(coarse, generator=generator, device=generator.device)
+    return (0.5 + contrast * resize(noise, *shape[2:])).clamp(0, 1)
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Images at another resolution: bicubic, antialiased; not clipped."""
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True)
