@@ -77,8 +77,9 @@ class ChromaPixels(nn.Module):
         """Move the parameters by what clipping changes, so that they do not drift outside."""
         images = self._unclipped()
         excess = to_opponent(images.clamp(0, 1) - images) / self.scale
-        self.luminance += excess[:, :1]
-        self.colour += F.adaptive_avg_pool2d(excess[:, 1:], self.colour.shape[-2:])
+        height, width = self.colour.shape[-2:]
+        self.luminance.add_(excess[:, :1])
+        self.colour.add_(F.adaptive_avg_pool2d(excess[:, 1:], (height, width)))
 
     def _unclipped(self) -> Tensor:
         size = self.luminance.shape[-2:]

@@ -1,6 +1,5 @@
 """How much of a picture is colour noise, the trademark of inverted networks."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfkd.errors import DfkdError
@@ -37,9 +36,7 @@ def colour_noise(images: Tensor) -> float:
             f"colour noise is of N x 3 x H x W images of at least {BLOCK} pixels a side, "
             f"not of {tuple(images.shape)}"
         )
-    opposition = (images[:, :1] - images[:, 1:2]).float()
-    # A cell is a block's inner jumps: 16 rows of 15, its last column's jump leads outside.
-    jumps = F.pad(opposition.diff(dim=3).abs(), (0, 1))
-    height, width = (BLOCK * (side // BLOCK) for side in images.shape[2:])
-    blocks = jumps[:, 0, :height, :width].unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK))
-    return (blocks[..., : BLOCK - 1].mean((2, 4)) > JUMP).float().mean().item()
+    opposition = (images[:, 0] - images[:, 1]).float()
+    blocks = opposition.unfold(1, BLOCK, BLOCK).unfold(2, BLOCK, BLOCK)
+    jumps = blocks.diff(dim=-1).abs().mean((-2, -1))
+    return float((jumps > JUMP).float().mean())

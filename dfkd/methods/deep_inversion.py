@@ -140,8 +140,9 @@ class DeepInversion:
         config, spec, device = self.config, self.teacher.spec, self.teacher.device
         order = range(self.images_made, self.images_made + config.batch_size)
         if self.classes is None:
-            classes, shape = self.teacher.num_classes, (config.batch_size,)
-            targets = torch.randint(classes, shape, generator=self._generator, device=device)
+            targets = torch.randint(
+                self.teacher.num_classes, (len(order),), generator=self._generator, device=device
+            )
         else:
             targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
         self.targets = targets.to(device)
@@ -159,7 +160,7 @@ class DeepInversion:
         config, spec = self.config, self.teacher.spec
         self.halved = images.shape[-2:] != (spec.height, spec.width)
         unit = sum(spec.std) / spec.channels  # lr is in the teacher's normalised units
-        self.pixels: nn.Module
+        self.pixels: Pixels | ChromaPixels | FourierPixels
         if config.basis == "fourier":
             self.pixels = FourierPixels(images)
         elif config.basis == "chroma" and spec.channels == 3:
