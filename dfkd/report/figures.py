@@ -1,0 +1,97 @@
+"""Numbers as people read them: each with its unit, and a dash where there is none."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+MISSING = "–"
+NOT_MEASURED = "not measured"
+NARROW = "\u202f"  # a thin space that does not break: 12 % stays on one line
+
+
+def _number(value: Any) -> float | None:
+    """The value as a finite float; None for anything else (None, NaN, text)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share in [0, 1] as ``92.6 %``."""
+    number = _number(value)
+    return MISSING if number is None else f"{100 * number:.{digits}f}{NARROW}%"
+
+
+def whole(value: Any) -> str:
+    """A count as ``1,234,567``."""
+    number = _number(value)
+    return MISSING if number is None else f"{round(number):,}"
+
+
+def file_size(value: Any) -> str:
+    """Bytes as ``281 kB`` (1 kB = 1000 bytes)."""
+    number = _number(value)
+    if number is None:
+        return MISSING
+    for unit in ("B", "kB", "MB"):
+        if number < 999.5:
+            return f"{number:.3g}{NARROW}{unit}"
+        number /= 1000
+    return f"{number:.3g}{NARROW}GB"
+
+
+def milliseconds(value: Any) -> str:
+    """Milliseconds as ``1.84 ms``."""
+    number = _number(value)
+    if number is None:
+        return MISSING
+    return f"{number:.0f}{NARROW}ms" if number >= 99.95 else f"{number:.3g}{NARROW}ms"
+
+
+def duration(value: Any) -> str:
+    """Seconds as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
+    number = _number(value)
+    if number is None:
+        return MISSING
+    if number < 59.95:
+        return f"{number:.1f}{NARROW}s"
+    minutes, seconds = divmod(round(number), 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min {seconds:02d}{NARROW}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NARROW}h {minutes:02d}{NARROW}min"
+
+
+def ratio(part: Any, total: Any) -> float | None:
+    """``part / total`` where both are numbers and the total is not zero."""
+    top, bottom = _number(part), _number(total)
+    return None if top is None or not bottom else top / bottom
+
+
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("accuracy", "Accuracy", lambda v: NOT_MEASURED if _number(v) is None else percent(v, 2)),
+    ("parameters", "Parameters", whole),
+    ("file_bytes", "File size", file_size),
+    ("latency_ms_1", "Latency\nbatch 1", milliseconds),
+    ("latency_ms_32", "Latency\nbatch 32", milliseconds),
+    ("agreement", "Agreement", lambda v: percent(v, 2)),
+)
+
+
+def comparison(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Models side by side: the headings, and a list of cells for each row.
+
+    A column that no row fills is left out, but never the accuracy: that it was
+    not measured is worth saying.
+    """
+    shown = [
+        column
+        for column in _COLUMNS
+        if column[0] == "accuracy" or any(_number(row.get(column[0])) is not None for row in rows)
+    ]
+    headings = ["Model", *(heading for _, heading, _ in shown)]
+    cells = [
+        [str(row.get("name", MISSING)), *(write(row.get(key)) for key, _, write in shown)]
+        for row in rows
+    ]
+    return headings, cells

@@ -1,0 +1,82 @@
+"""Scalars over time: one JSON line a report, mirrored to TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends to ``metrics.jsonl`` and ``tb/`` of a run's directory.
+
+    Args:
+        directory: the run's directory, made when missing.
+        resume_step: the step a run is resumed from: rows after it are dropped, for the
+            resumed run will write them again.
+    """
+
+    def __init__(self, directory: Path | str, resume_step: int | None = None) -> None:
+        # Slow to import, and wanted only where a log is written.
+        from torch.utils import tensorboard
+
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(directory, resume_step)
+        self._file = (directory / FILE).open("a", encoding="utf-8")
+        purge = None if resume_step is None else resume_step + 1
+        writer: Any = tensorboard.SummaryWriter
+        self._board = writer(str(directory / "tb"), purge_step=purge)
+
+    def write(self, step: int, seconds: float, metrics: Mapping[str, float]) -> None:
+        """One row: the student's step, wall time in seconds, and scalars by name.
+
+        NaN and infinities become null, which every JSON reader takes.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        row = {"step": int(step), "seconds": round(float(seconds), 3), **finite}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()  # a killed run keeps what it reported
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step, walltime=None)
+
+    def images(self, step: int, images: Tensor, name: str = "images") -> None:
+        """Mirror N x C x H x W float images in [0, 1] (C of 1 or 3) to TensorBoard as one grid."""
+        self._board.add_images(name, images.detach().float().clamp(0, 1).cpu(), step)
+
+    def close(self) -> None:
+        """Flush and close both; a second call does nothing."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl`` in order; none without the file.
+
+    A last line that a killed run left unfinished is skipped.
+    """
+    path = Path(directory) / FILE
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _truncate(directory: Path, step: int) -> None:
+    kept = [row for row in read_metrics(directory) if row.get("step", 0) <= step]
+    temporary = directory / f"{FILE}.tmp"
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    temporary.replace(directory / FILE)

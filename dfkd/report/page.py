@@ -1,0 +1,135 @@
+"""A run as one HTML page: nothing is fetched, nothing is executed."""
+
+import base64
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dfkd.report import figures, story
+from dfkd.report.charts import column_chart, line_chart
+from dfkd.report.log import read_metrics
+
+MOST_BARS = 24  # classes that are listed by name; more become one chart
+
+
+def write_page(directory: Path | str) -> Path:
+    """Write ``report.html`` into a run's directory from the files that lie there.
+
+    Reads ``manifest.json``, ``result.json``, ``metrics.jsonl`` and ``grid.png``; what
+    is absent is left out of the page or said to be unknown.
+
+    Raises:
+        json.JSONDecodeError: the manifest or the result is no JSON.
+    """
+    directory = Path(directory)
+    manifest, result = _read(directory / "manifest.json"), _read(directory / "result.json")
+    rows = story.models(result)
+    headings, cells = figures.comparison(rows)
+    measured = any(row.get("accuracy") is not None for row in rows)
+    counts = result.get("class_counts") or []
+    html = _environment().get_template("report.html.j2").render(
+        title=story.title(manifest, result),
+        lead=story.lead(result),
+        warning=story.warning(manifest, result),
+        highlights=story.highlights(result),
+        headings=headings,
+        cells=cells,
+        unmeasured="" if measured else "Accuracy not measured: no --eval.",
+        grid=_data_uri(directory / "grid.png"),
+        charts=list(_charts(read_metrics(directory))),
+        account=story.account(result),
+        balance=_balance(counts, manifest.get("class_names") or []),
+        balance_chart=column_chart(counts, name="Class balance")
+        if len(counts) > MOST_BARS
+        else Markup(""),
+        balance_note=story.balance_note(counts),
+        provenance=story.provenance(manifest),
+        command=_command(manifest.get("command")),
+        details=[
+            (name, _pairs(manifest[key]))
+            for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
+            if manifest.get(key)
+        ],
+        recipe=json.dumps(manifest["recipe"], indent=2, ensure_ascii=False)
+        if manifest.get("recipe")
+        else "",
+    )  # fmt: skip
+    path = directory / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("dfkd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return value if isinstance(value, dict) else {}
+
+
+def _data_uri(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, Markup]]:
+    """(group, name, last value, drawing) of every metric, in order of first appearance."""
+    names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "seconds"))
+    for name in names:
+        # A row without a metric says nothing; a row with null says that it was not finite.
+        points = [(row.get("seconds"), row[name]) for row in rows if name in row]
+        timed = [(x, y) for x, y in points if isinstance(x, int | float)]
+        finite = [y for _, y in timed if y is not None]
+        if finite:
+            unit, scale = _time_unit(timed[-1][0])
+            xs, ys = [x / scale for x, _ in timed], [y for _, y in timed]
+            drawing = line_chart(xs, ys, name=name, x_label=f"time, {unit}")
+            group, _, short = name.rpartition("/")
+            yield group, short.replace("_", " "), f"{finite[-1]:.3g}", drawing
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    if seconds < 120:
+        return "seconds", 1
+    return ("minutes", 60) if seconds < 7200 else ("hours", 3600)
+
+
+def _balance(counts: Sequence[int], names: Sequence[Any]) -> list[tuple[str, str, str]]:
+    """(class, count, length of its bar in percent), for few enough classes to list."""
+    if not counts or len(counts) > MOST_BARS:
+        return []
+    top = max(*counts, 1)
+    labels = [str(n) for n in names] if len(names) == len(counts) else map(str, range(len(counts)))
+    return [
+        (label, figures.whole(count), f"{100 * count / top:.1f}")
+        for label, count in zip(labels, counts, strict=True)
+    ]
+
+
+def _command(command: Any) -> str:
+    return shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        return [("", str(value))]
+    plain = (str, int, float, bool, type(None))
+    return [
+        (str(key).replace("_", " "), str(v) if isinstance(v, plain) else json.dumps(v))
+        for key, v in value.items()
+    ]

@@ -1,0 +1,156 @@
+"""What a run's result says, in sentences and figures: never more than was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfkd.report.figures import NOT_MEASURED, duration, percent, ratio, whole
+
+Record = Mapping[str, Any]
+Rows = list[tuple[str, str]]
+
+
+def is_inversion(result: Record) -> bool:
+    """Whether a run made pictures alone, with no student."""
+    return "own_top1" in result
+
+
+def models(result: Record) -> list[dict[str, Any]]:
+    """The rows of the comparison: those recorded, else what the result says of the two."""
+    if result.get("comparison"):
+        return [dict(row) for row in result["comparison"]]
+    rows = [
+        {
+            "name": name.capitalize(),
+            "accuracy": result.get(f"{name}_accuracy"),
+            "parameters": result.get(f"{name}_parameters"),
+        }
+        for name in ("teacher", "student")
+        if result.get(f"{name}_parameters") is not None
+    ]
+    if len(rows) == 2:
+        rows[1]["agreement"] = result.get("agreement")
+    return rows
+
+
+def title(manifest: Record, result: Record) -> str:
+    """The page's heading."""
+    if is_inversion(result):
+        return "What the teacher remembers"
+    rows = models(result)
+    if len(rows) > 1 and result.get("comparison"):
+        return f"{rows[0].get('name')} → {rows[1].get('name')}"
+    return "A student without data" if result else "A run without a result yet"
+
+
+def lead(result: Record) -> str:
+    """The outcome in a sentence or two."""
+    images = result.get("images_synthesized")
+    if is_inversion(result):
+        made = f"{whole(images)} pictures" if images else "Pictures"
+        share = percent(result.get("own_top1"))
+        return f"{made} drawn from the weights alone; the teacher recognises {share} of them."
+    if not result:
+        return "The run has not finished, or its result was not recorded."
+    size = ratio(result.get("student_parameters"), result.get("teacher_parameters"))
+    kept = ratio(result.get("student_accuracy"), result.get("teacher_accuracy"))
+    parts = []
+    if kept is not None:
+        parts.append(f"keeps {percent(kept)} of its teacher’s accuracy")
+    elif result.get("agreement") is not None:
+        parts.append(f"gives its teacher’s answer on {percent(result['agreement'])} of the images")
+    if size is not None:
+        parts.append(f"has {percent(size, 0)} of its parameters")
+    outcome = f"The student {' and '.join(parts)}. " if parts else ""
+    return outcome + (f"It learnt from {whole(images)} synthetic images." if images else "")
+
+
+def warning(manifest: Record, result: Record) -> str:
+    """What a reader must know before any figure; empty when there is nothing."""
+    notes = []
+    before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
+    if before and after and before != after:
+        notes.append("The teacher changed during the run: its figures before and after differ.")
+    if result.get("collapsed") is True:
+        notes.append("The run collapsed: do not use its student or its images as they are.")
+    return " ".join(notes)
+
+
+def highlights(result: Record) -> list[tuple[str, str, str]]:
+    """(figure, name, remark) of the few numbers that matter most."""
+    seconds = (result.get("seconds") or {}).get("total")
+    time = (duration(seconds), "Wall time", "synthesis and distillation")
+    if is_inversion(result):
+        own = (percent(result["own_top1"]), "Own top-1", "recognised by the teacher itself")
+        made = (whole(result.get("images_synthesized")), "Pictures", "made from weights alone")
+        return [own, made, (time[0], time[1], "")]
+    if not result:
+        return []
+    student, teacher = result.get("student_accuracy"), result.get("teacher_accuracy")
+    if student is None:
+        accuracy = (NOT_MEASURED, "Student accuracy", "no --eval")
+    else:
+        accuracy = (percent(student), "Student accuracy", f"teacher {percent(teacher)}")
+    size = ratio(result.get("student_parameters"), result.get("teacher_parameters"))
+    return [
+        accuracy,
+        (percent(result.get("agreement")), "Agreement", "same answer as the teacher"),
+        (percent(size, 0), "Size", "of the teacher’s parameters"),
+        time,
+    ]
+
+
+def account(result: Record) -> Rows:
+    """What the run spent."""
+    seconds = result.get("seconds") or {}
+    total = seconds.get("total")
+    rows = [
+        ("Method", str(result.get("method") or "")),
+        ("Images synthesised", whole(result.get("images_synthesized"))),
+        ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
+        ("Student steps", whole(result.get("student_steps"))),
+        ("Time in all", duration(total)),
+    ]
+    for name in ("synthesis", "distillation"):
+        share = ratio(seconds.get(name), total)
+        spent = duration(seconds.get(name))
+        text = spent if share is None else f"{spent} ({percent(share, 0)})"
+        rows.append((f"Time for {name}", text))
+    return [(name, text) for name, text in rows if text.strip("–")]
+
+
+def provenance(manifest: Record) -> Rows:
+    """Where the figures come from, and what the teacher and real data had to do with it."""
+    rows: Rows = []
+    if manifest.get("seed") is not None:
+        rows.append(("Seed", str(manifest["seed"])))
+    before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
+    if before and before == after:
+        rows.append(("Teacher’s hash, before = after", _short(before)))
+    elif before or after:
+        rows.append(("Teacher’s hash before", _short(before)))
+        rows.append(("Teacher’s hash after", _short(after)))
+    real = manifest.get("real_data")
+    if not isinstance(real, Mapping) or "used" not in real:
+        text = "not recorded"
+    elif real["used"]:
+        text = f"used for: {real.get('purpose') or 'a purpose not recorded'}"
+    else:
+        text = "none, neither for training nor for measuring"
+    if manifest:
+        rows.append(("Real data", text))
+    return rows
+
+
+def balance_note(counts: Sequence[int]) -> str:
+    """Fewest and most images of a class, and how many classes have none."""
+    if not counts:
+        return ""
+    empty = sum(count == 0 for count in counts)
+    note = f"{whole(min(counts))} to {whole(max(counts))} images a class"
+    return note + (f"; {whole(empty)} of {whole(len(counts))} classes have none." if empty else ".")
+
+
+def _short(digest: Any) -> str:
+    """Enough of a hash to tell two apart; the manifest has the whole."""
+    text = str(digest or "not recorded")
+    return text if len(text) <= 24 else f"{text[:23]}…"

@@ -1,0 +1,34 @@
+"""Models side by side in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from dfkd.report.figures import comparison
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A rich table with one row a model; agreement is that with the first.
+
+    Args:
+        rows: ``name``, ``accuracy`` and ``agreement`` in [0, 1], ``parameters``,
+            ``file_bytes``, ``latency_ms_1``, ``latency_ms_32`` (ms a batch). What is
+            None or absent shows as a dash, an accuracy as "not measured".
+    """
+    headings, cells = comparison(rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="right" if place else "left",
+            no_wrap=place > 0,
+            overflow="fold",
+            vertical="bottom",
+        )
+    for row in cells:
+        # Text, not markup: a name may hold brackets.
+        table.add_row(*map(Text, row))
+    return table
