@@ -1,0 +1,200 @@
+"""NAYER (Tran et al., CVPR 2024): what to draw comes from an embedding of the class,
+how the drawings differ from a noisy layer whose weights are drawn anew every round.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.bank import ImageBank, quantize
+from dfkd.errors import DfkdError
+from dfkd.losses.adversarial import decision_adversarial
+from dfkd.losses.response import cross_entropy
+from dfkd.losses.statistics import norm_distance
+from dfkd.objective import Evidence, Term
+from dfkd.protocols import Batch, Metrics
+from dfkd.statistics import LayerStatistics
+from dfkd.teacher import Teacher
+from dfkd.watching import watching
+from generators.conditional import EmbeddingConditioned, random_orthogonal
+from generators.decoders import Decoder
+from generators.reset import drawn, reset_all
+
+Average = dict[str, tuple[Tensor, Tensor]]  # layer -> mean and variance, each of shape (C,)
+_STATE = ("average", "round", "images_made", "teacher_images")
+
+
+@dataclass(frozen=True)
+class NayerConfig:
+    """The paper's names and its settings for CIFAR; a value out of range is a ``DfkdError``.
+
+    Attributes:
+        bn, oh, adv: weights of batch-norm distance, cross-entropy and adversary.
+        g_steps, lr_g: Adam steps a round, betas 0.5 and 0.999, and their learning rate.
+        synthesis_batch_size: images a round makes; capacity: images that the bank holds.
+        bn_momentum: m; the loss sees (1 - m) * batch + m * average of the rounds before.
+        recreate: rounds after which the generator starts from new weights.
+        latent_dim, ngf, large: see ``Decoder``. embedding_dim: of the random embeddings.
+    """
+
+    bn: float = 10.0
+    oh: float = 0.5
+    adv: float = 1.33
+    g_steps: int = 40
+    lr_g: float = 4e-3
+    synthesis_batch_size: int = 400
+    bn_momentum: float = 0.9
+    recreate: int = 10
+    capacity: int = 20_000
+    latent_dim: int = 1000
+    ngf: int = 64
+    large: bool = False
+    embedding_dim: int = 512
+
+    def __post_init__(self) -> None:
+        counts = (self.g_steps, self.recreate, self.capacity, self.latent_dim, self.ngf)
+        if min(*counts, self.embedding_dim, self.synthesis_batch_size - 1) < 1:
+            raise DfkdError(f"a batch of at least 2 (batch-norm), other counts at least 1: {self}")
+        if min(self.bn, self.oh, self.adv) < 0 or self.lr_g <= 0 or not 0 <= self.bn_momentum < 1:
+            raise DfkdError(f"weights >= 0, lr_g > 0, bn_momentum in [0, 1): {self}")
+
+
+class Nayer:
+    """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
+
+    Args:
+        teacher: stores batch-norm statistics.
+        seed: of all that is random here; the global random state is left alone.
+        device: where the generator works and the bank lies; the teacher's when left out.
+        embeddings: classes x dimensions, text embeddings of the class names as published;
+            fixed random orthogonal ones when left out (``embedding_source`` says which).
+        autocast: context in which generator, teacher and student run; losses are float32.
+
+    Raises:
+        DfkdError: the teacher stores no statistics, or the embeddings do not fit.
+    """
+
+    def __init__(
+        self, teacher: Teacher, config: NayerConfig | None = None, seed: int = 0,
+        device: torch.device | str | None = None, embeddings: Tensor | None = None, *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:  # fmt: skip
+        teacher.require_statistics("nayer")
+        self.teacher, self._autocast = teacher, autocast
+        self.config = config = config or NayerConfig()
+        self.device = torch.device(device) if device is not None else teacher.device
+        self.embedding_source = "random-orthogonal" if embeddings is None else "given"
+        self._rng = torch.Generator().manual_seed(seed)
+        self.generator = self._build(embeddings)
+        self.average: Average = {}
+        self.bank = ImageBank(config.capacity, teacher.spec, teacher.num_classes, seed, self.device)
+        self.round = self.images_made = self.teacher_images = 0
+
+    def update(self, student: nn.Module) -> Metrics:
+        """One round (Algorithm 1); metrics are those of the batch that is kept."""
+        config = self.config
+        objective = (
+            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
+            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
+            + Term("adversarial", _adversary, config.adv)
+        )
+        if self.round and self.round % config.recreate == 0:
+            reset_all(self.generator, self._rng, std=None)
+        targets = self.generator.redraw(config.synthesis_batch_size, self._rng)
+        optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=(0.5, 0.999))
+        best: dict[str, Tensor] = {}
+        with watching(student):
+            for _ in range(config.g_steps):
+                with self._autocast():
+                    images = self.generator(targets).float()
+                    trace = self.teacher.trace(images, statistics=True)
+                    student_logits = student(self.teacher.spec.normalize(images)).float()
+                statistics = smooth(trace.statistics, self.average, config.bn_momentum)
+                trace = trace._replace(logits=trace.logits.float(), statistics=statistics)
+                loss, parts = objective(Evidence(images, targets, trace, student_logits))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                # The images precede the step: the loss is theirs. Chosen without a sync.
+                made = {"images": images.detach(), "loss": loss.detach(), **parts}
+                better = made["loss"] < best.get("loss", torch.inf)
+                best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+        # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
+        self.average = {s.name: (s.mean.detach(), s.var.detach()) for s in statistics}
+        self._keep(best.pop("images"), targets, best["loss"])
+        return {f"synthesis/{name}": value for name, value in best.items()}
+
+    def sample(self, count: int) -> Batch:
+        """``count`` images of the bank; before the first round, of the untrained generator."""
+        if self.round:
+            return self.bank.sample(count)
+        targets = self.generator.redraw(self.config.synthesis_batch_size, self._rng)
+        with torch.no_grad(), self._autocast():
+            images = self.generator(targets).float()
+        self.images_made += min(count, len(images))
+        index = torch.arange(count, device=self.device) % len(images)
+        return Batch(images[index], targets=targets[index])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but Adam, which is new every round; copies, not aliases."""
+        return {
+            "generator": {name: v.clone() for name, v in self.generator.state_dict().items()},
+            "bank": self.bank.state_dict(),
+            "rng": self._rng.get_state(),
+            **{name: getattr(self, name) for name in _STATE},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        self.generator.load_state_dict(state["generator"])
+        self.bank.load_state_dict(state["bank"])
+        self._rng.set_state(state["rng"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def _build(self, embeddings: Tensor | None) -> EmbeddingConditioned:
+        config, classes = self.config, self.teacher.num_classes
+        if embeddings is None:
+            embeddings = random_orthogonal(classes, config.embedding_dim, self._rng)
+        embeddings = embeddings.float()
+        if embeddings.ndim != 2 or len(embeddings) != classes or not embeddings.isfinite().all():
+            raise DfkdError(f"need finite {classes} x d embeddings, not {[*embeddings.shape]}")
+        sizes = (*self.teacher.spec.shape, config.latent_dim, config.ngf)
+        layers = -(-config.synthesis_batch_size // classes)
+
+        def build() -> EmbeddingConditioned:
+            return EmbeddingConditioned(Decoder(*sizes, large=config.large), embeddings, layers)
+
+        return drawn(build, self._rng).to(self.device).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def _keep(self, images: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
+        if not loss.isfinite():
+            raise DfkdError(f"NAYER's loss is {float(loss)} in round {self.round}; lower lr_g")
+        images = quantize(images).float().div(255)
+        with self._autocast():
+            logits = self.teacher(images).float()
+        self.bank.add(images, logits, targets)
+        self.round += 1
+        self.images_made += len(images)
+        self.teacher_images += len(images) * (self.config.g_steps + 1)
+
+
+def _adversary(evidence: Evidence) -> Tensor:
+    return decision_adversarial(evidence.require_student(), evidence.trace.logits)
+
+
+def smooth(
+    statistics: tuple[LayerStatistics, ...], average: Average, momentum: float
+) -> tuple[LayerStatistics, ...]:
+    """(1 - m) * batch + m * average per layer (FastDFKD); a layer without average as it is."""
+    averages = [average.get(layer.name, (layer.mean, layer.var)) for layer in statistics]
+    return tuple(
+        layer._replace(mean=layer.mean.lerp(mean, momentum), var=layer.var.lerp(var, momentum))
+        for layer, (mean, var) in zip(statistics, averages, strict=True)
+    )
