@@ -1,0 +1,79 @@
+"""Jitter, flip and crop: batched, drawn for every image alone, differentiable.
+
+Random numbers come from the generator that is passed (torch's global one where it
+is ``None``), drawn where it lives and moved to the images: a run with a CPU
+generator makes the same choices on every device.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def jitter(images: Tensor, pixels: int, generator: torch.Generator | None) -> Tensor:
+    """Roll every image by up to ``pixels`` rows and columns; what leaves re-enters opposite.
+
+    Args:
+        images: N x C x H x W.
+        pixels: largest shift in either direction; 0 changes nothing.
+    """
+    if pixels == 0:
+        return images
+    rows, columns = ((2 * _uniform(2, images, generator) - 1) * (pixels + 0.5)).round()
+    images = _roll(images, rows.clamp(-pixels, pixels).long(), dim=2)
+    return _roll(images, columns.clamp(-pixels, pixels).long(), dim=3)
+
+
+def flip(images: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Mirror every image left to right with ``probability``.
+
+    Args:
+        images: N x C x H x W.
+        probability: in [0, 1]; 0 changes nothing.
+    """
+    if probability == 0:
+        return images
+    mirrored = _uniform(1, images, generator).view(-1, 1, 1, 1) < probability
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def crop(images: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
+    """A random part of every image, resized (bilinear) to the whole size again.
+
+    The part's area is uniform in [``scale``, 1] of the image's, its aspect ratio
+    log-uniform in [3/4, 4/3] times the image's (Szegedy et al., CVPR 2015, section 6);
+    a side that would not fit is the image's own.
+
+    Args:
+        images: N x C x H x W.
+        scale: smallest share of the area, in (0, 1]; 1 changes nothing.
+    """
+    if scale == 1:
+        return images
+    area, shape, x, y = _uniform(4, images, generator)
+    area = scale + (1 - scale) * area
+    stretch = torch.exp((shape - 0.5) * math.log(4 / 3))  # square root of the aspect ratio
+    width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
+    zero = torch.zeros_like(area)
+    # Coordinates run from -1 to 1: a part of size s has its centre within +-(1 - s).
+    columns = torch.stack([width, zero, (1 - width) * (2 * x - 1)], 1)
+    rows = torch.stack([zero, height, (1 - height) * (2 * y - 1)], 1)
+    theta = torch.stack([columns, rows], 1).to(images.dtype)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _uniform(count: int, images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """``count`` x N numbers in [0, 1), on the images' device."""
+    device = images.device if generator is None else generator.device
+    return torch.rand((count, len(images)), generator=generator, device=device).to(images.device)
+
+
+def _roll(images: Tensor, shifts: Tensor, dim: int) -> Tensor:
+    """``torch.roll`` along ``dim``, for every image by its own shift."""
+    size = images.shape[dim]
+    source = (torch.arange(size, device=images.device) - shifts[:, None]) % size
+    source = source.view([-1, 1, *(size if d == dim else 1 for d in (2, 3))])
+    return images.gather(dim, source.expand(images.shape))

@@ -1,0 +1,111 @@
+"""A bounded memory of images with the teacher's answers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfkd.errors import DfkdError
+from dfkd.protocols import Batch
+from dfkd.spec import ImageSpec
+
+
+def quantize(images: Tensor) -> Tensor:
+    """Images in [0, 1] -> the uint8 values that the bank stores (rounded); uint8 passes through.
+
+    ``quantize(images).float().div(255)`` is the image as stored and as ``sample`` gives it
+    back. Ask the teacher about *that* one: cached logits must be those of the stored image.
+    """
+    if images.dtype == torch.uint8:
+        return images
+    return images.detach().mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+class ImageBank:
+    """Keeps the last ``capacity`` images; memory is allocated once.
+
+    A pixel takes a byte, a teacher logit two (float16: 3 significant digits).
+    Which images are drawn follows from ``seed`` alone, on any device.
+
+    Args:
+        capacity: how many images it holds.
+        spec: their shape.
+        num_classes: how many logits an image has.
+        device: where the images lie.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        spec: ImageSpec,
+        num_classes: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if capacity < 1:
+            raise DfkdError(f"an image bank must hold at least one image, not {capacity}")
+        self.capacity = capacity
+        self.total = 0
+        self._columns = {
+            "images": torch.empty((capacity, *spec.shape), dtype=torch.uint8, device=device),
+            "teacher_logits": torch.empty((capacity, num_classes), dtype=torch.half, device=device),
+            "targets": torch.empty(capacity, dtype=torch.int64, device=device),
+        }
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return min(self.total, self.capacity)
+
+    def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
+        """Store copies; the oldest images make room.
+
+        Args:
+            images: N x C x H x W in [0, 1]; stored as ``quantize`` has them.
+            teacher_logits: N x classes, of the images *as stored*.
+            targets: N class indices.
+        """
+        largest = torch.finfo(torch.half).max  # an infinite logit would make NaN probabilities
+        rows = {
+            "images": quantize(images),
+            "teacher_logits": teacher_logits.detach().clamp(-largest, largest),
+            "targets": targets,
+        }
+        for name, values in rows.items():
+            expected = (len(images), *self._columns[name].shape[1:])
+            if values.shape != expected:
+                raise DfkdError(f"the bank wants {name} of {expected}, not {tuple(values.shape)}")
+        kept = range(max(0, len(images) - self.capacity), len(images))
+        for name, values in rows.items():
+            column = self._columns[name]
+            slots = torch.tensor([(self.total + i) % self.capacity for i in kept])
+            column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
+        self.total += len(images)
+
+    def sample(self, count: int) -> Batch:
+        """``count`` stored images; all different unless there are fewer in the bank."""
+        filled = len(self)
+        if not filled:
+            raise DfkdError("the image bank is empty: update the synthesizer before sampling")
+        if count > filled:
+            index = torch.randint(filled, (count,), generator=self._generator)
+        else:
+            index = torch.randperm(filled, generator=self._generator)[:count]
+        index = index.to(self._columns["images"].device)
+        images, teacher_logits, targets = (values[index] for values in self._columns.values())
+        return Batch(images.float().div(255), teacher_logits.float(), targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The filled part (copies), the count and the random generator."""
+        filled = {name: values[: len(self)].clone() for name, values in self._columns.items()}
+        return {**filled, "total": self.total, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``: the same images, and the same draws from here on."""
+        for name, column in self._columns.items():
+            expected = (min(state["total"], self.capacity), *column.shape[1:])
+            if state[name].shape != expected:
+                found = tuple(state[name].shape)
+                raise DfkdError(f"this bank holds {name} of {expected}, the saved one {found}")
+            column[: expected[0]] = state[name]
+        self.total = state["total"]
+        self._generator.set_state(state["generator"].cpu())
