@@ -92,7 +92,7 @@ def test_labels_are_the_teachers_answers_to_the_stored_images() -> None:
     method = run(1)
     batch = method.sample(12)
     torch.testing.assert_close(
-        method.teacher(batch.images), batch.teacher_logits, rtol=0, atol=1e-3
+        method.teacher(batch.images), batch.teacher_logits, rtol=1e-3, atol=1e-3
     )
     torch.testing.assert_close((batch.images * 255).round() / 255, batch.images)
 
