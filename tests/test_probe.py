@@ -1,0 +1,65 @@
+"""What a probe says of teachers with, without and with untouched statistics."""
+
+import dataclasses
+
+import pytest
+from torch import nn
+
+from dfkd.errors import DfkdError
+from dfkd.loading import load_teacher
+from dfkd.networks import resnet
+from dfkd.probe import NEEDS_STATISTICS, probe
+from dfkd.recipes import CONFIGS
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+
+def without_statistics() -> Teacher:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+    return Teacher(network, ImageSpec(1, 8, 8))
+
+
+def test_a_trained_teacher_allows_every_method() -> None:
+    found = probe(load_teacher("bundled:fashion_resnet20"))
+    assert found.parameters == 272_186
+    assert found.spec.shape == (1, 28, 28)
+    assert found.class_names[-1] == "Ankle boot"
+    assert found.network == "ResNet"
+    assert all(advice.possible for advice in found.methods)
+    assert [layer.channels for layer in found.layers][:2] == [16, 16]
+    assert {layer.kind for layer in found.layers} == {"BatchNorm2d"}
+    assert all(layer.updated for layer in found.layers)
+
+
+def test_without_statistics_only_drawings_are_left() -> None:
+    found = probe(without_statistics())
+    assert found.layers == ()
+    assert {advice.name for advice in found.methods if advice.possible} == {"default", "drawings"}
+    assert "no layer stores" in found.advice("nayer").reason
+
+
+def test_untouched_statistics_are_worth_nothing() -> None:
+    found = probe(Teacher(resnet(8, 1, 10), ImageSpec(1, 28, 28)))
+    assert found.layers
+    assert not any(layer.updated for layer in found.layers)
+    assert not found.advice("deep_inversion").possible
+    assert "weights missing" in found.advice("deep_inversion").reason
+
+
+def test_the_probe_changes_nothing_and_is_a_value() -> None:
+    teacher = load_teacher("bundled:digits_vgg")
+    before = teacher.fingerprint()
+    first, second = probe(teacher), probe(teacher)
+    assert first == second
+    assert first.fingerprint == before == teacher.fingerprint()
+    assert dataclasses.asdict(first)["spec"]["height"] == 8
+
+
+def test_every_method_gets_advice() -> None:
+    assert {advice.name for advice in probe(without_statistics()).methods} == set(CONFIGS)
+
+
+@pytest.mark.parametrize("method", NEEDS_STATISTICS)
+def test_the_advice_is_what_the_methods_enforce(method: str) -> None:
+    with pytest.raises(DfkdError, match="drawings"):
+        without_statistics().require_statistics(method)
