@@ -310,6 +310,18 @@ def test_page_of_an_empty_directory_and_of_many_classes(tmp_path: Path) -> None:
     assert story.balance_note([]) == ""
 
 
+def test_page_orders_a_resumed_log_and_skips_what_is_no_number(tmp_path: Path) -> None:
+    rows = [
+        {"step": 0, "seconds": 0, "kl": 4}, {"step": 9, "seconds": 30, "kl": 1},
+        {"step": 5, "seconds": 20, "kl": math.nan}, {"step": 6, "seconds": None, "kl": 7},
+        {"step": 7, "seconds": 25, "kl": 2}, {"kl": 8}, {"step": 8, "seconds": 26, "text": "x"},
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = page.write_page(tmp_path).read_text(encoding="utf-8")
+    assert html.count("<svg") == 1
+    assert "kl: from 4 to 1" in html
+
+
 # The page, in a browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -16,7 +16,7 @@ def line_chart(
     """``ys`` over ``xs`` with labelled axes; the vertical one is logarithmic from a factor 50 on.
 
     Args:
-        xs: ascending values, finite.
+        xs: ascending, finite values.
         ys: as many values; None leaves a gap.
         name: what is drawn, for those who cannot see it.
         x_label: the horizontal axis, with its unit.

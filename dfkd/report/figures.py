@@ -9,7 +9,7 @@ NOT_MEASURED = "not measured"
 NARROW = "\u202f"  # a thin space that does not break: 12 % stays on one line
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """The value as a finite float; None for anything else (None, NaN, text)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -18,44 +18,44 @@ def _number(value: Any) -> float | None:
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in [0, 1] as ``92.6 %``."""
-    number = _number(value)
-    return MISSING if number is None else f"{100 * number:.{digits}f}{NARROW}%"
+    amount = number(value)
+    return MISSING if amount is None else f"{100 * amount:.{digits}f}{NARROW}%"
 
 
 def whole(value: Any) -> str:
     """A count as ``1,234,567``."""
-    number = _number(value)
-    return MISSING if number is None else f"{round(number):,}"
+    amount = number(value)
+    return MISSING if amount is None else f"{round(amount):,}"
 
 
 def file_size(value: Any) -> str:
     """Bytes as ``281 kB`` (1 kB = 1000 bytes)."""
-    number = _number(value)
-    if number is None:
+    amount = number(value)
+    if amount is None:
         return MISSING
     for unit in ("B", "kB", "MB"):
-        if number < 999.5:
-            return f"{number:.3g}{NARROW}{unit}"
-        number /= 1000
-    return f"{number:.3g}{NARROW}GB"
+        if amount < 999.5:
+            return f"{amount:.3g}{NARROW}{unit}"
+        amount /= 1000
+    return f"{amount:.3g}{NARROW}GB"
 
 
 def milliseconds(value: Any) -> str:
     """Milliseconds as ``1.84 ms``."""
-    number = _number(value)
-    if number is None:
+    amount = number(value)
+    if amount is None:
         return MISSING
-    return f"{number:.0f}{NARROW}ms" if number >= 99.95 else f"{number:.3g}{NARROW}ms"
+    return f"{amount:.0f}{NARROW}ms" if amount >= 99.95 else f"{amount:.3g}{NARROW}ms"
 
 
 def duration(value: Any) -> str:
     """Seconds as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
-    number = _number(value)
-    if number is None:
+    amount = number(value)
+    if amount is None:
         return MISSING
-    if number < 59.95:
-        return f"{number:.1f}{NARROW}s"
-    minutes, seconds = divmod(round(number), 60)
+    if amount < 59.95:
+        return f"{amount:.1f}{NARROW}s"
+    minutes, seconds = divmod(round(amount), 60)
     if minutes < 60:
         return f"{minutes}{NARROW}min {seconds:02d}{NARROW}s"
     hours, minutes = divmod(minutes, 60)
@@ -64,12 +64,12 @@ def duration(value: Any) -> str:
 
 def ratio(part: Any, total: Any) -> float | None:
     """``part / total`` where both are numbers and the total is not zero."""
-    top, bottom = _number(part), _number(total)
+    top, bottom = number(part), number(total)
     return None if top is None or not bottom else top / bottom
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("accuracy", "Accuracy", lambda v: NOT_MEASURED if _number(v) is None else percent(v, 2)),
+    ("accuracy", "Accuracy", lambda v: NOT_MEASURED if number(v) is None else percent(v, 2)),
     ("parameters", "Parameters", whole),
     ("file_bytes", "File size", file_size),
     ("latency_ms_1", "Latency\nbatch 1", milliseconds),
@@ -87,7 +87,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[
     shown = [
         column
         for column in _COLUMNS
-        if column[0] == "accuracy" or any(_number(row.get(column[0])) is not None for row in rows)
+        if column[0] == "accuracy" or any(number(row.get(column[0])) is not None for row in rows)
     ]
     headings = ["Model", *(heading for _, heading, _ in shown)]
     cells = [

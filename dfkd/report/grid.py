@@ -12,7 +12,7 @@ from torch import Tensor
 CELL = 112  # pixels: small images are enlarged by the largest whole factor that stays within
 PAGE = 1020  # pixels: a grid gets as many columns as fit into this width
 GAP, MARGIN, LINE = 12, 20, 17
-INK, QUIET, PAPER = (24, 24, 27), (95, 95, 104), (255, 255, 255)
+INK, PAPER = (24, 24, 27), (255, 255, 255)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -63,7 +63,7 @@ def write_grid(
         canvas.paste(Image.fromarray(enlarged).convert("RGB"), (left, upper))
         for line, text in enumerate(lines):
             place = (left, upper + cell_height + 5 + LINE * line)
-            draw.text(place, text, font=plain, fill=QUIET if line else INK)
+            draw.text(place, text, font=plain, fill=INK)
     path = Path(path)
     canvas.save(path, optimize=True)
     return path

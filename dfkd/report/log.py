@@ -44,7 +44,7 @@ class MetricsLog:
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()  # a killed run keeps what it reported
         for name, value in values.items():
-            self._board.add_scalar(name, value, step, walltime=None)
+            self._board.add_scalar(name, value, step)
 
     def images(self, step: int, images: Tensor, name: str = "images") -> None:
         """Mirror N x C x H x W float images in [0, 1] (C of 1 or 3) to TensorBoard as one grid."""

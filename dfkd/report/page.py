@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from dfkd.report import figures, story
 from dfkd.report.charts import column_chart, line_chart
@@ -41,6 +42,7 @@ def write_page(directory: Path | str) -> Path:
         cells=cells,
         unmeasured="" if measured else "Accuracy not measured: no --eval.",
         grid=_data_uri(directory / "grid.png"),
+        grid_width=_width(directory / "grid.png"),
         charts=list(_charts(read_metrics(directory))),
         account=story.account(result),
         balance=_balance(counts, manifest.get("class_names") or []),
@@ -87,17 +89,30 @@ def _data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
+def _width(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    with Image.open(path) as image:
+        width: int = image.width
+    return width
+
+
 def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, Markup]]:
     """(group, name, last value, drawing) of every metric, in order of first appearance."""
     names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "seconds"))
     for name in names:
         # A row without a metric says nothing; a row with null says that it was not finite.
-        points = [(row.get("seconds"), row[name]) for row in rows if name in row]
-        timed = [(x, y) for x, y in points if isinstance(x, int | float)]
-        finite = [y for _, y in timed if y is not None]
+        points = [
+            (x, figures.number(row[name]))
+            for row in rows
+            if name in row and (x := figures.number(row.get("seconds"))) is not None
+        ]
+        # A resumed run may report moments again that the interrupted one had reached.
+        points.sort(key=lambda point: point[0])
+        finite = [y for _, y in points if y is not None]
         if finite:
-            unit, scale = _time_unit(timed[-1][0])
-            xs, ys = [x / scale for x, _ in timed], [y for _, y in timed]
+            unit, scale = _time_unit(points[-1][0])
+            xs, ys = [x / scale for x, _ in points], [y for _, y in points]
             drawing = line_chart(xs, ys, name=name, x_label=f"time, {unit}")
             group, _, short = name.rpartition("/")
             yield group, short.replace("_", " "), f"{finite[-1]:.3g}", drawing
@@ -128,8 +143,10 @@ def _command(command: Any) -> str:
 def _pairs(value: Any) -> list[tuple[str, str]]:
     if not isinstance(value, Mapping):
         return [("", str(value))]
-    plain = (str, int, float, bool, type(None))
-    return [
-        (str(key).replace("_", " "), str(v) if isinstance(v, plain) else json.dumps(v))
-        for key, v in value.items()
-    ]
+    return [(str(key).replace("_", " "), _words(v)) for key, v in value.items()]
+
+
+def _words(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

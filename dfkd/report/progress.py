@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dfkd.report.figures import duration
+from dfkd.report.figures import NARROW, duration
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_SECONDS, LINE_SHARE = 10.0, 0.05
@@ -90,7 +90,7 @@ class Progress:
             left = duration(elapsed * (1 - fraction) / gained)
             parts.append(f"{left} left")
         # Thin spaces are for the page: not every terminal's encoding has them.
-        return "  ".join(parts).replace("\u202f", " ")
+        return "  ".join(parts).replace(NARROW, " ")
 
     def _bar(self, fraction: float, pace: str, details: Sequence[str]) -> Group:
         line = Table.grid(padding=(0, 1), expand=True)

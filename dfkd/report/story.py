@@ -69,7 +69,7 @@ def warning(manifest: Record, result: Record) -> str:
     notes = []
     before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
     if before and after and before != after:
-        notes.append("The teacher changed during the run: its figures before and after differ.")
+        notes.append("The teacher changed during the run: its hashes before and after differ.")
     if result.get("collapsed") is True:
         notes.append("The run collapsed: do not use its student or its images as they are.")
     return " ".join(notes)

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dfkd.report.figures import comparison
+from dfkd.report.figures import MISSING, NARROW, comparison
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -19,7 +19,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             None or absent shows as a dash, an accuracy as "not measured".
     """
     headings, cells = comparison(rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for place, heading in enumerate(headings):
         table.add_column(
             heading,
@@ -29,6 +29,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             vertical="bottom",
         )
     for row in cells:
-        # Text, not markup: a name may hold brackets.
-        table.add_row(*map(Text, row))
+        # Text, not markup: a name may hold brackets. Plain signs: not every terminal has others.
+        table.add_row(*(Text(cell.replace(NARROW, " ").replace(MISSING, "-")) for cell in row))
     return table
