@@ -6,12 +6,15 @@ cannot abuse; which directions are cheap in it, an optimiser takes first.
 * ``Pixels``: every pixel on its own, the basis of DeepInversion.
 * ``ChromaPixels``: full luminance, colour at a lower resolution, as JPEG's
   4:2:0 and the eye have it: colour noise from pixel to pixel does not exist.
-* ``FourierPixels``: frequencies, scaled so that coarse ones move first, over
-  decorrelated colours (Olah et al., "Feature Visualization", Distill 2017).
+* ``FourierPixels``: frequencies, scaled so that coarse ones move most, over
+  decorrelated colours (Olah et al., "Feature Visualization", Distill 2017); the
+  colours can be kept coarse here, too.
 
 All share ``forward() -> images`` (N x C x H x W in [0, 1]) and ``clip_()``,
 which moves the parameter to where the images need no clipping.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +24,10 @@ from torch import Tensor, nn
 # this matrix times (y, u, v) are RGB; its inverse is its transpose.
 OPPONENT = ((0.57735, 0.70711, -0.40825), (0.57735, -0.70711, -0.40825), (0.57735, 0.0, 0.81650))
 SATURATION = 1e-3
-"""How near to 0 or 1 an image may come where the basis ends in a sigmoid."""
+"""How near to 0 or 1 an image may start where the basis ends in a sigmoid."""
+
+NEGLIGIBLE = 1e-4
+"""Of what the scale of a colour frequency falls below, the basis holds nothing."""
 
 
 class Pixels(nn.Module):
@@ -90,29 +96,43 @@ class ChromaPixels(nn.Module):
 class FourierPixels(nn.Module):
     """Images by their spectrum: frequency f is scaled by 1 / f, colours are decorrelated.
 
-    Natural images have amplitudes near 1 / f; a step of an optimiser that treats
-    all parameters alike then changes coarse structure most. A sigmoid keeps the
-    images in (0, 1).
+    Natural images have amplitudes near 1 / f, and less colour than light and shade. A step
+    of an optimiser that treats all parameters alike then changes most what varies most. A
+    sigmoid keeps the images in (0, 1).
 
     Args:
         images: N x C x H x W in [0, 1]; colours are decorrelated where C is 3.
         decay: the power of f by which the scale falls.
+        colour_gain: scale of the two colour planes beside that of luminance.
+        colour_cutoff: width of the Gaussian by which colour falls off with f, in cycles a
+            pixel (0.5 is the finest there is); finer colour than some four widths is lost.
     """
 
     scale: Tensor
 
-    def __init__(self, images: Tensor, decay: float = 1.0) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        decay: float = 1.0,
+        colour_gain: float = 1.0,
+        colour_cutoff: float = math.inf,
+    ) -> None:
         super().__init__()
         self.size = (images.shape[-2], images.shape[-1])
         height, width = self.size
         rows = torch.fft.fftfreq(height, device=images.device)[:, None]
         columns = torch.fft.rfftfreq(width, device=images.device)[None, :]
-        frequency = (rows.square() + columns.square()).sqrt().clamp(min=1 / max(height, width))
-        self.register_buffer("scale", frequency.pow(-decay)[..., None])
+        frequency = (rows.square() + columns.square()).sqrt()
+        scale = frequency.clamp(min=1 / max(height, width)).pow(-decay)
         planes = images.detach().clamp(SATURATION, 1 - SATURATION).logit()
-        planes = to_opponent(planes) if images.shape[1] == 3 else planes
+        if images.shape[1] == 3:
+            planes = to_opponent(planes)
+            fall = colour_gain * torch.exp(-0.5 * (frequency / colour_cutoff).square())
+            colour = torch.where(fall > NEGLIGIBLE, fall, 0) * scale
+            scale = torch.stack([scale, colour, colour])
+        self.register_buffer("scale", scale[..., None])
         spectrum = torch.view_as_real(torch.fft.rfft2(planes, norm="ortho"))
-        self.spectrum = nn.Parameter(spectrum / self.scale)
+        self.spectrum = nn.Parameter(torch.where(self.scale > 0, spectrum / self.scale, 0))
 
     def forward(self) -> Tensor:
         """N x C x H x W in (0, 1)."""

@@ -69,7 +69,8 @@ def test_images_are_finite_8_bit_and_labelled_by_the_teacher(basis, change):
     assert batch.images.min() >= 0
     assert batch.images.max() <= 1
     torch.testing.assert_close((batch.images * 255).round() / 255, batch.images)
-    torch.testing.assert_close(batch.teacher_logits, oracle(batch.images))
+    # The bank keeps logits to three significant digits.
+    torch.testing.assert_close(batch.teacher_logits, oracle(batch.images), rtol=2e-3, atol=1e-2)
     assert set(batch.targets.tolist()) <= {1, 3}
     assert synthesizer.images_made == 8
     assert synthesizer.teacher_images == 8 * 7 + 8
@@ -154,7 +155,10 @@ def test_a_state_does_not_follow_the_run():
 
 @pytest.mark.parametrize("basis", ["pixel", "chroma", "fourier"])
 def test_the_loss_falls(basis):
-    config = replace(TINY, iterations=60, low_resolution_iterations=0, r_feature=0.5, basis=basis)
+    config = replace(
+        TINY, iterations=60, low_resolution_iterations=0, r_feature=0.5, basis=basis,
+        lr=0.02 if basis == "fourier" else 0.1,
+    )  # fmt: skip
     synthesizer, watcher = DeepInversion(teacher(), config), student()
     losses = []
     for _ in range(59):

@@ -54,6 +54,19 @@ def test_chroma_pixels_keep_grey_detail_and_cannot_hold_fine_colour():
     assert (shown[:, 0] - shown[:, 1]).abs().max() < 1e-3
 
 
+def test_a_cutoff_keeps_fine_colour_out_of_the_spectrum_for_good():
+    noise = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pixels = FourierPixels(noise, colour_gain=0.5, colour_cutoff=0.05)
+    optimizer = torch.optim.Adam(pixels.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (pixels() * noise).sum().backward()
+        optimizer.step()
+    planes = to_opponent(pixels().detach().logit())
+    luminance, colour = planes[:, 0].diff(dim=2).std(), planes[:, 1].diff(dim=2).std()
+    assert colour < 0.3 * luminance
+
+
 def test_chroma_pixels_come_back_from_outside():
     pixels = ChromaPixels(torch.full((1, 3, 8, 8), 0.5))
     with torch.no_grad():

@@ -122,8 +122,9 @@ class DeepInversion:
         if self.halved:
             best = resize(best, self.teacher.spec.height, self.teacher.spec.width)
         images = quantize(best.clamp(0, 1)).float().div(255)
-        batch = Batch(images, self.teacher(images).float(), self.targets)
-        self.bank.add(images, batch.teacher_logits, self.targets)
+        logits = self.teacher(images).float()
+        batch = Batch(images, logits, self.targets)
+        self.bank.add(images, logits, self.targets)
         self.images_made += len(images)
         self.teacher_images += len(images)
         self._begin_batch()
@@ -162,7 +163,9 @@ class DeepInversion:
         unit = sum(spec.std) / spec.channels  # lr is in the teacher's normalised units
         self.pixels: Pixels | ChromaPixels | FourierPixels
         if config.basis == "fourier":
-            self.pixels = FourierPixels(images)
+            self.pixels = FourierPixels(
+                images, colour_gain=config.colour_gain, colour_cutoff=config.colour_cutoff
+            )
         elif config.basis == "chroma" and spec.channels == 3:
             self.pixels = ChromaPixels(images, unit)
         else:

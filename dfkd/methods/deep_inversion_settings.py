@@ -35,6 +35,7 @@ class DeepInversionConfig:
         crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
         clip: keep images in [0, 1] after every step.
         basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.
+        colour_gain, colour_cutoff: of the Fourier basis, see ``FourierPixels``.
         smooth_start: begin with smooth blobs instead of the paper's white noise.
         capacity: images that the bank holds.
 
@@ -59,6 +60,8 @@ class DeepInversionConfig:
     crop: float = 1.0
     clip: bool = True
     basis: str = "pixel"
+    colour_gain: float = 0.4
+    colour_cutoff: float = 0.06
     smooth_start: bool = False
     capacity: int = 20_000
 
@@ -70,6 +73,8 @@ class DeepInversionConfig:
         counts = (self.low_resolution_iterations, self.warmup, self.jitter)
         if min(*weights, *counts, self.adi) < 0 or not self.lr > 0:
             raise DfkdError("DeepInversion's weights and counts must not be negative, lr positive")
+        if not (self.colour_gain > 0 and self.colour_cutoff > 0):
+            raise DfkdError("colour_gain and colour_cutoff must be positive")
         if not (0 <= self.flip <= 1 and 0 < self.crop <= 1):
             raise DfkdError("flip must be in [0, 1] and crop in (0, 1]")
         if self.basis not in BASES:
