@@ -122,6 +122,6 @@ def cosine(start: float, end: float) -> Schedule:
     return lambda progress: end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def warmup(steps: float, then: Schedule) -> Schedule:
-    """Rise linearly from 0 over the first ``steps`` (a fraction of the run), then follow ``then``."""
-    return lambda progress: then(progress) * min(1.0, progress / steps if steps > 0 else 1.0)
+def warmup(share: float, then: Schedule) -> Schedule:
+    """Rise linearly from 0 over the first ``share`` of the run, on top of ``then``."""
+    return lambda progress: then(progress) * min(1.0, progress / share if share > 0 else 1.0)

@@ -4,9 +4,9 @@ A layer carries statistics if it has ``running_mean`` and ``running_var``
 buffers: BatchNorm1d/2d/3d, SyncBatchNorm, FrozenBatchNorm2d, timm's fused
 variants. A class list would miss some of them.
 
-This is the hot path of data-free synthesis. ``BatchStatistics`` computes mean
-and biased variance of a layer's input in one pass and their gradient in closed
-form in another; ``tests/twins.py`` keeps the slow, obvious version it is held to.
+This is the hot path of data-free synthesis. ``BatchStatistics`` takes mean and
+biased variance of a layer's input from one fused kernel and their gradient from
+its closed form; ``tests/twins.py`` keeps the slow, obvious version it is held to.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
@@ -57,23 +56,16 @@ class BatchStatistics(torch.autograd.Function):
 
     For a loss L over M = N*H*W values a channel,
     dL/dz = (dL/dmean)/M + 2 (dL/dvar) (z - mean)/M: one multiply-add over z.
+    Backward is itself made of differentiable operations: second derivatives are right.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        dimensions = [0, *range(2, z.ndim)]
-        # var_mean has no fused bf16 accumulation on every device: widen first where needed.
-        wide = z if z.dtype == torch.float64 else z.float()
-        if wide.ndim == 4 and wide.is_contiguous(memory_format=torch.channels_last):
-            # Rows of an (NHW, C) view: sums as a product with ones run at memory speed.
-            mean, var = _row_statistics(wide.permute(0, 2, 3, 1).reshape(-1, wide.shape[1]))
-        else:
-            var, mean = torch.var_mean(wide, dimensions, correction=0)
+        mean, var = mean_and_variance(z)
         ctx.save_for_backward(z, mean)
         return mean, var
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
         z, mean = ctx.saved_tensors
         count = z.numel() // z.shape[1]
@@ -83,11 +75,16 @@ class BatchStatistics(torch.autograd.Function):
         return torch.addcmul(offset.view(shape).to(z.dtype), z, slope.view(shape).to(z.dtype))
 
 
-def _row_statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Column means and biased variances of an (M, C) matrix; shifted by its first row."""
-    # Without the shift E[z^2] - E[z]^2 cancels where |mean| >> std.
-    mean = rows.mean(0)
-    var = torch.linalg.vecdot(rows - mean, rows - mean, dim=0) / rows.shape[0]
+def mean_and_variance(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every channel, in float32 (float64 for float64), the variance biased."""
+    dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
+    if z.device.type in ("cpu", "cuda") and not torch.compiler.is_compiling():
+        # Batch-norm's own training kernel: two passes (nothing cancels), no temporary, 10 to 20
+        # times as fast on a CPU as var_mean. It wants running statistics to move: not ours.
+        scratch = z.new_zeros((2, z.shape[1]), dtype=dtype)
+        mean, var = torch.batch_norm_update_stats(z, scratch[0], scratch[1], 0.0)
+    else:
+        var, mean = torch.var_mean(z.to(dtype), [0, *range(2, z.ndim)], correction=0)
     return mean, var
 
 

@@ -1,0 +1,39 @@
+"""Checkpoints: saved whole or not at all, resumed exactly."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfkd.errors import DfkdError
+
+NAME = "last.pt"
+
+
+def save(directory: Path, state: dict[str, Any]) -> Path:
+    """Write ``directory/last.pt``: beside it first, then moved over it in one step."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path, temporary = directory / NAME, directory / f"{NAME}.tmp"
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return path
+
+
+def load(directory: Path) -> dict[str, Any]:
+    """Read what ``save`` wrote; only tensors and plain containers are unpickled.
+
+    Raises:
+        DfkdError: no checkpoint there, or one that cannot be read.
+    """
+    path = directory / NAME
+    if not path.is_file():
+        raise DfkdError(f"no checkpoint at {path}; start the run without --resume")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DfkdError(f"the checkpoint {path} cannot be read ({type(error).__name__})") from error
+    return state

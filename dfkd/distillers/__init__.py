@@ -1,0 +1,1 @@
+"""Training schemes: one file each, every one a ``Distiller``."""

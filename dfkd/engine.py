@@ -1,0 +1,209 @@
+"""The outer loop: alternate synthesis and distillation within a budget.
+
+It knows the two Protocols and nothing of any method. Everything that varies
+with a run (logging, showing, saving) comes in as a callable.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+
+from dfkd.errors import DfkdError
+from dfkd.protocols import Distiller, Metrics, Synthesizer
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Wall time or student steps; exactly one of the two.
+
+    Raises:
+        DfkdError: both or neither, or a value that is not positive and finite.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise DfkdError("give a budget either in --minutes or in --steps")
+        value = self.minutes if self.minutes is not None else self.steps
+        if value is None or not math.isfinite(value) or value <= 0:
+            raise DfkdError(f"a budget must be a positive number, not {value}")
+
+    def progress(self, seconds: float, steps: int) -> float:
+        """How much is spent, in [0, 1]."""
+        spent = seconds / (60 * self.minutes) if self.minutes else steps / (self.steps or 1)
+        return min(1.0, spent)
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """When the synthesizer's turn comes.
+
+    Attributes:
+        warmup_updates: synthesizer updates before the first student step.
+        warmup_share: of a budget in minutes, the most that those may take.
+        steps_per_update: student steps between two later updates; 0: there are none.
+        batch_size: images in a student step, over all processes.
+    """
+
+    warmup_updates: int = 0
+    warmup_share: float = 0.5
+    steps_per_update: int = 0
+    batch_size: int = 128
+
+
+@dataclass
+class Account:
+    """What the run has spent so far."""
+
+    steps: int = 0
+    updates: int = 0
+    synthesis_seconds: float = 0.0
+    distillation_seconds: float = 0.0
+    earlier_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time, that of interrupted sessions included."""
+        return self.earlier_seconds + time.perf_counter() - self.started
+
+
+class Engine:
+    """Runs a synthesizer and a distiller to the end of a budget.
+
+    Args:
+        agree: any process's wish to stop becomes everybody's.
+        report: called every ``report_every`` seconds with (progress, account, metrics).
+        save: called every ``save_every`` seconds and at an interruption.
+    """
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        distiller: Distiller,
+        budget: Budget,
+        rhythm: Rhythm,
+        *,
+        agree: Callable[[bool], bool] = bool,
+        report: Callable[[float, Account, dict[str, float]], None] = lambda *_: None,
+        save: Callable[[], None] = lambda: None,
+        report_every: float = 2.0,
+        save_every: float = 60.0,
+    ) -> None:
+        self.synthesizer, self.distiller = synthesizer, distiller
+        self.budget, self.rhythm, self.account = budget, rhythm, Account()
+        self._agree, self._report, self._save = agree, report, save
+        self._report_every, self._save_every = report_every, save_every
+        self._metrics: Metrics = {}
+        self._longest_update = 0.0
+
+    def run(self) -> bool:
+        """Work until the budget is spent (True) or Ctrl-C asks for an end (False).
+
+        Interrupted, the step is finished and the run saved; a second Ctrl-C kills.
+        """
+        self.account.started = time.perf_counter()
+        reported = saved = time.perf_counter()
+        with _interruption() as interrupted:
+            while (progress := self._progress()) < 1.0:
+                if self._agree(interrupted[0]):
+                    self._save()
+                    return False
+                if self._wants_synthesis(progress):
+                    self._synthesize()
+                else:
+                    self._distill(progress)
+                now = time.perf_counter()
+                if now - reported >= self._report_every:
+                    self._show(progress)
+                    reported = now
+                if now - saved >= self._save_every:
+                    self._save()
+                    saved = time.perf_counter()
+        self._show(1.0)
+        return True
+
+    def _progress(self) -> float:
+        return self.budget.progress(self.account.seconds, self.account.steps)
+
+    def _wants_synthesis(self, progress: float) -> bool:
+        account, rhythm = self.account, self.rhythm
+        if account.updates < rhythm.warmup_updates:
+            return self.budget.minutes is None or progress < rhythm.warmup_share
+        if not rhythm.steps_per_update:
+            return False
+        if self.budget.minutes:
+            remaining = 60 * self.budget.minutes - account.seconds
+            if self._longest_update > remaining:
+                return False  # images that no student would see
+        due = rhythm.warmup_updates + account.steps // rhythm.steps_per_update
+        return account.updates < due
+
+    def _synthesize(self) -> None:
+        start = time.perf_counter()
+        self._metrics.update(self.synthesizer.update(self.distiller.student))
+        spent = time.perf_counter() - start
+        self.account.updates += 1
+        self.account.synthesis_seconds += spent
+        self._longest_update = max(self._longest_update, spent)
+
+    def _distill(self, progress: float) -> None:
+        start = time.perf_counter()
+        batch = self.synthesizer.sample(self.rhythm.batch_size)
+        sampled = time.perf_counter()
+        self.distiller.set_progress(progress)
+        self._metrics.update(self.distiller.update(batch))
+        self.account.steps += 1
+        self.account.synthesis_seconds += sampled - start
+        self.account.distillation_seconds += time.perf_counter() - sampled
+
+    def _show(self, progress: float) -> None:
+        self._report(progress, self.account, {k: float(v) for k, v in self._metrics.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Synthesizer, distiller, account and torch's global generator (dropout draws from it)."""
+        account = asdict(self.account) | {"earlier_seconds": self.account.seconds}
+        return {
+            "synthesizer": self.synthesizer.state_dict(),
+            "distiller": self.distiller.state_dict(),
+            "account": account,
+            "torch_generator": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where ``state_dict`` was taken."""
+        self.synthesizer.load_state_dict(state["synthesizer"])
+        self.distiller.load_state_dict(state["distiller"])
+        self.account = Account(**state["account"])
+        torch.set_rng_state(state["torch_generator"])
+
+
+@contextmanager
+def _interruption() -> Iterator[list[bool]]:
+    """A cell that turns true at the first SIGINT or SIGTERM; the second acts as usual."""
+    cell = [False]
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        cell[0] = True
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, ask)
+    except ValueError:
+        pass  # not the main thread: nobody presses Ctrl-C here
+    try:
+        yield cell
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

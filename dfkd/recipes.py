@@ -1,0 +1,221 @@
+"""Recipes: what a run is made of, as data, from plain functions.
+
+``recipe("nayer")`` returns the settings of that name; ``to_yaml`` and
+``from_dict`` take them through a file and back, refusing unknown keys; ``build``
+makes the two objects that the engine alternates.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from dfkd.distillers.offline import OfflineConfig
+from dfkd.engine import Rhythm
+from dfkd.errors import DfkdError, nearest
+from dfkd.methods import deep_inversion_settings as settings
+from dfkd.methods.deep_inversion import DeepInversion
+from dfkd.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.methods.default import Default, DefaultConfig
+from dfkd.methods.drawings import Drawings, DrawingsConfig
+from dfkd.methods.nayer import Nayer, NayerConfig
+from dfkd.protocols import Synthesizer
+from dfkd.runtime import Autocast
+from dfkd.teacher import Teacher
+
+MethodConfig = DefaultConfig | DrawingsConfig | DeepInversionConfig | NayerConfig
+
+CONFIGS: dict[str, type[MethodConfig]] = {
+    "default": DefaultConfig,
+    "drawings": DrawingsConfig,
+    "deep_inversion": DeepInversionConfig,
+    "nayer": NayerConfig,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, apart from its networks and its budget.
+
+    Attributes:
+        method: who makes the images; decides the type of ``synthesizer``.
+        init: ``auto``, ``teacher`` or ``random``: where the student starts.
+        seed: of every random choice.
+    """
+
+    method: str = "default"
+    synthesizer: MethodConfig = field(default_factory=DefaultConfig)
+    distiller: OfflineConfig = field(default_factory=OfflineConfig)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    init: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in CONFIGS:
+            raise DfkdError(f"unknown method {self.method!r}{nearest(self.method, CONFIGS)}")
+        if not isinstance(self.synthesizer, CONFIGS[self.method]):
+            raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
+
+
+def default() -> Recipe:
+    """Drawings, their style found and their pixels corrected by what the teacher remembers."""
+    return Recipe(rhythm=Rhythm(warmup_updates=DefaultConfig().generations, steps_per_update=40))
+
+
+def drawings() -> Recipe:
+    """Drawings in one fixed style; for teachers that store no statistics."""
+    return Recipe("drawings", DrawingsConfig())
+
+
+def nayer() -> Recipe:
+    """NAYER (Tran et al., CVPR 2024): one round of 40 steps every 40 student steps."""
+    return Recipe(
+        "nayer", NayerConfig(), rhythm=Rhythm(warmup_updates=2, steps_per_update=40, batch_size=256)
+    )
+
+
+def deep_inversion_cifar() -> Recipe:
+    """DeepInversion, the authors' CIFAR setting (Yin et al., CVPR 2020): pixels, then student."""
+    return _pixels(settings.cifar())
+
+
+def deep_inversion_imagenet_0() -> Recipe:
+    """DeepInversion, ImageNet setting 0: 2,000 iterations at half resolution, 1,000 at full."""
+    return _pixels(settings.imagenet(0))
+
+
+def deep_inversion_imagenet_1() -> Recipe:
+    """DeepInversion, ImageNet setting 1: 2,000 iterations at full resolution."""
+    return _pixels(settings.imagenet(1))
+
+
+def deep_inversion_imagenet_2() -> Recipe:
+    """DeepInversion, ImageNet setting 2: 20,000 iterations at full resolution, no clipping."""
+    return _pixels(settings.imagenet(2))
+
+
+def _pixels(config: DeepInversionConfig) -> Recipe:
+    # One update is one iteration: the warm-up is the first batch, or half of a budget in minutes.
+    iterations = config.iterations + config.low_resolution_iterations
+    return Recipe("deep_inversion", config, rhythm=Rhythm(warmup_updates=iterations))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "default": default,
+    "drawings": drawings,
+    "nayer": nayer,
+    "deep_inversion": deep_inversion_cifar,
+    "deep_inversion_imagenet_0": deep_inversion_imagenet_0,
+    "deep_inversion_imagenet_1": deep_inversion_imagenet_1,
+    "deep_inversion_imagenet_2": deep_inversion_imagenet_2,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        DfkdError: there is none; the nearest name is suggested.
+    """
+    if name not in RECIPES:
+        raise DfkdError(f"unknown method or recipe {name!r}{nearest(name, RECIPES)}")
+    return RECIPES[name]()
+
+
+def to_dict(value: Recipe) -> dict[str, Any]:
+    """Plain containers, as JSON and YAML have them."""
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(
+        dataclasses.asdict(value), mode="json"
+    )
+    return plain
+
+
+def to_yaml(value: Recipe) -> str:
+    """YAML in the order of the fields."""
+    return yaml.safe_dump(to_dict(value), sort_keys=False)
+
+
+def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
+    """A recipe from nested mappings over ``base`` (or over the recipe that ``method`` names).
+
+    Raises:
+        DfkdError: an unknown key (the nearest is named) or a value of the wrong type.
+    """
+    start = base or recipe(str(values.get("method", "default")))
+    if "method" in values and values["method"] != start.method:
+        start = replace(recipe(str(values["method"])), seed=start.seed)
+    merged: Recipe = _merge(start, values, "")
+    return merged
+
+
+def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
+    """``from_dict`` of a YAML mapping; tags and anything but a mapping are refused."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise DfkdError(f"the configuration cannot be read{line}: {problem}") from None
+    if not isinstance(values, dict):
+        raise DfkdError("the configuration must be a YAML mapping such as 'distiller: {lr: 0.01}'")
+    return from_dict(values, base)
+
+
+def override(base: Recipe, assignments: list[str]) -> Recipe:
+    """Apply ``key.path=value`` settings in order; values are YAML scalars or lists."""
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator or not path:
+            raise DfkdError(f"--set wants key=value such as distiller.lr=0.01, not {assignment!r}")
+        nested: Any = _scalar(text)
+        for key in reversed(path.split(".")):
+            nested = {key: nested}
+        base = from_dict(nested, base)
+    return base
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise DfkdError(f"--set cannot read the value {text!r}") from None
+
+
+def _merge(start: Any, values: Mapping[str, Any], path: str) -> Any:
+    """``start`` with ``values`` laid over it, field by field, each checked against its type."""
+    fields = {f.name: f for f in dataclasses.fields(start)}
+    changes = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise DfkdError(f"unknown key {path + str(key)!r}{nearest(str(key), fields)}")
+        current = getattr(start, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise DfkdError(f"{path}{key} is a group of settings: write {path}{key}.NAME=value")
+            changes[key] = _merge(current, value, f"{path}{key}.")
+        else:
+            changes[key] = _checked(fields[key].type, value, path + key)
+    return replace(start, **changes)
+
+
+def _checked(annotation: Any, value: Any, name: str) -> Any:
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
+
+
+def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:
+    """The synthesizer that a recipe names, on the teacher's device."""
+    config, seed = value.synthesizer, value.seed
+    if isinstance(config, DefaultConfig):
+        return Default(teacher, config, seed, autocast=autocast)
+    if isinstance(config, DrawingsConfig):
+        return Drawings(teacher, config, seed)
+    if isinstance(config, NayerConfig):
+        return Nayer(teacher, config, seed, autocast=autocast)
+    return DeepInversion(teacher, config, seed, autocast=autocast)
