@@ -18,8 +18,6 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from dfkd.errors import DfkdError
 
-Flag = tyro.conf.FlagCreatePairsOff
-
 
 @dataclass(frozen=True)
 class ImageFacts:

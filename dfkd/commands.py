@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,7 +104,7 @@ def distill(command: cli.Distill) -> int:
     else:
         share = result.figures["agreement"]
         print(
-            f"agreement with the teacher on synthetic images: {share:.1%} (no --eval: no accuracy)"
+            f"agreement with the teacher on synthetic images: {share:.1%}; no --eval, no accuracy"
         )
     for name in ("student.safetensors", "report.html", "grid.png"):
         print(directory / name)
@@ -189,8 +190,6 @@ class _Clock:
     """Steps and seconds, and whether two seconds have passed since the last report."""
 
     def __init__(self) -> None:
-        import time
-
         self.steps, self._now = 0, time.perf_counter
         self._start = self._reported = self._now()
 
@@ -212,13 +211,13 @@ def show_probe(command: cli.ProbeModel) -> int:
     shape = "x".join(map(str, spec.shape))
     console = _console()
     console.print(f"images      {shape}, mean {spec.mean}, std {spec.std}", highlight=False)
-    console.print(f"classes     {found.num_classes}", highlight=False)
+    console.print(f"classes     {len(found.class_names)}", highlight=False)
     console.print(f"parameters  {found.parameters:,}", highlight=False)
     console.print(f"statistics  {len(found.layers)} layers", highlight=False)
     console.print(f"sha256      {found.fingerprint}", highlight=False)
     table = Table("method", "allowed", "why", box=None, pad_edge=False)
     for advice in found.methods:
-        table.add_row(advice.name, "yes" if advice.allowed else "no", advice.reason)
+        table.add_row(advice.name, "yes" if advice.possible else "no", advice.reason)
     console.print(table)
     return 0
 

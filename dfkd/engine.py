@@ -198,7 +198,7 @@ def _interruption() -> Iterator[list[bool]]:
         signal.signal(number, previous[number])
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             previous[number] = signal.signal(number, ask)
     except ValueError:
         pass  # not the main thread: nobody presses Ctrl-C here

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 # Columns: luminance, red - green, blue - yellow, each of unit length. The images of
 # this matrix times (y, u, v) are RGB; its inverse is its transpose.
 OPPONENT = ((0.57735, 0.70711, -0.40825), (0.57735, -0.70711, -0.40825), (0.57735, 0.0, 0.81650))
-SATURATION = 1e-3
-"""How near to 0 or 1 an image may start where the basis ends in a sigmoid."""
+CONTRAST = 0.25
+"""Intensity of one unit of the Fourier basis: the slope of the sigmoid that others put there."""
 
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-3
 """Of what the scale of a colour frequency falls below, the basis holds nothing."""
 
 
@@ -74,9 +74,7 @@ class ChromaPixels(nn.Module):
 
     def forward(self) -> Tensor:
         """N x 3 x H x W; clipped to [0, 1], with gradients as if it were not."""
-        images = self._unclipped()
-        # Straight through: a pixel at the border can come back.
-        return images + (images.clamp(0, 1) - images).detach()
+        return _clipped(self._unclipped())
 
     @torch.no_grad()
     def clip_(self) -> None:
@@ -97,8 +95,9 @@ class FourierPixels(nn.Module):
     """Images by their spectrum: frequency f is scaled by 1 / f, colours are decorrelated.
 
     Natural images have amplitudes near 1 / f, and less colour than light and shade. A step
-    of an optimiser that treats all parameters alike then changes most what varies most. A
-    sigmoid keeps the images in (0, 1).
+    of an optimiser that treats all parameters alike then changes most what varies most.
+    Feature visualisation ends in a sigmoid; clipping keeps tones more natural here, for
+    pixels that a sigmoid has driven to black or white stay there.
 
     Args:
         images: N x C x H x W in [0, 1]; colours are decorrelated where C is 3.
@@ -124,24 +123,38 @@ class FourierPixels(nn.Module):
         columns = torch.fft.rfftfreq(width, device=images.device)[None, :]
         frequency = (rows.square() + columns.square()).sqrt()
         scale = frequency.clamp(min=1 / max(height, width)).pow(-decay)
-        planes = images.detach().clamp(SATURATION, 1 - SATURATION).logit()
         if images.shape[1] == 3:
-            planes = to_opponent(planes)
             fall = colour_gain * torch.exp(-0.5 * (frequency / colour_cutoff).square())
             colour = torch.where(fall > NEGLIGIBLE, fall, 0) * scale
             scale = torch.stack([scale, colour, colour])
         self.register_buffer("scale", scale[..., None])
-        spectrum = torch.view_as_real(torch.fft.rfft2(planes, norm="ortho"))
-        self.spectrum = nn.Parameter(torch.where(self.scale > 0, spectrum / self.scale, 0))
+        self.spectrum = nn.Parameter(self._parameters_of(images.detach() - 0.5))
 
     def forward(self) -> Tensor:
-        """N x C x H x W in (0, 1)."""
+        """N x C x H x W; clipped to [0, 1], with gradients as if it were not."""
+        return _clipped(self._unclipped())
+
+    @torch.no_grad()
+    def clip_(self) -> None:
+        """Move the parameter by what clipping changes, so that it does not drift outside."""
+        images = self._unclipped()
+        self.spectrum.add_(self._parameters_of(images.clamp(0, 1) - images))
+
+    def _unclipped(self) -> Tensor:
         spectrum = torch.view_as_complex((self.spectrum * self.scale).contiguous())
         planes = torch.fft.irfft2(spectrum, self.size, norm="ortho")
-        return torch.sigmoid(from_opponent(planes) if planes.shape[1] == 3 else planes)
+        return 0.5 + CONTRAST * (from_opponent(planes) if planes.shape[1] == 3 else planes)
 
-    def clip_(self) -> None:
-        """Nothing to do: the sigmoid keeps the range."""
+    def _parameters_of(self, change: Tensor) -> Tensor:
+        """The change of the parameter that makes this change of the images, as far as any does."""
+        planes = (to_opponent(change) if change.shape[1] == 3 else change) / CONTRAST
+        spectrum = torch.view_as_real(torch.fft.rfft2(planes, norm="ortho"))
+        return torch.where(self.scale > 0, spectrum / self.scale, 0)
+
+
+def _clipped(images: Tensor) -> Tensor:
+    """Clipped to [0, 1] straight through: a pixel at the border gets gradients and comes back."""
+    return images + (images.clamp(0, 1) - images).detach()
 
 
 def to_opponent(images: Tensor) -> Tensor:
