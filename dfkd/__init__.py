@@ -11,10 +11,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfkd.api import Result as Result
+    from dfkd.api import distill as distill
+    from dfkd.bank import ImageBank as ImageBank
+    from dfkd.datasets import load_data as load_data
     from dfkd.errors import DfkdError as DfkdError
+    from dfkd.invert import invert as invert
+    from dfkd.loading import load_student as load_student
+    from dfkd.loading import load_teacher as load_teacher
     from dfkd.objective import Evidence as Evidence
     from dfkd.objective import Objective as Objective
     from dfkd.objective import Term as Term
+    from dfkd.probe import probe as probe
+    from dfkd.recipes import Recipe as Recipe
+    from dfkd.recipes import recipe as recipe
     from dfkd.spec import ImageSpec as ImageSpec
     from dfkd.teacher import Teacher as Teacher
     from dfkd.teacher import Trace as Trace
@@ -24,11 +34,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "DfkdError": "dfkd.errors",
     "Evidence": "dfkd.objective",
+    "ImageBank": "dfkd.bank",
     "ImageSpec": "dfkd.spec",
     "Objective": "dfkd.objective",
+    "Recipe": "dfkd.recipes",
+    "Result": "dfkd.api",
     "Teacher": "dfkd.teacher",
     "Term": "dfkd.objective",
     "Trace": "dfkd.teacher",
+    "distill": "dfkd.api",
+    "invert": "dfkd.invert",
+    "load_data": "dfkd.datasets",
+    "load_student": "dfkd.loading",
+    "load_teacher": "dfkd.loading",
+    "probe": "dfkd.probe",
+    "recipe": "dfkd.recipes",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -37,7 +57,10 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dfkd' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    # Importing dfkd.invert has bound the module to this name; the function is what is public.
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

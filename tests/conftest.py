@@ -1,0 +1,24 @@
+"""Small real networks that the suite shares."""
+
+import pytest
+import torch
+
+from dfkd.networks import vgg
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+
+@pytest.fixture
+def tiny_teacher():
+    """A VGG for 8 x 8 grey images, its statistics from a few batches of noise."""
+    torch.manual_seed(0)
+    network = vgg((8, 16), 1, 1, 4)
+    for _ in range(20):
+        network(torch.rand(32, 1, 8, 8))
+    return Teacher(network, ImageSpec(1, 8, 8, (0.4,), (0.3,)), ("a", "b", "c", "d"))
+
+
+@pytest.fixture
+def tiny_student():
+    torch.manual_seed(1)
+    return vgg((8,), 1, 1, 4)

@@ -1,0 +1,150 @@
+"""The outer loop, with stand-ins that only count: budgets, rhythm, interruption, resume."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from dfkd.engine import Account, Budget, Engine, Rhythm
+from dfkd.errors import DfkdError
+from dfkd.protocols import Batch
+
+
+class CountingSynthesizer:
+    def __init__(self, seconds=0.0):
+        self.seconds, self.order, self.images_made, self.teacher_images = seconds, [], 0, 0
+
+    def update(self, student):
+        time.sleep(self.seconds)
+        self.order.append("synthesize")
+        return {"synthesis/loss": torch.tensor(1.0)}
+
+    def sample(self, count):
+        self.images_made += count
+        return Batch(torch.zeros(count, 1, 4, 4))
+
+    def state_dict(self):
+        return {"images_made": self.images_made}
+
+    def load_state_dict(self, state):
+        self.images_made = state["images_made"]
+
+
+class CountingDistiller:
+    def __init__(self, order, seconds=0.0):
+        self.order, self.seconds, self.progress = order, seconds, []
+        self.student, self.teacher_images = nn.Linear(1, 1), 0
+
+    def set_progress(self, progress):
+        self.progress.append(progress)
+
+    def update(self, batch):
+        time.sleep(self.seconds)
+        self.order.append("distill")
+        return {"distillation/kl": torch.tensor(2.0)}
+
+    def finished(self):
+        return self.student
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def make(budget, rhythm, **options):
+    synthesizer = CountingSynthesizer(options.pop("synthesis_seconds", 0.0))
+    distiller = CountingDistiller(synthesizer.order, options.pop("distillation_seconds", 0.0))
+    return Engine(synthesizer, distiller, budget, rhythm, **options)
+
+
+def test_rhythm_alternates_as_written():
+    engine = make(Budget(steps=4), Rhythm(warmup_updates=2, steps_per_update=2))
+    assert engine.run()
+    s, d = "synthesize", "distill"
+    assert engine.synthesizer.order == [s, s, d, d, s, d, d]
+
+
+def test_progress_spans_a_budget_in_steps():
+    engine = make(Budget(steps=5), Rhythm())
+    engine.run()
+    assert engine.distiller.progress == [0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_minutes_end_on_time_and_spare_the_last_update():
+    engine = make(
+        Budget(minutes=1 / 60),
+        Rhythm(steps_per_update=1),
+        synthesis_seconds=0.3,
+        distillation_seconds=0.01,
+    )
+    start = time.perf_counter()
+    engine.run()
+    assert 1.0 <= time.perf_counter() - start < 1.3
+    assert engine.synthesizer.order[-1] == "distill"
+    assert engine.distiller.progress == sorted(engine.distiller.progress)
+
+
+def test_warmup_takes_no_more_than_its_share_of_minutes():
+    engine = make(Budget(minutes=1 / 60), Rhythm(warmup_updates=10**6), synthesis_seconds=0.05)
+    engine.run()
+    assert engine.account.synthesis_seconds < 0.7
+    assert engine.account.steps > 0
+
+
+def test_accounts_apart_and_together():
+    engine = make(
+        Budget(steps=5),
+        Rhythm(warmup_updates=3),
+        synthesis_seconds=0.02,
+        distillation_seconds=0.01,
+    )
+    engine.run()
+    account = engine.account
+    assert account.synthesis_seconds >= 0.06
+    assert account.distillation_seconds >= 0.05
+    assert account.seconds >= account.synthesis_seconds + account.distillation_seconds
+
+
+def test_first_interruption_finishes_the_step_and_saves():
+    saved = []
+    engine = make(
+        Budget(minutes=5), Rhythm(), distillation_seconds=0.01, save=lambda: saved.append(1)
+    )
+    engine._report_every, engine._report = 0.0, lambda *_: os.kill(os.getpid(), signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+    assert engine.run() is False
+    assert saved == [1]
+    assert engine.account.steps == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_resumed_time_counts():
+    engine = make(Budget(steps=1), Rhythm())
+    engine.run()
+    state = engine.state_dict()
+    state["account"]["earlier_seconds"] = 100.0
+    again = make(Budget(minutes=1.0), Rhythm())
+    again.load_state_dict(state)
+    assert again.account.seconds >= 100
+    assert again.run()
+    assert again.account.steps == 1
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_impossible_budgets_are_refused(value):
+    with pytest.raises(DfkdError, match="positive"):
+        Budget(minutes=value)
+    with pytest.raises(DfkdError):
+        Budget(minutes=1, steps=1)
+    with pytest.raises(DfkdError):
+        Budget()
+
+
+def test_a_new_account_has_spent_nothing():
+    assert Account().steps == 0
+    assert Account().seconds < 1
