@@ -1,0 +1,35 @@
+"""A small student from the bundled teacher, without a single image of its data.
+
+    python examples/distil_in_python.py [--steps 400]
+
+The network ``resnet(8, ...)`` stands for any ``nn.Module`` of yours that takes the
+teacher's (normalised) images and returns as many logits. The real test images are
+used once, at the end, to see how well it went.
+"""
+
+import argparse
+
+import torch
+
+import dfkd
+from dfkd.networks import resnet
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=400)
+    steps = parser.parse_args().steps
+
+    teacher = dfkd.load_teacher("bundled:digits_vgg")
+    torch.manual_seed(0)  # of the student's first weights
+    student = resnet(depth=8, in_channels=1, num_classes=10, widths=(8, 16, 32))
+    result = dfkd.distill(
+        teacher, student, steps=steps, seed=0, evaluation=dfkd.load_data("bundled:digits_vgg")
+    )
+
+    figures = result.figures
+    for name in ("teacher", "student"):
+        accuracy, parameters = figures[f"{name}_accuracy"], figures[f"{name}_parameters"]
+        print(f"{name}: {accuracy:.1%} of real test images, {parameters:,} parameters")
+    print(f"{figures['images_synthesized']:,} images drawn, {figures['seconds']['total']:.0f} s")
+    torch.save(result.student.state_dict(), "student.pth")
+    print("the student is in student.pth")
