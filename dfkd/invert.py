@@ -101,20 +101,22 @@ def invert_run(
     teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
     synthesizer = DeepInversion(teacher, config, seed, classes=classes, extra=extra)
     made: list[Batch] = []
-    taken, share, stopped = 0, 0.0, False
+    taken, stopped = 0, False
     for batch in range(batches):
+        share = 0.0
         while share < 1.0 and not stopped:
+            begun = time.perf_counter()
             metrics, taken = synthesizer.step(), taken + 1
             if minutes is None:
                 share = synthesizer.position / config.total_iterations
             else:
-                # Every batch has an equal part of the time.
-                share = min(1.0, (time.perf_counter() - started) / (60 * minutes) * batches - batch)
-                synthesizer.position = config.position(max(share, 0.0))
+                # Every batch has an equal part of the time, and the step to come must fit in.
+                spent = 2 * time.perf_counter() - begun - started
+                share = min(1.0, max(share, spent / (60 * minutes) * batches - batch))
+                synthesizer.position = config.position(share)
             progress((batch + share) / batches, metrics)
             stopped = stop()
         made.append(synthesizer.finish())
-        share = 0.0
         if stopped:
             break
     images, logits, targets = (

@@ -179,7 +179,7 @@ def smooth_images(
 
     Args:
         shape: N, C, H, W.
-        generator: the source of randomness, on the device where the images shall be.
+        generator: the source of randomness; the images are on its device.
         cells: noise values along a side.
         contrast: standard deviation of the noise, in intensity.
 

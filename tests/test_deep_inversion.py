@@ -201,6 +201,18 @@ def test_works_under_autocast():
     assert all(value.isfinite() for value in metrics.values())
 
 
+@pytest.mark.parametrize("basis", ["pixel", "chroma", "fourier"])
+def test_runs_on_another_device(basis):
+    """On the meta device, which has shapes and no values: nothing may be left on the CPU."""
+    oracle = Teacher(network().to("meta"), SPEC)
+    synthesizer = DeepInversion(oracle, replace(TINY, basis=basis, adi=1.0, crop=0.5))
+    watcher = student().to("meta")
+    for _ in range(7):
+        synthesizer.update(watcher)
+    assert synthesizer.best.device.type == "meta"
+    assert synthesizer.images_made == 8
+
+
 @pytest.mark.parametrize(
     "change",
     [{"batch_size": 0}, {"iterations": 0}, {"tv_l2": -1}, {"lr": 0}, {"crop": 0}, {"basis": "x"}],

@@ -75,7 +75,7 @@ class DeepInversion:
         self.objective = objective(self.config, spec)
         if extra is not None:
             self.objective = self.objective + extra
-        self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)  # on the CPU: one result everywhere
         capacity = self.config.capacity
         self.bank = ImageBank(capacity, spec, teacher.num_classes, seed, teacher.device)
         self.images_made = self.teacher_images = 0
@@ -141,9 +141,8 @@ class DeepInversion:
         config, spec, device = self.config, self.teacher.spec, self.teacher.device
         order = range(self.images_made, self.images_made + config.batch_size)
         if self.classes is None:
-            targets = torch.randint(
-                self.teacher.num_classes, (len(order),), generator=self._generator, device=device
-            )
+            classes, generator = self.teacher.num_classes, self._generator
+            targets = torch.randint(classes, (len(order),), generator=generator)
         else:
             targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
         self.targets = targets.to(device)
@@ -151,10 +150,10 @@ class DeepInversion:
         side = 2 if config.low_resolution_iterations else 1
         shape = (config.batch_size, spec.channels, spec.height // side, spec.width // side)
         if config.smooth_start:
-            self._optimise_from(smooth_images(shape, self._generator))
+            images = smooth_images(shape, self._generator)
         else:
-            noise = torch.randn(shape, generator=self._generator, device=device)
-            self._optimise_from(spec.denormalize(noise))
+            images = spec.denormalize(torch.randn(shape, generator=self._generator))
+        self._optimise_from(images.to(device))
 
     def _optimise_from(self, images: Tensor) -> None:
         """Make ``images`` the parameters of a fresh optimiser, at their resolution."""
