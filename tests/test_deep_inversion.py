@@ -232,6 +232,15 @@ def test_published_settings():
     assert default_config(Teacher(network(), ImageSpec(3, 96, 96))) == natural()
 
 
+def test_the_rate_rises_and_falls_at_each_resolution():
+    config = replace(TINY, iterations=20, low_resolution_iterations=10, warmup=2)
+    rates = [config.rate(position) for position in range(31)]
+    assert rates[0] == pytest.approx(config.lr / 2)
+    assert rates[2] == pytest.approx(config.lr, rel=0.1)
+    assert rates[9] < 0.05 * config.lr < rates[10]
+    assert rates[30] == pytest.approx(0)
+
+
 def test_time_maps_to_iterations():
     assert TINY.position(0.0) == 0
     assert TINY.position(1.0) == TINY.total_iterations

@@ -104,7 +104,7 @@ class DeepInversion:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._keep_best(images.detach(), trace.logits.detach(), loss.detach())
-        self.optimizer.param_groups[0]["lr"] = self._rate()
+        self.optimizer.param_groups[0]["lr"] = config.rate(self.position)
         self.optimizer.step()
         if config.clip:
             self.pixels.clip_()
@@ -180,15 +180,6 @@ class DeepInversion:
             images = crop(images, config.crop, self._generator)
         images = jitter(images, config.jitter // (2 if self.halved else 1), self._generator)
         return flip(images, config.flip, self._generator)
-
-    def _rate(self) -> float:
-        """Warm-up, then a cosine to 0, at each resolution anew."""
-        low = self.config.low_resolution_iterations
-        done, total = self.position - low, self.config.iterations
-        if self.halved:
-            done, total = self.position, low
-        rise = min(1.0, (done + 1) / self.config.warmup) if self.config.warmup else 1.0
-        return self.config.lr * rise * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
 
     def _keep_best(self, images: Tensor, logits: Tensor, loss: Tensor) -> None:
         """Copy every image whose cost is its lowest so far: the batch's, with its own CE."""

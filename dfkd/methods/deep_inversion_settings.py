@@ -1,5 +1,6 @@
 """DeepInversion's knobs: the published settings, ours for photographs, and the objective."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,6 +85,13 @@ class DeepInversionConfig:
     def total_iterations(self) -> int:
         """Of one batch, over both resolutions."""
         return self.low_resolution_iterations + self.iterations
+
+    def rate(self, position: float) -> float:
+        """Adam's learning rate: a warm-up, then a cosine to 0, at each resolution anew."""
+        low = self.low_resolution_iterations
+        done, total = (position, low) if position < low else (position - low, self.iterations)
+        rise = min(1.0, (done + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
 
     def position(self, share: float) -> float:
         """The iteration at which to be when ``share`` in [0, 1] of a batch's time is spent.
