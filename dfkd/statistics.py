@@ -93,22 +93,25 @@ class Tap:
 
     def __init__(self, name: str, layer: nn.Module, copy_input: bool) -> None:
         self.name, self.layer, self.copy_input = name, layer, copy_input
-        self.records: list[tuple[LayerStatistics, Tensor, int]] = []
+        self.records: list[LayerStatistics] = []
+        self._saved: list[tuple[Tensor, int]] = []
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        z = arguments[0]
-        with torch.autocast(z.device.type, enabled=False):
-            mean, var = BatchStatistics.apply(z.clone() if self.copy_input else z)  # type: ignore[no-untyped-call]
+        z = arguments[0].clone() if self.copy_input else arguments[0]
+        mean, var = BatchStatistics.apply(z)
+        if mean.requires_grad:
+            self._saved.append((z, z._version))
         call = len(self.records)
         name = f"{self.name}@{call}" if call else self.name
         stored: Any = self.layer
-        record = LayerStatistics(name, mean, var, stored.running_mean, stored.running_var)
-        self.records.append((record, z, z._version))
+        self.records.append(
+            LayerStatistics(name, mean, var, stored.running_mean, stored.running_var)
+        )
 
     @property
     def overwritten(self) -> bool:
         """Whether an in-place operation has since changed an input that backward needs."""
-        return any(z._version != version for _, z, version in self.records)
+        return any(z._version != version for z, version in self._saved)
 
 
 @contextmanager

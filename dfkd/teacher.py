@@ -47,6 +47,8 @@ class Teacher:
         self, network: nn.Module, spec: ImageSpec, class_names: Sequence[str] | None = None
     ) -> None:
         self.network, self.spec = network, spec
+        # What torch.compile made does not see hooks that are opened later: trace the original.
+        self._hookable: nn.Module = getattr(network, "_orig_mod", network)
         self._modes = {module: module.training for module in network.modules()}
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
@@ -55,10 +57,15 @@ class Teacher:
         self._copied: set[str] = set()
         _check_finite(network)
         self.freeze()
-        self.num_classes = _count_classes(self)
-        self.class_names = tuple(class_names or map(str, range(self.num_classes)))
-        if len(self.class_names) != self.num_classes:
-            raise DfkdError(f"{len(self.class_names)} class names for {self.num_classes} classes")
+        try:
+            self.num_classes = _count_classes(self)
+            self.class_names = tuple(class_names or map(str, range(self.num_classes)))
+            if len(self.class_names) != self.num_classes:
+                count = len(self.class_names)
+                raise DfkdError(f"{count} class names for {self.num_classes} classes")
+        except DfkdError:
+            self.restore()
+            raise
 
     def freeze(self) -> None:
         """Eval mode, no parameter gradients; called by the constructor."""
@@ -74,9 +81,12 @@ class Teacher:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images in [0, 1] -> logits; differentiable in the images."""
+        return self._answer(self.network, images)
+
+    def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
-        logits: Tensor = self.network(self.spec.normalize(images))
+        logits: Tensor = network(self.spec.normalize(images))
         return logits
 
     def trace(
@@ -91,21 +101,21 @@ class Teacher:
         Args:
             images: N x C x H x W in [0, 1].
             statistics: record every layer that carries running statistics.
-            features: dotted module names whose outputs to return.
+            features: dotted module names whose outputs to return (those of the last call).
         """
         captured: dict[str, Tensor] = {}
         with ExitStack() as stack:
             taps = stack.enter_context(open_taps(self._layers if statistics else {}, self._copied))
             for name in features:
                 stack.callback(self._open_feature(name, captured).remove)
-            logits = self(images)
+            logits = self._answer(self._hookable, images)
         overwritten = {tap.name for tap in taps if tap.overwritten}
         if overwritten:
             # An in-place operation changed what the closed-form backward reads.
             # Such layers keep a copy from now on; the forward pass is repeated once.
             self._copied |= overwritten
             return self.trace(images, statistics, features)
-        records = tuple(record for tap in taps for record, _, _ in tap.records)
+        records = tuple(record for tap in taps for record in tap.records)
         return Trace(logits, records, captured)
 
     def _open_feature(self, name: str, captured: dict[str, Tensor]) -> Any:
@@ -113,7 +123,11 @@ class Teacher:
             raise DfkdError(f"no layer {name!r} in the teacher{nearest(name, self._named)}")
 
         def capture(module: nn.Module, arguments: Any, output: Tensor) -> None:
-            captured[name] = output
+            if not isinstance(output, Tensor):
+                kind = type(output).__name__
+                raise DfkdError(f"layer {name!r} returns a {kind}; features must be tensors")
+            # A copy: an in-place activation that follows would overwrite the output itself.
+            captured[name] = output.clone()
 
         return self._named[name].register_forward_hook(capture)
 
