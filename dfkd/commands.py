@@ -152,7 +152,7 @@ def invert(command: cli.Invert) -> int:
     log.close()
     targets = result.targets.tolist()
     images = result.images.cpu()
-    write_images(directory / "images", images, targets)
+    write_images(directory, images, targets)
     write_grid(directory / "grid.png", images, [teacher.class_names[i] for i in targets])
     figures = {
         "method": "deep_inversion",

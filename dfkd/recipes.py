@@ -166,16 +166,23 @@ def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
 
 
 def override(base: Recipe, assignments: list[str]) -> Recipe:
-    """Apply ``key.path=value`` settings in order; values are YAML scalars or lists."""
+    """Apply ``key.path=value`` settings together; values are YAML scalars or lists.
+
+    Together, because two settings may only be valid with one another.
+    """
+    values: dict[str, Any] = {}
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator or not path:
             raise DfkdError(f"--set wants key=value such as distiller.lr=0.01, not {assignment!r}")
-        nested: Any = _scalar(text)
-        for key in reversed(path.split(".")):
-            nested = {key: nested}
-        base = from_dict(nested, base)
-    return base
+        *groups, key = path.split(".")
+        group = values
+        for name in groups:
+            group = group.setdefault(name, {})
+            if not isinstance(group, dict):
+                raise DfkdError(f"--set gives {path!r} two meanings: a value and a group")
+        group[key] = _scalar(text)
+    return from_dict(values, base)
 
 
 def _scalar(text: str) -> Any:

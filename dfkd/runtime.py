@@ -17,7 +17,6 @@ from typing import Any
 import lightning_fabric
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_functional
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
@@ -151,6 +150,22 @@ def hardware(device: torch.device) -> dict[str, Any]:
     }
 
 
+class _ProcessSum(torch.autograd.Function):
+    """Sum over processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """Batch-norm over the batches of all processes; torch's own SyncBatchNorm refuses CPUs."""
 
@@ -161,7 +176,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         count = x.numel() // x.shape[1] * dist.get_world_size()
         wide = x.float()
         sums = torch.stack([wide.sum(dimensions), wide.square().sum(dimensions)])
-        mean, square = dist_functional.all_reduce(sums) / count  # type: ignore[no-untyped-call]
+        mean, square = _ProcessSum.apply(sums) / count
         var = (square - mean.square()).clamp_min(0)
         with torch.no_grad():
             momentum = 0.1 if self.momentum is None else self.momentum

@@ -1,0 +1,158 @@
+"""The command line as a user meets it: real processes, exit statuses, files, errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
+TEACHER = "bundled:digits_vgg"
+QUICK = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.refine_batch=16",
+         "--set", "synthesizer.population=2", "--set", "synthesizer.elites=1")  # fmt: skip
+
+
+def dfkd(*words, **options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "dfkd", *map(str, words)],
+        capture_output=True, text=True, timeout=240, env=environment, check=False, **options,
+    )  # fmt: skip
+
+
+def test_help_and_import_leave_torch_alone():
+    code = (
+        "import sys, dfkd\n"
+        "from dfkd.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "distill" in done.stdout
+
+
+def test_distill_evaluate_and_use_the_run(tmp_path):
+    out = tmp_path / "run"
+    done = dfkd("distill", TEACHER, STUDENT, "--steps", 6, "--eval", TEACHER, "--out", out, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == str(out / "grid.png")
+    figures = json.loads((out / "result.json").read_text())
+    keys = {"method", "teacher_accuracy", "student_accuracy", "agreement", "collapsed", "seconds"}
+    keys |= {"teacher_parameters", "student_parameters", "student_steps"}
+    keys |= {"images_synthesized", "teacher_forwards"}
+    assert keys <= set(figures)
+    assert set(figures["seconds"]) == {"total", "synthesis", "distillation"}
+    assert figures["teacher_accuracy"] > 0.97
+    weights = load_file(out / "student.safetensors")
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    again = dfkd("evaluate", TEACHER, f"run:{out}", "--data", TEACHER)
+    assert again.returncode == 0, again.stderr
+    full = dfkd("distill", TEACHER, STUDENT, "--steps", 2, "--out", out)
+    assert (full.returncode, full.stderr.count("\n")) == (2, 1)
+    assert "--overwrite" in full.stderr
+    assert json.loads((out / "result.json").read_text()) == figures
+    more = dfkd("distill", TEACHER, f"run:{out}", "--steps", 2, "--out", out, "--overwrite", *QUICK)
+    assert more.returncode == 2, "the student to start from lies in the directory to be replaced"
+
+
+def test_invert_writes_lossless_pictures(tmp_path):
+    out = tmp_path / "pictures"
+    done = dfkd("invert", TEACHER, "--classes", "1,7", "--count", 3, "--steps", 5, "--out", out)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (out / "images").iterdir())
+    assert names == ["00000_class1.png", "00001_class7.png", "00002_class1.png"]
+    assert 0 <= json.loads((out / "result.json").read_text())["own_top1"] <= 1
+
+
+def test_probe_and_recipes_and_bench():
+    assert "yes" in dfkd("probe", TEACHER).stdout
+    listed = dfkd("recipes").stdout
+    assert all(name in listed for name in ("default", "nayer", "deep_inversion_imagenet_0"))
+    assert "g_steps: 40" in dfkd("recipes", "nayer").stdout
+    bench = dfkd("bench", "step", "--model", TEACHER, "--batch-size", 8, "--rounds", 3)
+    assert json.loads(bench.stdout.splitlines()[-1])["variants"][0]["ratio"] == 1.0
+
+
+def test_ctrl_c_saves_and_resume_continues(tmp_path):
+    out = tmp_path / "run"
+    words = ("distill", TEACHER, STUDENT, "--method", "drawings", "--steps", 400, "--out", out)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dfkd", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
+    steps = torch.load(out / "checkpoint" / "last.pt", weights_only=True)["account"]["steps"]
+    assert 0 < steps < 400
+    done = dfkd(*words[:-2], "--out", out, "--resume", "--steps", steps + 2)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "result.json").read_text())["student_steps"] == steps + 2
+
+
+BAD = {
+    "unknown command": (("distil", "x"), "distill"),
+    "unknown option": (("distill", TEACHER, STUDENT, "--mintues", "1"), "minutes"),
+    "unknown method": (("distill", TEACHER, STUDENT, "--method", "nayr"), "nayer"),
+    "unknown key": (("distill", TEACHER, STUDENT, "--set", "distiller.lrr=1"), "lr"),
+    "negative budget": (("distill", TEACHER, STUDENT, "--minutes", "-1"), "positive"),
+    "zero budget": (("distill", TEACHER, STUDENT, "--steps", "0"), "positive"),
+    "NaN budget": (("distill", TEACHER, STUDENT, "--minutes", "nan"), "positive"),
+    "both budgets": (("distill", TEACHER, STUDENT, "--minutes", "1", "--steps", "1"), "either"),
+    "no such teacher": (("distill", "bundled:digits_vg", STUDENT), "digits_vgg"),
+    "no such factory": (("distill", TEACHER, "dfkd.networks:vg"), "vgg"),
+    "class counts": (("distill", TEACHER, STUDENT + "&num_classes=7"), "class"),
+    "channels": (("distill", TEACHER, STUDENT + "&in_channels=3"), ""),
+    "class index": (("invert", TEACHER, "--classes", "99", "--count", "1"), "99"),
+    "class words": (("invert", TEACHER, "--classes", "cat", "--count", "1"), "indices"),
+    "no such data": (("distill", TEACHER, STUDENT, "--eval", "npz:none.npz"), "none.npz"),
+    "bad device": (("distill", TEACHER, STUDENT, "--device", "tpu"), "tpu"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_are_one_line_and_leave_nothing(case, tmp_path, capsys, monkeypatch):
+    from dfkd.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    words, hint = BAD[case]
+    needs_out = words[0] in ("distill", "invert")
+    assert main([*words, *(("--out", "run") if needs_out else ())]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("dfkd: ")
+    assert hint in errors
+    assert errors.count("\n") <= 6
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_malformed_configuration_and_data(tmp_path, capsys):
+    from dfkd.cli import main
+
+    config, data = tmp_path / "c.yaml", tmp_path / "d.npz"
+    out = str(tmp_path / "run")
+    config.write_text("!!python/object/apply:os.system ['true']")
+    assert main(["distill", TEACHER, STUDENT, "--config", str(config), "--out", out]) == 2
+    config.write_text("distiller: {temprature: 4}")
+    assert main(["distill", TEACHER, STUDENT, "--config", str(config), "--out", out]) == 2
+    assert "temperature" in capsys.readouterr().err
+    np.savez(data, images=np.zeros((3, 5, 5), np.uint8), labels=np.zeros(3, np.int64))
+    assert main(["distill", TEACHER, STUDENT, "--eval", f"npz:{data}", "--out", out]) == 2
+    data.write_bytes(b"PK not really")
+    assert main(["distill", TEACHER, STUDENT, "--eval", f"npz:{data}", "--out", out]) == 2
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,73 @@
+"""Recipes as data: round trips, overrides, and what they refuse."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfkd import recipes
+from dfkd.errors import DfkdError
+from dfkd.methods.deep_inversion_settings import DeepInversionConfig
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_yaml_round_trip(name):
+    value = recipes.recipe(name)
+    assert recipes.from_yaml(recipes.to_yaml(value)) == value
+
+
+@given(st.floats(1e-6, 10), st.integers(1, 4096), st.sampled_from(["adamw", "sgd"]))
+def test_overrides_round_trip(lr, batch_size, optimizer):
+    value = recipes.override(
+        recipes.recipe("default"),
+        [
+            f"distiller.lr={lr!r}",
+            f"rhythm.batch_size={batch_size}",
+            f"distiller.optimizer={optimizer}",
+        ],
+    )
+    assert (value.distiller.lr, value.rhythm.batch_size) == (lr, batch_size)
+    assert recipes.from_yaml(recipes.to_yaml(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("distiller.lrr=1", "did you mean 'lr'"),
+        ("distiler.lr=1", "did you mean 'distiller'"),
+        ("distiller=3", "group of settings"),
+        ("distiller.lr=fast", "distiller.lr"),
+        ("distiller.lr", "key=value"),
+        ("rhythm.batch_size=[", "cannot read"),
+        ("method=nayr", "did you mean 'nayer'"),
+        ("synthesizer.elites=0", "elites"),
+    ],
+)
+def test_bad_settings_name_the_nearest(assignment, message):
+    with pytest.raises(DfkdError, match=message):
+        recipes.override(recipes.recipe("default"), [assignment])
+
+
+@pytest.mark.parametrize(
+    "text", ["!!python/object:os.system {}", "- 1", "a: [", "just words", "distiller: {x: 1}"]
+)
+def test_bad_yaml_is_one_clear_error(text):
+    with pytest.raises(DfkdError) as caught:
+        recipes.from_yaml(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_published_numbers():
+    """The figures of the papers that the settings claim to be."""
+    zero = recipes.recipe("deep_inversion_imagenet_0").synthesizer
+    assert isinstance(zero, DeepInversionConfig)
+    assert (zero.low_resolution_iterations, zero.iterations) == (2000, 1000)
+    assert (zero.lr, zero.r_feature, zero.first_bn_multiplier) == (0.2, 0.05, 10)
+    assert (zero.tv_l2, zero.l2, zero.jitter, zero.betas) == (1e-4, 1e-5, 30, (0.5, 0.9))
+    two = recipes.recipe("deep_inversion_imagenet_2").synthesizer
+    assert isinstance(two, DeepInversionConfig)
+    assert (two.iterations, two.clip, two.betas) == (20_000, False, (0.9, 0.999))
+    cifar = recipes.recipe("deep_inversion").synthesizer
+    assert isinstance(cifar, DeepInversionConfig)
+    assert (cifar.batch_size, cifar.iterations, cifar.tv_l2) == (256, 2000, 2.5e-5)
+    nayer = recipes.recipe("nayer").synthesizer
+    assert (nayer.bn, nayer.oh, nayer.adv, nayer.g_steps) == (10, 0.5, 1.33, 40)

@@ -1,0 +1,80 @@
+"""Devices and processes: two real gloo processes against one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from dfkd import runtime
+from dfkd.errors import DfkdError
+from dfkd.runtime import synchronise_batchnorm
+
+SCRIPT = """
+import json, sys, torch
+import dfkd
+from dfkd import api
+from dfkd.distillers import offline
+from dfkd.engine import Rhythm
+from dfkd.networks import initialise, vgg
+from dataclasses import replace
+losses = []
+update = offline.Offline.update
+def spy(self, batch):
+    metrics = update(self, batch)
+    losses.append(float(metrics["distillation/kl"]))
+    return metrics
+offline.Offline.update = spy
+teacher = dfkd.load_teacher("bundled:digits_vgg")
+student = initialise(vgg((8, 16), 1, 1, 10), 3)
+plan = replace(dfkd.recipe("drawings"), rhythm=Rhythm(batch_size=32), init="random")
+result = api.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
+                     devices=int(sys.argv[1]))
+from dfkd.runtime import is_first
+import torch.distributed as dist
+if dist.is_initialized():
+    total = torch.tensor(losses); dist.all_reduce(total); losses = (total / 2).tolist()
+if is_first():
+    print(json.dumps(losses))
+"""
+
+
+def losses(tmp_path, devices, launcher=()):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), str(devices)],
+        capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads([line for line in done.stdout.splitlines() if line.startswith("[")][-1])
+
+
+def test_two_processes_train_as_one(tmp_path):
+    alone, together = losses(tmp_path, 1), losses(tmp_path, 2)
+    assert len(alone) == len(together) == 20
+    assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_torchrun_trains_as_one(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    assert losses(tmp_path, 2, launcher) == pytest.approx(losses(tmp_path, 1), abs=1e-4)
+
+
+def test_synchronised_batchnorm_keeps_its_state_and_equals_torch_in_eval():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).eval()
+    images = torch.rand(4, 1, 5, 5)
+    expected, names = network(images), list(network.state_dict())
+    synchronise_batchnorm(network)
+    assert torch.equal(network(images), expected)
+    assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize(("name", "where"), [("device", "tpu"), ("precision", "fp8")])
+def test_unknown_places_are_refused(name, where):
+    with pytest.raises(DfkdError, match=where):
+        runtime.start(**{"device": "cpu", name: where})
