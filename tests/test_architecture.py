@@ -1,0 +1,146 @@
+"""Who may import whom. Imports are read, not run, so lazy ones count as well."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = (
+    {"dfkd.spec"},
+    {"dfkd.statistics"},
+    {"dfkd.teacher"},
+    {"dfkd.objective"},
+    {"dfkd.methods", "dfkd.distillers"},
+    {"dfkd.recipes"},
+    {"dfkd.commands", "dfkd.cli"},
+)
+"""Bottom to top: no room reaches one above its own, not even by way of others."""
+
+SPEAKERS = ("dfkd.cli", "dfkd.commands", "dfkd.report")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = [path for room in ("dfkd", "generators") for path in (ROOT / room).rglob("*.py")]
+TREES = {module_name(path): ast.parse(path.read_text()) for path in FILES}
+PACKAGES = {module_name(path) for path in FILES if path.name == "__init__.py"}
+
+
+def imported(name: str, tree: ast.AST) -> Iterator[str]:
+    """Modules that ``tree`` imports, by their full names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = name.split(".")[: None if name in PACKAGES else -1]
+                above = parts[: len(parts) - node.level + 1]
+                base = ".".join([*above, *filter(None, [base])])
+            submodules = [f"{base}.{alias.name}" for alias in node.names]
+            found = [submodule for submodule in submodules if submodule in TREES]
+            yield from found
+            if len(found) < len(submodules):
+                yield base
+
+
+IMPORTS = {name: set(imported(name, tree)) for name, tree in TREES.items()}
+
+
+def within(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+def inside(*rooms: str) -> list[str]:
+    return sorted(name for name in TREES if any(within(name, room) for room in rooms))
+
+
+def reach(name: str) -> set[str]:
+    """Everything of ours that comes along when ``name`` is imported."""
+    seen: set[str] = set()
+    waiting = {name}
+    while waiting:
+        seen |= waiting
+        waiting = set().union(*(IMPORTS.get(module, ()) for module in waiting)) - seen
+    return seen - {name}
+
+
+def foreign(name: str, *allowed: str) -> set[str]:
+    """Imports of ``name`` outside the standard library and ``allowed``."""
+    return {
+        module
+        for module in IMPORTS[name]
+        if module.split(".")[0] not in sys.stdlib_module_names
+        and not any(within(module, room) for room in allowed)
+    }
+
+
+def test_generators_know_torch_only():
+    for name in inside("generators"):
+        assert not foreign(name, "torch", "generators"), name
+
+
+def test_losses_know_torch_errors_and_the_type_of_statistics():
+    for name in inside("dfkd.losses"):
+        found = foreign(name, "torch", "dfkd.losses", "dfkd.errors", "dfkd.statistics")
+        assert not found, name
+
+
+def test_losses_take_from_statistics_nothing_but_the_type():
+    for name in inside("dfkd.losses"):
+        for node in ast.walk(TREES[name]):
+            if isinstance(node, ast.ImportFrom) and node.module == "dfkd.statistics":
+                assert [alias.name for alias in node.names] == ["LayerStatistics"], name
+
+
+def test_methods_never_import_each_other():
+    for name in inside("dfkd.methods"):
+        others = {m for m in IMPORTS[name] if within(m, "dfkd.methods") and m != "dfkd.methods"}
+        # A method may spread over files: dfkd.methods.x and dfkd.methods.x_settings.
+        assert not {m for m in others if not m.startswith(name + "_")}, name
+
+
+def test_the_engine_knows_the_protocols_only():
+    for name in inside("dfkd.engine"):
+        assert not {
+            module
+            for module in reach(name)
+            if within(module, "dfkd.methods") or within(module, "dfkd.distillers")
+        }
+
+
+def test_only_the_runtime_knows_fabric():
+    for name, modules in IMPORTS.items():
+        fabric = {m for m in modules if m.split(".")[0] in ("lightning_fabric", "lightning")}
+        assert not fabric or name == "dfkd.runtime", name
+
+
+@pytest.mark.parametrize("level", range(len(ORDER)), ids=lambda level: min(ORDER[level]))
+def test_no_room_reaches_above_its_own(level):
+    above = set().union(*ORDER[level + 1 :])
+    for name in inside(*ORDER[level]):
+        reached = {module for module in reach(name) if any(within(module, room) for room in above)}
+        assert not reached, f"{name} reaches {reached}"
+
+
+def test_nothing_below_the_command_line_and_the_report_prints():
+    for name in set(TREES) - set(inside(*SPEAKERS)):
+        for node in ast.walk(TREES[name]):
+            printing = isinstance(node, ast.Name) and node.id == "print"
+            stream = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.stdout"
+            assert not printing, f"{name}:{node.lineno} prints"
+            assert not stream, f"{name}:{node.lineno} writes to sys.stdout"
+        assert "rich" not in {module.split(".")[0] for module in IMPORTS[name]}, name
+
+
+def test_the_reader_of_imports_understands_every_form():
+    source = (
+        "import a.b\nfrom .engine import Engine\nfrom dfkd import teacher\nfrom . import spec\n"
+    )
+    found = set(imported("dfkd.api", ast.parse(source)))
+    assert found == {"a.b", "dfkd.engine", "dfkd.teacher", "dfkd.spec"}
