@@ -114,6 +114,7 @@ def test_crop_shows_a_part_of_the_area_asked_for():
     centres = made.mean((2, 3))
     assert centres.mean(0).sub(0.5).abs().max() < 0.03  # anywhere, without preference
     assert centres.std(0).min() > 0.05
+    assert torch.corrcoef(centres.T)[0, 1].abs() < 0.2  # rows and columns apart
 
 
 @settings(max_examples=10, deadline=None)
