@@ -1,6 +1,6 @@
 """Train the two bundled teachers from real data and write them with their test images.
 
-    make bundle            # Fashion-MNIST from Debian's dataset-fashion-mnist, digits from scikit-learn
+    make bundle    # Fashion-MNIST: Debian's dataset-fashion-mnist; digits: scikit-learn
 
 Both are the last epoch of a fixed schedule; nothing is selected on test images.
 The seed is fixed, but thread counts and processors change float sums, so a new
@@ -11,6 +11,7 @@ import argparse
 import gzip
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def build(
     network: nn.Module,
     factory: str,
     keywords: dict[str, object],
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     train_set: tuple[Images, Labels],
     test_set: tuple[Images, Labels],
     origin: str,
@@ -114,16 +115,15 @@ def build(
         "factory": factory,
         "keywords": keywords,
         "spec": {"channels": 1, "height": height, "width": width, "mean": [mean], "std": [std]},
-        "class_names": classes,
+        "class_names": list(classes),
         "origin": origin,
         "test_accuracy": round(score, 4),
     }
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(state, HERE / f"{name}.safetensors", metadata={"dfkd": json.dumps(facts)})
     np.savez_compressed(HERE / f"{name}_test.npz", images=test_set[0], labels=test_set[1])
-    print(
-        f"{name}: {score:.2%} on {len(test_set[1])} test images, {count_parameters(network):,} parameters"
-    )
+    size = count_parameters(network)
+    print(f"{name}: {score:.2%} on {len(test_set[1])} test images, {size:,} parameters")
 
 
 def fashion(source: Path, epochs: int) -> None:
@@ -153,7 +153,7 @@ def digits(epochs: int) -> None:
     train_index, test_index = order[:1000], order[1000:]
     keywords: dict[str, object] = {"widths": [32, 64, 128], "in_channels": 1, "num_classes": 10}
     build(
-        "digits_vgg", vgg((32, 64, 128), 2, 1, 10), "dfkd.networks:vgg", keywords, tuple("0123456789"),
+        "digits_vgg", vgg((32, 64, 128), 2, 1, 10), "dfkd.networks:vgg", keywords, "0123456789",
         (images[train_index], labels[train_index]), (images[test_index], labels[test_index]),
         "scikit-learn digits (UCI optical recognition of handwritten digits, CC BY 4.0)",
         epochs=epochs, lr=0.05, pad=1, flip=False,
