@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from dfkd.bank import ImageBank as ImageBank
     from dfkd.datasets import load_data as load_data
     from dfkd.errors import DfkdError as DfkdError
-    from dfkd.invert import invert as invert
+    from dfkd.inversion import invert as invert
     from dfkd.loading import load_student as load_student
     from dfkd.loading import load_teacher as load_teacher
     from dfkd.objective import Evidence as Evidence
     from dfkd.objective import Objective as Objective
     from dfkd.objective import Term as Term
-    from dfkd.probe import probe as probe
+    from dfkd.probing import probe as probe
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
     from dfkd.spec import ImageSpec as ImageSpec
@@ -43,11 +43,11 @@ _HOMES = {
     "Term": "dfkd.objective",
     "Trace": "dfkd.teacher",
     "distill": "dfkd.api",
-    "invert": "dfkd.invert",
+    "invert": "dfkd.inversion",
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",
     "load_teacher": "dfkd.loading",
-    "probe": "dfkd.probe",
+    "probe": "dfkd.probing",
     "recipe": "dfkd.recipes",
 }
 
@@ -57,10 +57,7 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dfkd' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    # Importing dfkd.invert has bound the module to this name; the function is what is public.
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

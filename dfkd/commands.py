@@ -20,10 +20,10 @@ from dfkd.datasets import LabelledImages, load_data
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import compare
-from dfkd.invert import invert_run
+from dfkd.inversion import invert_run
 from dfkd.loading import LoadedModel, load_student_model, load_teacher
 from dfkd.networks import initialise
-from dfkd.probe import probe
+from dfkd.probing import probe
 from dfkd.recipes import Recipe
 from dfkd.report.grid import write_grid, write_images
 from dfkd.report.log import MetricsLog

@@ -8,7 +8,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.loading import load_teacher
 from dfkd.networks import resnet
-from dfkd.probe import NEEDS_STATISTICS, probe
+from dfkd.probing import NEEDS_STATISTICS, probe
 from dfkd.recipes import CONFIGS
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
