@@ -33,9 +33,9 @@ def prepare(path: Path, overwrite: bool = False, resume: bool = False) -> Path:
             raise DfkdError(
                 f"--out {path} exists and is not empty; choose another or add --overwrite"
             )
-        if not (path / "manifest.json").is_file():
+        if not any((path / name).exists() for name in ("manifest.json", "metrics.jsonl")):
             raise DfkdError(
-                f"--overwrite replaces only a run's directory, and {path} has no manifest.json"
+                f"--overwrite replaces only a run's directory, and {path} does not look like one"
             )
         shutil.rmtree(path)
     ancestor = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
