@@ -40,7 +40,7 @@ def test_wheel_holds_what_runs_need(unpacked):
 def test_wheel_works_away_from_the_checkout(unpacked, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "dfkd", "probe", "bundled:digits_vgg"],
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+        capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(unpacked), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
