@@ -1,0 +1,32 @@
+"""The student's step: it learns, from cached answers as from fresh ones, and leaves the teacher."""
+
+import pytest
+import torch
+
+from dfkd.distillers.offline import Offline, OfflineConfig
+from dfkd.protocols import Batch
+
+CONFIG = OfflineConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_student_comes_nearer_to_its_teacher(cached, tiny_teacher, tiny_student):
+    images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = Batch(images, tiny_teacher(images) if cached else None)
+    distiller = Offline(tiny_teacher, tiny_student, CONFIG, seed=0)
+    losses = [float(distiller.update(batch)["distillation/kl"]) for _ in range(60)]
+    assert 0 <= losses[-1] < 0.5 * losses[0]
+    assert distiller.teacher_images == (0 if cached else 60 * 64)
+    assert sum(distiller.class_counts()) == 60 * 64
+
+
+def test_the_rate_spans_the_budget(tiny_teacher, tiny_student):
+    distiller = Offline(tiny_teacher, tiny_student, OfflineConfig(lr=1.0, warmup=0.1), seed=0)
+    rates = []
+    for progress in (0.0, 0.05, 0.1, 0.5, 1.0):
+        distiller.set_progress(progress)
+        rates.append(distiller._optimizer.param_groups[0]["lr"])
+    assert rates[0] == 0
+    assert rates[1] < rates[2]
+    assert rates[3] == pytest.approx(0.5)
+    assert rates[4] == pytest.approx(0)
