@@ -42,7 +42,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def augment(images: Tensor, pad: int, flip: bool) -> Tensor:
     """Random crop after padding and, where it keeps the meaning, a mirror image; per sample."""
     count, _, height, width = images.shape
-    padded = F.pad(images, (pad,) * 4)
+    # Edges are repeated: zeros would be grey frames (images are normalised), which the
+    # network would then remember among its statistics.
+    padded = F.pad(images, (pad,) * 4, mode="replicate")
     rows = torch.randint(2 * pad + 1, (count, 1)) + torch.arange(height)
     columns = torch.randint(2 * pad + 1, (count, 1)) + torch.arange(width)
     if flip:
@@ -170,7 +172,7 @@ def main() -> None:
     for name in ("fashion", "digits"):
         if arguments.only in (None, name):
             torch.manual_seed(0)
-            fashion(arguments.fashion, 8) if name == "fashion" else digits(60)
+            fashion(arguments.fashion, 12) if name == "fashion" else digits(60)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,13 @@ class ImageBank:
     def __len__(self) -> int:
         return min(self.total, self.capacity)
 
+    def class_counts(self) -> Tensor:
+        """How many stored images are meant for each class, (classes,)."""
+        classes = self._columns["teacher_logits"].shape[1]
+        targets = self._columns["targets"][: len(self)]
+        counts = torch.zeros(classes, dtype=torch.int64, device=targets.device)
+        return counts.index_add_(0, targets, torch.ones_like(targets))
+
     def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
         """Store copies; the oldest images make room.
 
@@ -81,12 +88,19 @@ class ImageBank:
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
         self.total += len(images)
 
-    def sample(self, count: int) -> Batch:
-        """``count`` stored images; all different unless there are fewer in the bank."""
+    def sample(self, count: int, *, balanced: bool = False) -> Batch:
+        """``count`` stored images; all different unless there are fewer in the bank.
+
+        With ``balanced``, every class that the bank holds is drawn equally often on
+        average, so that an image of a rare class may come twice.
+        """
         filled = len(self)
         if not filled:
             raise DfkdError("the image bank is empty: update the synthesizer before sampling")
-        if count > filled:
+        if balanced:
+            rarity = 1 / self.class_counts()[self._columns["targets"][:filled]].float()
+            index = torch.multinomial(rarity.cpu(), count, True, generator=self._generator)
+        elif count > filled:
             index = torch.randint(filled, (count,), generator=self._generator)
         else:
             index = torch.randperm(filled, generator=self._generator)[:count]

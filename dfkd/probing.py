@@ -91,7 +91,7 @@ def _advise(layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"
     else:
         found = "no layer stores batch-norm statistics"
-    draws = "draws in the styles nearest to them" if remembered else "draws in one plain style"
+    draws = "drawings will be corrected by them" if remembered else "drawings stay uncorrected"
     return (
         MethodAdvice("default", True, f"{found}: {draws}"),
         MethodAdvice("drawings", True, "needs only the teacher's answers"),

@@ -61,8 +61,8 @@ class Recipe:
 
 
 def default() -> Recipe:
-    """Drawings, their style found and their pixels corrected by what the teacher remembers."""
-    return Recipe(rhythm=Rhythm(warmup_updates=DefaultConfig().generations, steps_per_update=40))
+    """Drawings, their pixels corrected by what the teacher remembers."""
+    return Recipe(rhythm=Rhythm(warmup_updates=8, warmup_share=0.25, steps_per_update=80))
 
 
 def drawings() -> Recipe:

@@ -2,10 +2,9 @@
 
 A drawing is a union of a few superellipses (one of them near the middle, often
 mirrored, sometimes with holes), filled with a mixture of smooth noise at two
-scales, white noise and stripes, on a plain or textured ground. ``Style`` says
-how often each happens, so that a caller can search for the style that a
-teacher's statistics recognise. Kin: networks pre-trained on noise processes
-(Baradad et al., NeurIPS 2021).
+scales, white noise and stripes, on a plain or textured ground. ``Style`` says how often
+each happens. Kin: networks pre-trained on noise processes (Baradad et al.,
+NeurIPS 2021).
 """
 
 from collections.abc import Sequence
@@ -33,12 +32,12 @@ class Style:
     """
 
     shapes: int = 4
-    size_low: float = 0.15
-    size_high: float = 0.85
+    size_low: float = 0.3
+    size_high: float = 1.0
     mirrored: float = 0.6
     holes: float = 0.3
     inner: float = 0.3
-    texture: float = 1.0
+    texture: float = 0.25
     dark_ground: float = 1.0
     plain_ground: float = 1.0
     colour: float = 0.3

@@ -17,9 +17,7 @@ from dfkd.methods.default import DefaultConfig
 from dfkd.methods.nayer import NayerConfig
 from dfkd.recipes import Recipe
 
-SMALL_DEFAULT = DefaultConfig(
-    generations=1, population=3, elites=2, style_images=8, refine_steps=2, refine_batch=16
-)
+SMALL_DEFAULT = DefaultConfig(draws=24, refine_steps=2, refine_batch=16)
 SMALL_NAYER = NayerConfig(g_steps=2, synthesis_batch_size=16, ngf=4, latent_dim=8, embedding_dim=8)
 SMALL_PIXELS = replace(cifar(), batch_size=16, iterations=4)
 RECIPES = {

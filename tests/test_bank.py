@@ -156,3 +156,13 @@ def test_what_does_not_fit_is_refused_and_nothing_is_stored():
         store.sample(1)
     with pytest.raises(DfkdError, match="at least one"):
         bank(0)
+
+
+def test_a_balanced_sample_shows_rare_classes_as_often_as_frequent_ones():
+    store = bank(100)
+    targets = torch.tensor([0] * 60 + [1] * 5 + [3])
+    store.add(torch.rand(66, *SPEC.shape), torch.zeros(66, 4), targets)
+    assert store.class_counts().tolist() == [60, 5, 0, 1]
+    shown = torch.bincount(store.sample(3000, balanced=True).targets, minlength=4)
+    assert shown[2] == 0
+    assert ((shown[[0, 1, 3]] - 1000).abs() < 120).all()

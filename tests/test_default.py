@@ -1,0 +1,129 @@
+"""The default method: what it draws, what a correction changes, and what it refuses."""
+
+import pytest
+import torch
+
+from dfkd.errors import DfkdError
+from dfkd.losses.adversarial import js_competition
+from dfkd.losses.statistics import scale_free_distance
+from dfkd.methods.default import Default, DefaultConfig
+from dfkd.networks import vgg
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher, fingerprint
+
+
+@pytest.fixture
+def teacher():
+    """Its statistics are those of noise with the mean and spread of its own image space."""
+    torch.manual_seed(0)
+    network = vgg((8, 16), 1, 1, 3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    for _ in range(8):
+        network(torch.randn(32, 1, 8, 8))
+    return Teacher(network, ImageSpec(1, 8, 8, (0.5,), (0.25,)))
+
+
+@pytest.fixture
+def student():
+    torch.manual_seed(1)
+    return vgg((8,), 1, 1, 3)
+
+
+def updated(teacher, student, **options):
+    method = Default(teacher, DefaultConfig(draws=64, refine_batch=32, **options), seed=3)
+    metrics = method.update(student)
+    return method, metrics
+
+
+def distance(teacher, images):
+    return scale_free_distance(teacher.trace(images, statistics=True).statistics).item()
+
+
+def test_a_correction_brings_the_statistics_nearer(teacher, student):
+    method, _ = updated(teacher, student, refine_steps=20, competition=0.0, cross_entropy=0.0)
+    starts = method.drawings.sample(32, balanced=True).images
+    assert distance(teacher, method.refined.sample(32).images) < 0.5 * distance(teacher, starts)
+
+
+def test_competition_looks_for_what_the_student_does_not_know(teacher, student):
+    options = {"statistics": 0.0, "cross_entropy": 0.0, "competition": 1.0}
+    method, _ = updated(teacher, student, refine_steps=20, **options)
+
+    def disagreement(batch):
+        logits = student.eval()(teacher.spec.normalize(batch.images))
+        return js_competition(logits, batch.teacher_logits).item()
+
+    starts, found = method.drawings.sample(32, balanced=True), method.refined.sample(32)
+    assert disagreement(found) > 1.5 * disagreement(starts)
+
+
+def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, student):
+    method, metrics = updated(teacher, student)
+    assert set(metrics) == {
+        "synthesis/statistics",
+        "synthesis/competition",
+        "synthesis/cross_entropy",
+    }
+    batch = method.sample(20)
+    assert batch.images.shape == (20, 1, 8, 8)
+    torch.testing.assert_close(batch.teacher_logits, teacher(batch.images), rtol=2e-3, atol=2e-3)
+    assert torch.equal(batch.targets, teacher(batch.images).argmax(1))
+    drawn = {image.numpy().tobytes() for image in method.drawings.sample(64).images}
+    assert [image.numpy().tobytes() in drawn for image in batch.images] == [False] * 10 + [
+        True
+    ] * 10
+    assert (method.images_made, method.teacher_images) == (64, 64 + 5 * 32 + 32)
+
+
+def test_teacher_and_student_stay_as_they_are(teacher, student):
+    before = teacher.fingerprint(), fingerprint(student)
+    student.train()
+    updated(teacher, student)
+    assert (teacher.fingerprint(), fingerprint(student)) == before
+    assert student.training
+    assert all(p.grad is None for p in student.parameters())
+
+
+def test_before_the_first_update_it_draws(teacher):
+    batch = Default(teacher, DefaultConfig(), seed=0).sample(5)
+    assert batch.images.shape == (5, 1, 8, 8)
+    assert batch.teacher_logits is None
+
+
+def test_without_drawings_it_corrects_noise_and_shows_nothing_else(teacher, student):
+    method, _ = updated(teacher, student, drawn=False)
+    assert not len(method.drawings)
+    assert len(method.sample(8).images) == 8
+
+
+def test_without_statistics_it_only_draws(student):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    method, metrics = updated(Teacher(network, ImageSpec(1, 8, 8)), student)
+    assert metrics == {}
+    assert len(method.drawings) == 64
+    assert not len(method.refined)
+
+
+def test_large_images_make_small_banks():
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    method = Default(Teacher(network, ImageSpec(3, 512, 512)), DefaultConfig(), seed=0)
+    assert method.drawings.capacity == 2**29 // (3 * 512 * 512)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"draws": 0},
+        {"capacity": 0},
+        {"refine_batch": 1},
+        {"refine_steps": -1},
+        {"refine_lr": 0.0},
+        {"refined_share": 1.5},
+        {"drawn": False, "refine_steps": 0},
+    ],
+)
+def test_impossible_settings_are_refused(options):
+    with pytest.raises(DfkdError):
+        DefaultConfig(**options)
