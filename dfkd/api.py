@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dfkd import checkpoint, recipes, rundir, runtime
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline, make_optimizer
 from dfkd.engine import Account, Budget, Engine
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import agreement, compare, predictions
 from dfkd.initialise import start_student
 from dfkd.loading import check_student, save_artefact
-from dfkd.networks import count_parameters
-from dfkd.protocols import Synthesizer
+from dfkd.outcome import quality, real_data, spent, write_outcome
 from dfkd.recipes import Recipe
-from dfkd.report.grid import write_grid
 from dfkd.report.log import MetricsLog
-from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
@@ -147,7 +143,7 @@ def distill(
     if resume and directory:
         engine.load_state_dict(checkpoint.load(directory / "checkpoint"))
     if directory and place.rank == 0:
-        directory.mkdir(parents=True, exist_ok=True)
+        rundir.create(directory, resume)
         log = MetricsLog(directory, engine.account.steps if resume else None)
     try:
         complete = engine.run()
@@ -158,8 +154,8 @@ def distill(
     finished = distiller.finished()
     figures = {
         "method": plan.method,
-        **_figures(teacher, finished, engine, synthesizer, distiller),
-        **_quality(teacher, finished, synthesizer, evaluation),
+        **spent(teacher, finished, engine, synthesizer, distiller),
+        **quality(teacher, finished, synthesizer, evaluation),
         "init": {"mode": start.mode, "share": start.share, "layers": list(start.copied)},
         "complete": complete,
     }
@@ -176,96 +172,16 @@ def distill(
             "class_names": list(teacher.class_names),
             "teacher_hash_before": hash_before,
             "teacher_hash_after": teacher.fingerprint(),
-            "real_data": _real_data(evaluation),
+            "real_data": real_data(evaluation),
         }
-        factory, keywords = origin.factory, dict(origin.keywords)
         save_artefact(
             directory / "student.safetensors",
             finished,
-            factory,
-            keywords,
+            origin.factory,
+            dict(origin.keywords),
             teacher.spec,
             teacher.class_names,
         )
-        rundir.write_json(directory / "manifest.json", manifest)
-        rundir.write_json(directory / "result.json", figures)
-        _write_pictures(directory, synthesizer, teacher)
-        write_page(directory)
+        write_outcome(directory, manifest, figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete)
-
-
-def _figures(
-    teacher: Teacher,
-    student: nn.Module,
-    engine: Engine,
-    synthesizer: Synthesizer,
-    distiller: Offline,
-) -> dict[str, Any]:
-    account, counts = engine.account, distiller.class_counts()
-    peak = rundir.peak_memory_bytes()
-    return {
-        "teacher_parameters": count_parameters(teacher.network),
-        "student_parameters": count_parameters(student),
-        "student_steps": account.steps,
-        "images_synthesized": synthesizer.images_made,
-        "teacher_forwards": synthesizer.teacher_images + distiller.teacher_images,
-        "seconds": {
-            "total": round(account.seconds, 2),
-            "synthesis": round(account.synthesis_seconds, 2),
-            "distillation": round(account.distillation_seconds, 2),
-        },
-        "class_counts": counts,
-        # One class with nine tenths of the teacher's answers is the collapse users report.
-        "collapsed": bool(sum(counts) and max(counts) > 0.9 * sum(counts)),
-        "peak_memory_bytes": peak,
-    }
-
-
-def _quality(
-    teacher: Teacher,
-    student: nn.Module,
-    synthesizer: Synthesizer,
-    evaluation: LabelledImages | None,
-) -> dict[str, Any]:
-    """Accuracies on real images where given; else agreement on synthetic ones."""
-    spec = teacher.spec
-    if evaluation is None:
-        images = synthesizer.sample(512).images.mul(255).round().to(torch.uint8).cpu()
-        same = agreement(predictions(student, spec, images), predictions(teacher, spec, images))
-        return {
-            "teacher_accuracy": None,
-            "student_accuracy": None,
-            "agreement": same,
-            "agreement_on": "synthetic images",
-        }
-    models = [("teacher", teacher.network, spec), ("student", student, spec)]
-    rows = compare(models, evaluation)
-    return {
-        "teacher_accuracy": rows[0].accuracy,
-        "student_accuracy": rows[1].accuracy,
-        "agreement": rows[1].agreement,
-        "agreement_on": "evaluation images",
-        "comparison": [asdict(row) for row in rows],
-    }
-
-
-def _real_data(evaluation: LabelledImages | None) -> dict[str, Any]:
-    if evaluation is None:
-        return {"used": False, "purpose": "none"}
-    return {
-        "used": True,
-        "purpose": f"accuracy of the finished student on {evaluation.name}; no training, no choice",
-    }
-
-
-def _write_pictures(directory: Path, synthesizer: Synthesizer, teacher: Teacher) -> None:
-    images = synthesizer.sample(64).images
-    names = [teacher.class_names[i] for i in _answers(teacher, images)]
-    write_grid(directory / "grid.png", images.float().cpu(), names, columns=8)
-
-
-@torch.no_grad()
-def _answers(teacher: Teacher, images: Tensor) -> list[int]:
-    answers: list[int] = teacher(images).argmax(1).tolist()
-    return answers

@@ -20,7 +20,7 @@ PACKAGES = ("dfkd", "torch", "torchvision", "lightning-fabric", "numpy", "kornia
 
 
 def prepare(path: Path, overwrite: bool = False, resume: bool = False) -> Path:
-    """Check ``--out`` before any work and create nothing yet unless it may be used.
+    """Check ``--out`` before any work; nothing is created or removed (``create`` does that).
 
     Raises:
         DfkdError: it exists and is not empty (and neither flag allows that), is a file,
@@ -37,11 +37,20 @@ def prepare(path: Path, overwrite: bool = False, resume: bool = False) -> Path:
             raise DfkdError(
                 f"--overwrite replaces only a run's directory, and {path} does not look like one"
             )
-        shutil.rmtree(path)
     ancestor = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not os.access(ancestor, os.W_OK):
         raise DfkdError(f"--out {path} cannot be written; choose another")
     return path
+
+
+def create(path: Path, resume: bool = False) -> None:
+    """Make the directory that ``prepare`` allowed, empty unless the run in it goes on.
+
+    Called when all that can be refused has been: a mistyped teacher costs no earlier run.
+    """
+    if path.is_dir() and not resume:
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"
 QUICK = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.refine_batch=16",
-         "--set", "synthesizer.population=2", "--set", "synthesizer.elites=1")  # fmt: skip
+         "--set", "synthesizer.draws=32")  # fmt: skip
 
 
 def dfkd(*words, **options):
@@ -59,8 +59,21 @@ def test_distill_evaluate_and_use_the_run(tmp_path):
     assert (full.returncode, full.stderr.count("\n")) == (2, 1)
     assert "--overwrite" in full.stderr
     assert json.loads((out / "result.json").read_text()) == figures
+    typo = dfkd("distill", "bundled:digit", STUDENT, "--steps", 2, "--out", out, "--overwrite")
+    assert typo.returncode == 2
+    assert json.loads((out / "result.json").read_text()) == figures, "a typo cost an earlier run"
     more = dfkd("distill", TEACHER, f"run:{out}", "--steps", 2, "--out", out, "--overwrite", *QUICK)
-    assert more.returncode == 2, "the student to start from lies in the directory to be replaced"
+    assert more.returncode == 0, more.stderr
+    assert json.loads((out / "result.json").read_text())["student_steps"] == 2
+
+
+def test_two_processes_share_a_run_and_speak_once(tmp_path):
+    out = tmp_path / "run"
+    words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--out", out, *QUICK)
+    done = dfkd("distill", TEACHER, STUDENT, *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "manifest.json").read_text())["processes"] == 2
+    assert done.stdout.count(str(out / "grid.png")) == 1
 
 
 def test_invert_writes_lossless_pictures(tmp_path):

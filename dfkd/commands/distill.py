@@ -1,0 +1,116 @@
+"""``dfkd distill`` and ``dfkd demo``."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dfkd import api, cli, recipes, rundir, runtime
+from dfkd.commands.shared import console, teacher_of
+from dfkd.datasets import LabelledImages, load_data
+from dfkd.engine import Budget
+from dfkd.errors import DfkdError
+from dfkd.loading import LoadedModel, load_student_model
+from dfkd.networks import initialise
+from dfkd.recipes import Recipe
+from dfkd.report.progress import Progress
+from dfkd.report.table import comparison_table
+from dfkd.teacher import Teacher
+
+DEMO_TEACHER = "bundled:fashion_resnet20"
+DEMO_STUDENT = "dfkd.networks:resnet?depth=8"
+DEMO_DATA = "bundled:fashion_resnet20"
+
+
+def demo(command: cli.Demo) -> int:
+    """The bundled teacher into a ResNet-8, then both side by side on real test images."""
+    shared = dataclasses.asdict(command)
+    distillation = cli.Distill(
+        DEMO_TEACHER,
+        DEMO_STUDENT,
+        eval=DEMO_DATA,
+        overwrite=command.out.exists(),
+        **{name: shared[name] for name in ("minutes", "seed", "init", "out", "set", "debug")},
+    )
+    return distill(distillation)
+
+
+def distill(command: cli.Distill) -> int:
+    """``dfkd.distill`` with everything loaded, and the table at the end."""
+    Budget(command.minutes, command.steps) if command.minutes or command.steps else None
+    plan = _plan(command)
+    directory = rundir.prepare(command.out, command.overwrite, command.resume)
+    teacher = teacher_of(command.teacher, command.facts)
+    torch.manual_seed(command.seed)
+    loaded = load_student_model(command.student, teacher)
+    if "weights=" not in command.student and not command.student.startswith(("run:", "bundled:")):
+        initialise(loaded.network, command.seed)
+    evaluation = _evaluation(command.eval, teacher)
+    with Progress("Distilling", console()) as progress:
+        result = api.distill(
+            teacher,
+            loaded.network,
+            minutes=_minutes(command),
+            steps=command.steps,
+            init=command.init,
+            recipe=plan,
+            evaluation=evaluation,
+            out=directory,
+            overwrite=command.overwrite,
+            resume=command.resume,
+            device=command.device,
+            precision=command.precision,
+            devices=command.devices,
+            show=progress.update,
+            origin=_origin(command.teacher, command.student, loaded),
+        )
+    if not runtime.is_first():
+        return 0
+    if result.interrupted:
+        print(f"interrupted; saved in {directory}: continue with --resume", file=sys.stderr)
+        return 130
+    _tell_start(result.figures["init"])
+    rows = result.figures.get("comparison")
+    if rows:
+        console().print(comparison_table(rows))
+    else:
+        share = result.figures["agreement"]
+        print(
+            f"agreement with the teacher on synthetic images: {share:.1%}; no --eval, no accuracy"
+        )
+    for name in ("student.safetensors", "report.html", "grid.png"):
+        print(directory / name)
+    return 0
+
+
+def _plan(command: cli.Distill) -> Recipe:
+    """Recipe, then ``--config``, then ``--set``, then the seed."""
+    plan = recipes.recipe(command.method)
+    if command.config:
+        try:
+            text = command.config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DfkdError(f"--config {command.config} cannot be read ({error})") from None
+        plan = recipes.from_yaml(text, plan)
+    return replace(recipes.override(plan, list(command.set)), seed=command.seed)
+
+
+def _minutes(command: cli.Distill) -> float | None:
+    return 4.0 if command.minutes is None and command.steps is None else command.minutes
+
+
+def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:
+    return load_data(uri, spec=teacher.spec, class_names=teacher.class_names) if uri else None
+
+
+def _origin(teacher: str, student: str, loaded: LoadedModel) -> api.Origin:
+    return api.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
+
+
+def _tell_start(start: Mapping[str, Any]) -> None:
+    if start["mode"] == "teacher":
+        count, share = len(start["layers"]), start["share"]
+        print(f"student started with {count} of the teacher's tensors ({share:.0%} of it)")

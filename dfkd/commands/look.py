@@ -1,0 +1,78 @@
+"""``dfkd probe``, ``evaluate``, ``recipes`` and ``bench``: nothing is trained."""
+
+import dataclasses
+import json
+
+from rich.table import Table
+
+from dfkd import cli, recipes
+from dfkd.bench import bench_step
+from dfkd.commands.shared import console, teacher_of
+from dfkd.datasets import load_data
+from dfkd.errors import DfkdError
+from dfkd.evaluation.measure import compare
+from dfkd.probing import probe
+from dfkd.report.table import comparison_table
+
+
+def show_probe(command: cli.ProbeModel) -> int:
+    """Facts of a teacher and the methods it allows."""
+    found = probe(teacher_of(command.teacher, command.facts))
+    spec = found.spec
+    shape = "x".join(map(str, spec.shape))
+    out = console()
+    out.print(f"images      {shape}, mean {spec.mean}, std {spec.std}", highlight=False)
+    out.print(f"classes     {len(found.class_names)}", highlight=False)
+    out.print(f"parameters  {found.parameters:,}", highlight=False)
+    out.print(f"statistics  {len(found.layers)} layers", highlight=False)
+    out.print(f"sha256      {found.fingerprint}", highlight=False)
+    table = Table("method", "allowed", "why", box=None, pad_edge=False)
+    for advice in found.methods:
+        table.add_row(advice.name, "yes" if advice.possible else "no", advice.reason)
+    out.print(table)
+    return 0
+
+
+def evaluate(command: cli.Evaluate) -> int:
+    """Models side by side on real images."""
+    if not command.models:
+        raise DfkdError("name at least one MODEL to evaluate")
+    teachers = [teacher_of(uri, command.facts) for uri in command.models]
+    data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
+    models = [
+        (uri, teacher.network, teacher.spec)
+        for uri, teacher in zip(command.models, teachers, strict=True)
+    ]
+    rows = [dataclasses.asdict(row) for row in compare(models, data)]
+    console().print(comparison_table(rows))
+    return 0
+
+
+def show_recipes(command: cli.Recipes) -> int:
+    """All recipes with a line each, or one as YAML."""
+    if command.name:
+        print(recipes.to_yaml(recipes.recipe(command.name)), end="")
+        return 0
+    width = max(map(len, recipes.RECIPES))
+    for name, build in recipes.RECIPES.items():
+        print(f"{name:{width}}  {(build.__doc__ or '').strip()}")
+    return 0
+
+
+def bench(command: cli.Bench) -> int:
+    """Ratios measured in one run, as a table and as JSON."""
+    if command.what != "step":
+        raise DfkdError(f"bench measures 'step', not {command.what!r}")
+    teacher = teacher_of(command.model, command.facts)
+    figures = bench_step(teacher, command.batch_size, command.rounds)
+    table = Table("variant", "median ms", "spread ms", "vs bare", box=None, pad_edge=False)
+    for row in figures["variants"]:
+        table.add_row(
+            row["name"],
+            f"{row['median_ms']:.1f}",
+            f"{row['low_ms']:.1f} to {row['high_ms']:.1f}",
+            f"{row['ratio']:.2f}",
+        )
+    console().print(table)
+    print(json.dumps(figures))
+    return 0
