@@ -51,17 +51,22 @@ class ImageBank:
             "teacher_logits": torch.empty((capacity, num_classes), dtype=torch.half, device=device),
             "targets": torch.empty(capacity, dtype=torch.int64, device=device),
         }
+        # Targets where random numbers are made, read once an ``add``: no waiting in every sample.
+        self._classes: Tensor | None = None
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         return min(self.total, self.capacity)
 
     def class_counts(self) -> Tensor:
-        """How many stored images are meant for each class, (classes,)."""
+        """How many stored images are meant for each class, (classes,), on the CPU."""
         classes = self._columns["teacher_logits"].shape[1]
-        targets = self._columns["targets"][: len(self)]
-        counts = torch.zeros(classes, dtype=torch.int64, device=targets.device)
-        return counts.index_add_(0, targets, torch.ones_like(targets))
+        return torch.bincount(self._stored_classes(), minlength=classes)
+
+    def _stored_classes(self) -> Tensor:
+        if self._classes is None:
+            self._classes = self._columns["targets"][: len(self)].cpu()
+        return self._classes
 
     def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
         """Store copies; the oldest images make room.
@@ -82,10 +87,11 @@ class ImageBank:
             if values.shape != expected:
                 raise DfkdError(f"the bank wants {name} of {expected}, not {tuple(values.shape)}")
         kept = range(max(0, len(images) - self.capacity), len(images))
+        slots = torch.tensor([(self.total + i) % self.capacity for i in kept])
         for name, values in rows.items():
             column = self._columns[name]
-            slots = torch.tensor([(self.total + i) % self.capacity for i in kept])
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
+        self._classes = None
         self.total += len(images)
 
     def sample(self, count: int, *, balanced: bool = False) -> Batch:
@@ -98,8 +104,8 @@ class ImageBank:
         if not filled:
             raise DfkdError("the image bank is empty: update the synthesizer before sampling")
         if balanced:
-            rarity = 1 / self.class_counts()[self._columns["targets"][:filled]].float()
-            index = torch.multinomial(rarity.cpu(), count, True, generator=self._generator)
+            rarity = 1 / self.class_counts()[self._stored_classes()].float()
+            index = torch.multinomial(rarity, count, True, generator=self._generator)
         elif count > filled:
             index = torch.randint(filled, (count,), generator=self._generator)
         else:
@@ -121,5 +127,6 @@ class ImageBank:
                 found = tuple(state[name].shape)
                 raise DfkdError(f"this bank holds {name} of {expected}, the saved one {found}")
             column[: expected[0]] = state[name]
+        self._classes = None
         self.total = state["total"]
         self._generator.set_state(state["generator"].cpu())

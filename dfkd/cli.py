@@ -161,17 +161,19 @@ class Recipes:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a synthesis step costs, against the bare network, measured in one run.
+    """What a step of synthesis or distillation costs, against the bare one, in one run.
 
     Attributes:
-        what: step.
-        model: MODEL URI.
+        what: step (of synthesis) or distill (of the student).
+        model: MODEL URI of the teacher.
+        student: MODEL URI of the student, for distill.
         batch_size: Images a step.
         rounds: Interleaved repetitions.
     """
 
     what: Positional[str] = "step"
     model: str = "bundled:fashion_resnet20"
+    student: str = "dfkd.networks:resnet?depth=8"
     batch_size: int = 128
     rounds: int = 11
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()

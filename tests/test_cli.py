@@ -91,7 +91,12 @@ def test_probe_and_recipes_and_bench():
     assert all(name in listed for name in ("default", "nayer", "deep_inversion_imagenet_0"))
     assert "g_steps: 40" in dfkd("recipes", "nayer").stdout
     bench = dfkd("bench", "step", "--model", TEACHER, "--batch-size", 8, "--rounds", 3)
-    assert json.loads(bench.stdout.splitlines()[-1])["variants"][0]["ratio"] == 1.0
+    figures = json.loads(bench.stdout.splitlines()[-1])
+    assert figures["variants"][0]["ratio"] == 1.0
+    assert [row["name"] for row in figures["variants"]][-1] == "published way"
+    words = ("--model", TEACHER, "--student", STUDENT, "--batch-size", 8, "--rounds", 2)
+    bench = dfkd("bench", "distill", *words)
+    assert len(json.loads(bench.stdout.splitlines()[-1])["variants"]) == 4, bench.stderr
 
 
 def test_ctrl_c_saves_and_resume_continues(tmp_path):

@@ -15,6 +15,7 @@ from dfkd.methods.deep_inversion import (
     default_config,
     imagenet,
     natural,
+    small,
 )
 from dfkd.objective import Term
 from dfkd.spec import ImageSpec
@@ -228,7 +229,7 @@ def test_published_settings():
     assert (cifar().r_feature, cifar().tv_l2, cifar(10).adi) == (100.0, 2.5e-5, 10)
     with pytest.raises(DfkdError, match="0, 1 and 2"):
         imagenet(3)
-    assert default_config(teacher()) == cifar()
+    assert default_config(teacher()) == small()
     assert default_config(Teacher(network(), ImageSpec(3, 96, 96))) == natural()
 
 

@@ -6,11 +6,12 @@ import json
 from rich.table import Table
 
 from dfkd import cli, recipes
-from dfkd.bench import bench_step
+from dfkd.bench import bench_distill, bench_step
 from dfkd.commands.shared import console, teacher_of
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import compare
+from dfkd.loading import load_student_model
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
 
@@ -61,11 +62,17 @@ def show_recipes(command: cli.Recipes) -> int:
 
 def bench(command: cli.Bench) -> int:
     """Ratios measured in one run, as a table and as JSON."""
-    if command.what != "step":
-        raise DfkdError(f"bench measures 'step', not {command.what!r}")
+    if command.what not in ("step", "distill"):
+        raise DfkdError(f"bench measures 'step' or 'distill', not {command.what!r}")
+    if min(command.batch_size, command.rounds) < 1:
+        raise DfkdError("--batch-size and --rounds must be at least 1")
     teacher = teacher_of(command.model, command.facts)
-    figures = bench_step(teacher, command.batch_size, command.rounds)
-    table = Table("variant", "median ms", "spread ms", "vs bare", box=None, pad_edge=False)
+    if command.what == "step":
+        figures = bench_step(teacher, command.batch_size, command.rounds)
+    else:
+        student = load_student_model(command.student, teacher).network
+        figures = bench_distill(teacher, student, command.batch_size, command.rounds)
+    table = Table("variant", "median ms", "spread ms", "vs first", box=None, pad_edge=False)
     for row in figures["variants"]:
         table.add_row(
             row["name"],

@@ -31,6 +31,7 @@ from dfkd.methods.deep_inversion_settings import (
     imagenet,
     natural,
     objective,
+    small,
 )
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
@@ -38,7 +39,15 @@ from dfkd.teacher import Teacher
 from dfkd.watching import watching
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
 
-__all__ = ["DeepInversion", "DeepInversionConfig", "cifar", "default_config", "imagenet", "natural"]
+__all__ = [
+    "DeepInversion",
+    "DeepInversionConfig",
+    "cifar",
+    "default_config",
+    "imagenet",
+    "natural",
+    "small",
+]
 
 
 class DeepInversion:

@@ -1,0 +1,54 @@
+"""Variants timed in turn, in one process: a busy machine slows all alike, ratios stay."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+import torch
+
+
+def interleave(
+    variants: Mapping[str, Callable[[], object]], rounds: int, synchronize: Callable[[], None]
+) -> dict[str, list[float]]:
+    """Milliseconds of each variant, ``rounds`` times in turn after two warm-up turns."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(rounds + 2):
+        for name, work in variants.items():
+            start = time.perf_counter()
+            work()
+            synchronize()
+            if turn >= 2:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """What waits for the kernels of ``device``; nothing on a CPU."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def summary(times: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+    """Median, extremes and ratio to the first variant, in milliseconds."""
+    base = median(next(iter(times.values())))
+    return [
+        {
+            "name": name,
+            "median_ms": median(series),
+            "low_ms": min(series),
+            "high_ms": max(series),
+            "ratio": median(series) / base,
+        }
+        for name, series in times.items()
+    ]
+
+
+def circumstances(device: torch.device) -> dict[str, Any]:
+    """Threads, versions and device: a figure without them says nothing."""
+    return {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(device),
+    }
