@@ -13,12 +13,17 @@ from dfkd.spec import ImageSpec
 def quantize(images: Tensor) -> Tensor:
     """Images in [0, 1] -> the uint8 values that the bank stores (rounded); uint8 passes through.
 
-    ``quantize(images).float().div(255)`` is the image as stored and as ``sample`` gives it
-    back. Ask the teacher about *that* one: cached logits must be those of the stored image.
+    ``dequantize`` gives the image as ``sample`` gives it back. Ask the teacher about *that*
+    one: cached logits must be those of the stored image.
     """
     if images.dtype == torch.uint8:
         return images
     return images.detach().mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def dequantize(stored: Tensor) -> Tensor:
+    """What ``quantize`` stored -> float images in [0, 1]."""
+    return stored.float().div(255)
 
 
 class ImageBank:
@@ -112,7 +117,7 @@ class ImageBank:
             index = torch.randperm(filled, generator=self._generator)[:count]
         index = index.to(self._columns["images"].device)
         images, teacher_logits, targets = (values[index] for values in self._columns.values())
-        return Batch(images.float().div(255), teacher_logits.float(), targets)
+        return Batch(dequantize(images), teacher_logits.float(), targets)
 
     def state_dict(self) -> dict[str, Any]:
         """The filled part (copies), the count and the random generator."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dfkd import rundir
+from dfkd.bank import quantize
 from dfkd.datasets import LabelledImages
 from dfkd.distillers.offline import Offline
 from dfkd.engine import Engine
@@ -56,7 +57,7 @@ def quality(
     """Accuracies on real images where given; else agreement on synthetic ones."""
     spec = teacher.spec
     if evaluation is None:
-        images = synthesizer.sample(512).images.mul(255).round().to(torch.uint8).cpu()
+        images = quantize(synthesizer.sample(512).images).cpu()
         same = agreement(predictions(student, spec, images), predictions(teacher, spec, images))
         return {
             "teacher_accuracy": None,

@@ -40,7 +40,8 @@ def demo(command: cli.Demo) -> int:
 
 def distill(command: cli.Distill) -> int:
     """``dfkd.distill`` with everything loaded, and the table at the end."""
-    Budget(command.minutes, command.steps) if command.minutes or command.steps else None
+    if command.minutes is not None or command.steps is not None:
+        Budget(command.minutes, command.steps)  # refused before anything is loaded
     plan = _plan(command)
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
     teacher = teacher_of(command.teacher, command.facts)
@@ -53,7 +54,7 @@ def distill(command: cli.Distill) -> int:
         result = api.distill(
             teacher,
             loaded.network,
-            minutes=_minutes(command),
+            minutes=command.minutes,
             steps=command.steps,
             init=command.init,
             recipe=plan,
@@ -96,10 +97,6 @@ def _plan(command: cli.Distill) -> Recipe:
             raise DfkdError(f"--config {command.config} cannot be read ({error})") from None
         plan = recipes.from_yaml(text, plan)
     return replace(recipes.override(plan, list(command.set)), seed=command.seed)
-
-
-def _minutes(command: cli.Distill) -> float | None:
-    return 4.0 if command.minutes is None and command.steps is None else command.minutes
 
 
 def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:

@@ -102,6 +102,8 @@ def _read_npz(path: Path) -> tuple[Any, Any]:
                 held = ", ".join(file) or "nothing"
                 raise DfkdError(f"{path} has no {' and no '.join(absent)}; it holds {held}")
             return file["images"], file["labels"]
+    # Whatever a damaged header makes numpy and zipfile raise; the last of them is zipfile's word
+    # for a compression or encryption that it cannot undo.
     except (OSError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError) as error:
         raise DfkdError(f"{path} is no whole .npz of plain arrays ({error})") from None
     except (zipfile.BadZipFile, zlib.error) as error:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.augment import crop, flip, jitter
-from dfkd.bank import ImageBank, quantize
+from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
@@ -130,7 +130,7 @@ class DeepInversion:
         best = self.best
         if self.halved:
             best = resize(best, self.teacher.spec.height, self.teacher.spec.width)
-        images = quantize(best.clamp(0, 1)).float().div(255)
+        images = dequantize(quantize(best.clamp(0, 1)))
         logits = self.teacher(images).float()
         batch = Batch(images, logits, self.targets)
         self.bank.add(images, logits, self.targets)

@@ -1,7 +1,7 @@
 """The default: drawings that the teacher's memory has corrected.
 
-Drawn images cost almost nothing and never repeat, but no teacher was trained on
-them. Its answers and its memory make them useful. One update, top to bottom:
+Drawn images cost almost nothing, but no teacher was trained on them. Its answers and
+its memory make them useful. One update, top to bottom:
 
 1. *Draw* images at random, ask the teacher, keep both. It sees few classes in
    most of them: everything that follows draws from the rare ones as often as from
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import ImageBank, quantize
+from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.response import cross_entropy
@@ -137,7 +137,7 @@ class Default:
             for _ in range(self.config.refine_steps):
                 with self._autocast():
                     trace = self.teacher.trace(pixels, statistics=True)
-                    student_logits = student(self.teacher.spec.normalize(pixels)).float()
+                    student_logits = self._student_logits(student, pixels)
                 loss, components = self.objective(Evidence(pixels, targets, trace, student_logits))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -148,12 +148,18 @@ class Default:
         self._keep(self.refined, pixels.detach())
         return {f"synthesis/{name}": value for name, value in components.items()}
 
+    def _student_logits(self, student: nn.Module, pixels: Tensor) -> Tensor | None:
+        if not self.config.competition:
+            return None
+        logits: Tensor = student(self.teacher.spec.normalize(pixels))
+        return logits.float()
+
     @torch.no_grad()
     def _keep(self, bank: ImageBank, images: Tensor) -> None:
         """Store images with the teacher's answers to them, as stored."""
         for part in torch.split(quantize(images), self.config.refine_batch):
             with self._autocast():
-                teacher_logits = self.teacher(part.float().div(255)).float()
+                teacher_logits = self.teacher(dequantize(part)).float()
             bank.add(part, teacher_logits, teacher_logits.argmax(1))
             self._teacher_images += len(part)
 

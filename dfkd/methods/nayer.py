@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import ImageBank, quantize
+from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.response import cross_entropy
@@ -176,7 +176,7 @@ class Nayer:
         """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
         if not loss.isfinite():
             raise DfkdError(f"NAYER's loss is {float(loss)} in round {self.round}; lower lr_g")
-        images = quantize(images).float().div(255)
+        images = dequantize(quantize(images))
         with self._autocast():
             logits = self.teacher(images).float()
         self.bank.add(images, logits, targets)
