@@ -10,11 +10,12 @@ from torch import nn
 
 from dfkd import checkpoint, recipes, rundir, runtime
 from dfkd.datasets import LabelledImages, check_fits
-from dfkd.distillers.offline import Offline, make_optimizer
+from dfkd.distillers.offline import Offline
 from dfkd.engine import Account, Budget, Engine
 from dfkd.errors import DfkdError
 from dfkd.initialise import start_student
 from dfkd.loading import check_student, save_artefact
+from dfkd.optimizers import make_optimizer
 from dfkd.outcome import quality, real_data, spent, write_outcome
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
@@ -103,8 +104,9 @@ def distill(
     teacher.to(place.device)
     student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     hash_before = teacher.fingerprint()
-    start = start_student(student, teacher.network, plan.init)
-    optimizer = make_optimizer(student, plan.distiller)
+    start = start_student(student, teacher.network, plan.init, plan.trunk)
+    learning = plan.distiller
+    optimizer = make_optimizer(student, learning.optimizer, learning.lr, learning.weight_decay)
     network, optimizer = place.setup(student, optimizer)
     distiller = Offline(
         teacher,
@@ -156,7 +158,12 @@ def distill(
         "method": plan.method,
         **spent(teacher, finished, engine, synthesizer, distiller),
         **quality(teacher, finished, synthesizer, evaluation),
-        "init": {"mode": start.mode, "share": start.share, "layers": list(start.copied)},
+        "init": {
+            "mode": start.mode,
+            "share": start.share,
+            "layers": list(start.copied),
+            "frozen": list(start.frozen),
+        },
         "complete": complete,
     }
     if directory and place.rank == 0:

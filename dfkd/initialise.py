@@ -10,11 +10,16 @@ from dfkd.statistics import clean_name
 
 
 class Start(NamedTuple):
-    """What a student was given: ``copied`` tensor names, and their share of its parameters."""
+    """What a student was given.
+
+    ``copied`` names tensors, ``share`` is their part of its parameters, ``frozen`` names the
+    layers that are left as they came.
+    """
 
     mode: str
-    copied: tuple[str, ...]
-    share: float
+    copied: tuple[str, ...] = ()
+    share: float = 0.0
+    frozen: tuple[str, ...] = ()
 
 
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
@@ -27,17 +32,51 @@ def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
     )
 
 
+def shared_trunk(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
+    """Layers of the student, from the input on, that are its teacher's by name and shape.
+
+    The order is that of registration, as good as always that of computation. Copied
+    and left alone, these layers compute what they compute in the teacher. All of a student
+    is no trunk: it would have nothing to learn.
+    """
+    mine, theirs = _layers(student), _layers(teacher)
+    names = []
+    for (name, layer), (taught_name, taught) in zip(mine.items(), theirs.items(), strict=False):
+        if clean_name(name) != clean_name(taught_name) or _shapes(layer) != _shapes(taught):
+            break
+        names.append(name)
+    return tuple(names) if len(names) < len(mine) else ()
+
+
+def _layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Modules that hold tensors of their own, in the order of registration."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    }
+
+
+def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in layer.state_dict().items()}
+
+
 @torch.no_grad()
-def start_student(student: nn.Module, teacher: nn.Module, mode: str) -> Start:
+def start_student(
+    student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
+) -> Start:
     """Copy into ``student`` what ``mode`` says: ``random`` nothing, ``teacher`` all that fits.
 
     Layers fit by name and shape: of a shallower network of the same widths these
     are the stem, the first block of each stage and the classifier (the way DistilBERT
     starts). ``auto`` copies where that covers at least half of the student's parameters.
+    With ``trunk="frozen"`` the layers of ``shared_trunk`` take no gradient from here on.
 
     Raises:
-        DfkdError: an unknown mode, or ``teacher`` where nothing fits.
+        DfkdError: an unknown mode or trunk, or ``teacher`` where nothing fits.
     """
+    if trunk not in ("frozen", "trained"):
+        raise DfkdError(f"trunk must be frozen or trained, not {trunk!r}")
     if mode not in ("auto", "teacher", "random"):
         raise DfkdError(f"--init must be auto, teacher or random, not {mode!r}")
     names = matching_names(teacher, student)
@@ -46,9 +85,12 @@ def start_student(student: nn.Module, teacher: nn.Module, mode: str) -> Start:
     if mode == "teacher" and not names:
         raise DfkdError("no layer of the student fits the teacher's; use --init random")
     if mode == "random" or (mode == "auto" and share < 0.5):
-        return Start("random", (), 0.0)
+        return Start("random")
     source = {clean_name(name): value for name, value in teacher.state_dict().items()}
     target = student.state_dict()
     for name in names:
         target[name].copy_(source[clean_name(name)])
-    return Start("teacher", names, share)
+    frozen = shared_trunk(teacher, student) if trunk == "frozen" else ()
+    for name in frozen:
+        student.get_submodule(name).requires_grad_(False)
+    return Start("teacher", names, share, frozen)

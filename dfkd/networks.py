@@ -34,20 +34,17 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """CIFAR-style residual network: three stages of (depth - 2) / 6 blocks each."""
+    """CIFAR-style residual network: three stages of ``blocks`` and ``widths``."""
 
     def __init__(
-        self, depth: int, in_channels: int, num_classes: int, widths: Sequence[int]
+        self, blocks: Sequence[int], in_channels: int, num_classes: int, widths: Sequence[int]
     ) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth must be 6n+2 (8, 14, 20, ...), not {depth}")
-        blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1 = _stage(widths[0], widths[0], blocks, stride=1)
-        self.layer2 = _stage(widths[0], widths[1], blocks, stride=2)
-        self.layer3 = _stage(widths[1], widths[2], blocks, stride=2)
+        self.layer1 = _stage(widths[0], widths[0], blocks[0], stride=1)
+        self.layer2 = _stage(widths[0], widths[1], blocks[1], stride=2)
+        self.layer3 = _stage(widths[1], widths[2], blocks[2], stride=2)
         self.fc = nn.Linear(widths[2], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,9 +65,21 @@ def resnet(
     in_channels: int = 3,
     num_classes: int = 10,
     widths: Sequence[int] = (16, 32, 64),
+    blocks: Sequence[int] | None = None,
 ) -> nn.Module:
-    """A ResNet for small images; ``depth`` is 6n+2. Input N x C x H x W, output N x classes."""
-    return ResNet(depth, in_channels, num_classes, tuple(widths))
+    """A ResNet for small images. Input N x C x H x W, output N x classes.
+
+    Args:
+        depth: 6n+2 for n residual blocks in each of the three stages.
+        blocks: how many blocks each stage has, where they differ; ``depth`` is ignored then.
+    """
+    if blocks is None:
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"depth must be 6n+2 (8, 14, 20, ...), not {depth}")
+        blocks = (depth // 6,) * 3
+    if len(widths) != 3 or len(blocks) != 3 or min(*widths, *blocks) < 1:
+        raise ValueError(f"three widths and three blocks, all >= 1, not {widths} and {blocks}")
+    return ResNet(tuple(blocks), in_channels, num_classes, tuple(widths))
 
 
 class VGG(nn.Module):

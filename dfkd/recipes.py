@@ -43,6 +43,8 @@ class Recipe:
     Attributes:
         method: who makes the images; decides the type of ``synthesizer``.
         init: ``auto``, ``teacher`` or ``random``: where the student starts.
+        trunk: what becomes of copied layers from the input on that are the teacher's own:
+            ``frozen`` leaves them, ``trained`` trains them like the rest.
         seed: of every random choice.
     """
 
@@ -51,6 +53,7 @@ class Recipe:
     distiller: OfflineConfig = field(default_factory=OfflineConfig)
     rhythm: Rhythm = field(default_factory=Rhythm)
     init: str = "auto"
+    trunk: str = "frozen"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from dfkd.bank import ImageBank
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.distillers.offline import Offline, OfflineConfig, make_optimizer
+from dfkd.distillers.offline import Offline, OfflineConfig
+from dfkd.optimizers import make_optimizer
 from dfkd.protocols import Batch
 from dfkd.teacher import Teacher
 
@@ -28,7 +29,7 @@ def bench_distill(
     ready = images[:batch_size].contiguous(memory_format=torch.channels_last)
     config = OfflineConfig()
     plain, labels = copy.deepcopy(student).train(), targets[:batch_size]
-    optimizer = make_optimizer(plain, config)
+    optimizer = make_optimizer(plain, config.optimizer, config.lr, config.weight_decay)
     distillers = [Offline(teacher, copy.deepcopy(student), config, 0) for _ in range(2)]
     for distiller in distillers:
         distiller.set_progress(0.5)

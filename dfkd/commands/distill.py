@@ -21,12 +21,12 @@ from dfkd.report.table import comparison_table
 from dfkd.teacher import Teacher
 
 DEMO_TEACHER = "bundled:fashion_resnet20"
-DEMO_STUDENT = "dfkd.networks:resnet?depth=8"
+DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
 DEMO_DATA = "bundled:fashion_resnet20"
 
 
 def demo(command: cli.Demo) -> int:
-    """The bundled teacher into a ResNet-8, then both side by side on real test images."""
+    """The bundled teacher into a student with its first two stages and a third of its size."""
     shared = dataclasses.asdict(command)
     distillation = cli.Distill(
         DEMO_TEACHER,
@@ -109,5 +109,6 @@ def _origin(teacher: str, student: str, loaded: LoadedModel) -> api.Origin:
 
 def _tell_start(start: Mapping[str, Any]) -> None:
     if start["mode"] == "teacher":
-        count, share = len(start["layers"]), start["share"]
-        print(f"student started with {count} of the teacher's tensors ({share:.0%} of it)")
+        count, share, frozen = len(start["layers"]), start["share"], len(start["frozen"])
+        kept = f"; its first {frozen} layers stayed as they are there" if frozen else ""
+        print(f"student started with {count} of the teacher's tensors ({share:.0%} of it){kept}")

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.augment import flip
-from dfkd.errors import DfkdError
 from dfkd.losses.response import kl_divergence
+from dfkd.optimizers import make_optimizer
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 
@@ -29,8 +29,7 @@ class OfflineConfig:
     Attributes:
         lr: peak learning rate; a cosine from it to 0 spans the budget, whatever its unit.
         warmup: fraction of the budget in which the rate rises from 0.
-        optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
-        weight_decay: decoupled for AdamW, L2 for SGD; not on norms and biases.
+        optimizer, weight_decay: see ``dfkd.optimizers``.
         temperature: softens both distributions; the loss carries T^2.
         ema: decay of the averaged student that is kept; 0 keeps the live one.
         flip: probability of a mirror image, where mirror images keep the meaning.
@@ -38,7 +37,7 @@ class OfflineConfig:
 
     lr: float = 0.01
     warmup: float = 0.03
-    optimizer: str = "adamw"
+    optimizer: str = "muon"
     weight_decay: float = 5e-4
     temperature: float = 4.0
     ema: float = 0.995
@@ -73,11 +72,15 @@ class Offline:
     ) -> None:
         self.teacher, self.config = teacher, config
         self._student = student
-        self._network = network or student
-        self._optimizer = optimizer or make_optimizer(student, config)
+        self._network = student if network is None else network
+        self._optimizer = optimizer or make_optimizer(
+            student, config.optimizer, config.lr, config.weight_decay
+        )
         self._backward, self._autocast = backward, autocast
         self._average = copy.deepcopy(student).requires_grad_(False) if config.ema else None
         self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        # Layers that take no gradient keep their running statistics as well.
+        self._resting = tuple(module for module in student.modules() if _is_frozen(module))
         self._part = slice(rank, None, world_size)
         self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
         self._teacher_images = 0
@@ -103,6 +106,8 @@ class Offline:
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step on KL(teacher || student) * T^2."""
         self._network.train()
+        for module in self._resting:
+            module.eval()
         # Every process flips the whole batch alike, so that its share is that of one process.
         images = flip(batch.images, self.config.flip, self._generator)[self._part]
         images = images.contiguous(memory_format=torch.channels_last)
@@ -146,7 +151,7 @@ class Offline:
 
     def finished(self) -> nn.Module:
         """The averaged student (or the live one where none is kept), a copy in eval mode."""
-        return copy.deepcopy(self._average or self._student).eval()
+        return copy.deepcopy(self._student if self._average is None else self._average).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Student, average, optimiser, generator and counters."""
@@ -171,18 +176,6 @@ class Offline:
         self._teacher_images, self._steps = state["teacher_images"], state["steps"]
 
 
-def make_optimizer(student: nn.Module, config: OfflineConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over two groups: matrices with weight decay, norms and biases without."""
-    parameters = [p for p in student.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise DfkdError("the student has no trainable parameters")
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, foreach=True)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, foreach=True)
-    raise DfkdError(f"optimizer must be 'adamw' or 'sgd', not {config.optimizer!r}")
+def _is_frozen(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -1,0 +1,96 @@
+"""The student's optimisers: what Muon does to a matrix, and what stays with AdamW."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dfkd.errors import DfkdError
+from dfkd.optimizers import NAMES, make_optimizer
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 12, 3),
+        nn.Flatten(),
+        nn.LazyLinear(5),
+    )
+
+
+def trained(name, steps=3, layout=torch.contiguous_format, state=None):
+    model = network()
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    model(images)  # the lazy layer takes its shape
+    model = model.to(memory_format=layout)
+    optimizer = make_optimizer(model, name, 0.01, 5e-4)
+    if state:
+        model.load_state_dict(state[0])
+        optimizer.load_state_dict(state[1])
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        model(images).square().mean().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interrupted_equals_uninterrupted(name):
+    whole, _ = trained(name, 4)
+    half, optimizer = trained(name, 2)
+    state = copy.deepcopy((half.state_dict(), optimizer.state_dict()))
+    resumed, _ = trained(name, 2, state=state)
+    for expected, found in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_memory_layout_does_not_matter():
+    plain, _ = trained("muon")
+    last, _ = trained("muon", layout=torch.channels_last)
+    for expected, found in zip(plain.parameters(), last.parameters(), strict=True):
+        # Muon's own iteration runs in bfloat16: the order of its sums shows in the third digit.
+        torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
+
+
+def test_muon_moves_every_direction_of_a_hidden_matrix_alike():
+    before = network()
+    images = torch.rand(4, 1, 8, 8)
+    before(images)
+    model = copy.deepcopy(before)
+    optimizer = make_optimizer(model, "muon", 0.01, 0.0)
+    model(images).square().mean().backward()
+    optimizer.step()
+    step = (model[2].weight - before[2].weight).flatten(1)
+    gradient = model[2].weight.grad.flatten(1)
+    assert (step * gradient).sum() < 0  # downhill
+    # torch's coefficients leave singular values between 0.5 and 1.5 times the target.
+    target = 0.01 * 0.2 * max(step.shape) ** 0.5
+    values = torch.linalg.svdvals(step) / target
+    assert values.min() > 0.3
+    assert values.max() < 1.6
+
+
+def test_the_first_layer_the_last_and_the_norms_are_adamws():
+    model, optimizer = trained("muon", 0)
+    assert [p is model[2].weight for p in optimizer.param_groups[0]["params"]] == [True]
+    adamw, _ = trained("adamw", 1)
+    muon, _ = trained("muon", 1)
+    for index in (0, 1, 4):
+        assert torch.equal(adamw[index].weight, muon[index].weight)
+    assert not torch.equal(adamw[2].weight, muon[2].weight)
+
+
+def test_a_network_without_hidden_matrices_gets_adamw():
+    assert isinstance(make_optimizer(nn.Linear(3, 2), "muon", 0.1, 0.0), torch.optim.AdamW)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "message"),
+    [(nn.Linear(2, 2), "moun", "did you mean 'muon'"), (nn.ReLU(), "muon", "no trainable")],
+)
+def test_refusals(model, name, message):
+    with pytest.raises(DfkdError, match=message):
+        make_optimizer(model, name, 0.1, 0.0)
