@@ -58,9 +58,15 @@ class Demo:
 
 @dataclass(frozen=True)
 class ProbeModel:
-    """What a teacher offers, and which methods that allows."""
+    """What a teacher offers, and which methods that allows.
+
+    Attributes:
+        teacher: MODEL URI.
+        layers: List the layers with statistics, and which of them can be folded.
+    """
 
     teacher: Positional[str]
+    layers: bool = False
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     debug: bool = False
 

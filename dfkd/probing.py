@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from dfkd.folding import fold
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
@@ -17,13 +18,15 @@ NEEDS_STATISTICS = ("deep_inversion", "nayer")
 class StatisticsLayer:
     """A layer that remembers mean and variance of its input.
 
-    ``updated`` is false where they are still 0 and 1: no data has ever passed.
+    ``updated`` is false where they are still 0 and 1: no data has ever passed. ``unfolded``
+    says why it cannot be folded into a convolution (``dfkd.folding``), "" where it can.
     """
 
     name: str
     kind: str
     channels: int
     updated: bool
+    unfolded: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Probe:
 
 def probe(teacher: Teacher) -> Probe:
     """Look at ``teacher`` without training or changing anything."""
-    layers = tuple(_describe(name, layer) for name, layer in teacher.layers.items())
+    reasons = fold(teacher).reasons
+    layers = tuple(_describe(name, layer, reasons[name]) for name, layer in teacher.layers.items())
     return Probe(
         network=type(teacher.network).__name__,
         parameters=count_parameters(teacher.network),
@@ -76,11 +80,11 @@ def probe(teacher: Teacher) -> Probe:
     )
 
 
-def _describe(name: str, layer: nn.Module) -> StatisticsLayer:
+def _describe(name: str, layer: nn.Module, unfolded: str) -> StatisticsLayer:
     stored: Any = layer
     mean, var = stored.running_mean, stored.running_var
     updated = bool((mean != 0).any()) or bool((var != 1).any())
-    return StatisticsLayer(name, type(layer).__name__, mean.numel(), updated)
+    return StatisticsLayer(name, type(layer).__name__, mean.numel(), updated, unfolded)
 
 
 def _advise(layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:

@@ -54,25 +54,35 @@ def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:
 class BatchStatistics(torch.autograd.Function):
     """(mean, biased variance) over all but the channel dimension 1, accumulated in float32.
 
+    Where a batch-norm was folded away, y = scale * z + shift is what is seen, and what is
+    reported is z's: mean_z = (mean_y - shift)/scale, var_z = var_y/scale^2.
+
     For a loss L over M = N*H*W values a channel,
     dL/dz = (dL/dmean)/M + 2 (dL/dvar) (z - mean)/M: one multiply-add over z.
     Backward is itself made of differentiable operations: second derivatives are right.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, z: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         mean, var = mean_and_variance(z)
-        ctx.save_for_backward(z, mean)
-        return mean, var
+        ctx.save_for_backward(z, mean, scale)
+        if scale is None or shift is None:
+            return mean, var
+        return (mean - shift) / scale, var / scale.square()
 
     @staticmethod
-    def backward(ctx: Any, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
-        z, mean = ctx.saved_tensors
+    def backward(ctx: Any, grad_mean: Tensor, grad_var: Tensor) -> tuple[Tensor, None, None]:
+        z, mean, scale = ctx.saved_tensors
+        if scale is not None:
+            grad_mean, grad_var = grad_mean / scale, grad_var / scale.square()
         count = z.numel() // z.shape[1]
         shape = (1, -1) + (1,) * (z.ndim - 2)
         slope = (2 / count) * grad_var
         offset = grad_mean / count - slope * mean
-        return torch.addcmul(offset.view(shape).to(z.dtype), z, slope.view(shape).to(z.dtype))
+        gradient = torch.addcmul(offset.view(shape).to(z.dtype), z, slope.view(shape).to(z.dtype))
+        return gradient, None, None
 
 
 def mean_and_variance(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +108,8 @@ class Tap:
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         z = arguments[0].clone() if self.copy_input else arguments[0]
-        mean, var = BatchStatistics.apply(z)
+        scale, shift = (getattr(self.layer, name, None) for name in ("scale", "shift"))
+        mean, var = BatchStatistics.apply(z, scale, shift)
         if mean.requires_grad:
             self._saved.append((z, z._version))
         call = len(self.records)

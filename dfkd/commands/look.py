@@ -31,6 +31,12 @@ def show_probe(command: cli.ProbeModel) -> int:
     for advice in found.methods:
         table.add_row(advice.name, "yes" if advice.possible else "no", advice.reason)
     out.print(table)
+    if command.layers:
+        layers = Table("layer", "kind", "channels", "folded", box=None, pad_edge=False)
+        for layer in found.layers:
+            folded = f"no: {layer.unfolded}" if layer.unfolded else "yes"
+            layers.add_row(layer.name, layer.kind, str(layer.channels), folded)
+        out.print(layers)
     return 0
 
 
