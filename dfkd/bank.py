@@ -56,22 +56,27 @@ class ImageBank:
             "teacher_logits": torch.empty((capacity, num_classes), dtype=torch.half, device=device),
             "targets": torch.empty(capacity, dtype=torch.int64, device=device),
         }
-        # Targets where random numbers are made, read once an ``add``: no waiting in every sample.
-        self._classes: Tensor | None = None
+        self._shares: Tensor | None = None  # of a balanced draw, summed up; new after an ``add``
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         return min(self.total, self.capacity)
 
     def class_counts(self) -> Tensor:
-        """How many stored images are meant for each class, (classes,), on the CPU."""
-        classes = self._columns["teacher_logits"].shape[1]
-        return torch.bincount(self._stored_classes(), minlength=classes)
+        """How many stored images are meant for each class, (classes,), where the bank lies."""
+        targets = self._columns["targets"][: len(self)]
+        # Not bincount: its length depends on the values, so that a GPU would have to wait.
+        counts = targets.new_zeros(self._columns["teacher_logits"].shape[1])
+        return counts.index_add_(0, targets, torch.ones_like(targets))
 
-    def _stored_classes(self) -> Tensor:
-        if self._classes is None:
-            self._classes = self._columns["targets"][: len(self)].cpu()
-        return self._classes
+    def _balanced(self, count: int) -> Tensor:
+        """Indices drawn with probability 1 / (images of the same class), times a constant."""
+        targets = self._columns["targets"][: len(self)]
+        if self._shares is None:
+            self._shares = self.class_counts().double().reciprocal()[targets].cumsum(0)
+        points = torch.rand(count, generator=self._generator, dtype=torch.float64)
+        points = points.to(targets.device) * self._shares[-1]
+        return torch.searchsorted(self._shares, points, right=True).clamp_(max=len(self) - 1)
 
     def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
         """Store copies; the oldest images make room.
@@ -96,7 +101,7 @@ class ImageBank:
         for name, values in rows.items():
             column = self._columns[name]
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
-        self._classes = None
+        self._shares = None
         self.total += len(images)
 
     def sample(self, count: int, *, balanced: bool = False) -> Batch:
@@ -109,8 +114,7 @@ class ImageBank:
         if not filled:
             raise DfkdError("the image bank is empty: update the synthesizer before sampling")
         if balanced:
-            rarity = 1 / self.class_counts()[self._stored_classes()].float()
-            index = torch.multinomial(rarity, count, True, generator=self._generator)
+            index = self._balanced(count)
         elif count > filled:
             index = torch.randint(filled, (count,), generator=self._generator)
         else:
@@ -132,6 +136,6 @@ class ImageBank:
                 found = tuple(state[name].shape)
                 raise DfkdError(f"this bank holds {name} of {expected}, the saved one {found}")
             column[: expected[0]] = state[name]
-        self._classes = None
+        self._shares = None
         self.total = state["total"]
         self._generator.set_state(state["generator"].cpu())

@@ -109,6 +109,9 @@ class Engine:
     def run(self) -> bool:
         """Work until the budget is spent (True) or Ctrl-C asks for an end (False).
 
+        Metrics are read when they are reported, never within a step: what diverged is an
+        error then, and nothing made of it is kept.
+
         Interrupted, the step is finished and the run saved; a second Ctrl-C kills.
         """
         self.account.started = time.perf_counter()
@@ -167,7 +170,11 @@ class Engine:
         self.account.distillation_seconds += time.perf_counter() - sampled
 
     def _show(self, progress: float) -> None:
-        self._report(progress, self.account, {k: float(v) for k, v in self._metrics.items()})
+        values = {name: float(value) for name, value in self._metrics.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise DfkdError(f"{name} is {value} at step {self.account.steps}: lower its rate")
+        self._report(progress, self.account, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Synthesizer, distiller, account and torch's global generator (dropout draws from it)."""

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+Device = torch.device | str
+
 
 @dataclass(frozen=True)
 class Style:
@@ -48,7 +50,7 @@ def draw(
     shape: tuple[int, int, int],
     generator: Generator | None = None,
     styles: Sequence[Style] = (Style(),),
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Tensor:
     """``count`` drawings of ``shape`` (C, H, W), float in [0, 1]; each takes one of ``styles``."""
     channels, height, width = shape
@@ -69,10 +71,10 @@ def draw(
 
 
 def _mix(
-    styles: Sequence[Style], count: int, generator: Generator | None, device: torch.device | str
+    styles: Sequence[Style], count: int, generator: Generator | None, device: Device
 ) -> dict[str, Tensor]:
     """One style a drawing, as a column of shape (count, 1, 1, 1) for every attribute."""
-    choice = torch.randint(len(styles), (count,), generator=generator, device=device)
+    choice = (len(styles) * _uniform((count,), generator, device)).long()
     return {
         name: torch.tensor([float(asdict(style)[name]) for style in styles], device=device)[
             choice
@@ -81,12 +83,20 @@ def _mix(
     }
 
 
-def _uniform(size: tuple[int, ...], generator: Generator | None, like: Tensor) -> Tensor:
-    return torch.rand(size, generator=generator, device=like.device)
+def _uniform(size: tuple[int, ...], generator: Generator | None, device: Device) -> Tensor:
+    """In [0, 1). Numbers are drawn where the generator lives: the same drawings on every device."""
+    place = device if generator is None else generator.device
+    return torch.rand(size, generator=generator, device=place).to(device)
+
+
+def _normal(size: tuple[int, ...], generator: Generator | None, device: Device) -> Tensor:
+    place = device if generator is None else generator.device
+    return torch.randn(size, generator=generator, device=place).to(device)
 
 
 def _chance(probability: Tensor, generator: Generator | None) -> Tensor:
-    return _uniform(tuple(probability.shape), generator, probability) < probability
+    size = tuple(probability.shape)
+    return _uniform(size, generator, probability.device) < probability
 
 
 def _tones(
@@ -94,13 +104,13 @@ def _tones(
     channels: int,
     colour: Tensor,
     generator: Generator | None,
-    device: torch.device | str,
+    device: Device,
 ) -> Tensor:
     """A random grey a drawing, spread over the channels; (count, channels, 1, 1)."""
-    grey = torch.rand((count, 1, 1, 1), generator=generator, device=device)
+    grey = _uniform((count, 1, 1, 1), generator, device)
     if channels == 1:
         return grey
-    spread = torch.randn((count, channels, 1, 1), generator=generator, device=device)
+    spread = _normal((count, channels, 1, 1), generator, device)
     return grey + colour * spread
 
 
@@ -115,7 +125,7 @@ def _silhouettes(
     horizontal = torch.where(mirrored, horizontal.abs(), horizontal)
     # The last two of six superellipses are the hole and the inner part.
     slots = 6
-    draws = _uniform((8, count, slots, 1, 1), generator, like)
+    draws = _uniform((8, count, slots, 1, 1), generator, like.device)
     low, high = style["size_low"], style["size_high"]
     axes = low + (high - low).clamp_min(0) * draws[:2]
     centres = 1.2 * draws[2:4] - 0.6
@@ -140,19 +150,19 @@ def _textures(
     width: int,
     strength: Tensor,
     generator: Generator | None,
-    device: torch.device | str,
+    device: Device,
 ) -> Tensor:
     """Zero-mean textures (count, 1, height, width): two scales of noise, grain and stripes."""
-    weights = torch.rand((4, count, 1, 1, 1), generator=generator, device=device).square()
+    weights = _uniform((4, count, 1, 1, 1), generator, device).square()
     total = torch.zeros((count, 1, height, width), device=device)
     for index, divisor in enumerate((7, 3)):
         size = (count, 1, max(2, height // divisor), max(2, width // divisor))
-        noise = torch.randn(size, generator=generator, device=device)
+        noise = _normal(size, generator, device)
         smooth = F.interpolate(noise, (height, width), mode="bilinear", align_corners=False)
         total += 0.35 * weights[index] * smooth
-    grain = torch.randn((count, 1, height, width), generator=generator, device=device)
+    grain = _normal((count, 1, height, width), generator, device)
     total += 0.25 * weights[2] * grain
-    angle, frequency, phase = torch.rand((3, count, 1, 1, 1), generator=generator, device=device)
+    angle, frequency, phase = _uniform((3, count, 1, 1, 1), generator, device)
     rows = torch.linspace(0, 1, height, device=device).view(1, 1, height, 1)
     columns = torch.linspace(0, 1, width, device=device).view(1, 1, 1, width)
     direction = (torch.pi * angle).cos() * rows + (torch.pi * angle).sin() * columns

@@ -149,3 +149,11 @@ def test_impossible_budgets_are_refused(value):
 def test_a_new_account_has_spent_nothing():
     assert Account().steps == 0
     assert Account().seconds < 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_diverged_is_an_error(value):
+    engine = make(Budget(steps=3), Rhythm(warmup_updates=1))
+    engine.synthesizer.update = lambda student: {"synthesis/loss": torch.tensor(value)}
+    with pytest.raises(DfkdError, match=r"synthesis/loss is (nan|inf) at step 3"):
+        engine.run()

@@ -78,7 +78,7 @@ class Offline:
         )
         self._backward, self._autocast = backward, autocast
         self._average = copy.deepcopy(student).requires_grad_(False) if config.ema else None
-        self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well.
         self._resting = tuple(module for module in student.modules() if _is_frozen(module))
         self._part = slice(rank, None, world_size)
@@ -123,7 +123,7 @@ class Offline:
         self._steps += 1
         self._follow()
         answers = teacher_logits.argmax(1)
-        self._counts += torch.bincount(answers, minlength=len(self._counts))
+        self._counts.index_add_(0, answers, torch.ones_like(answers))
         agreement = (student_logits.argmax(1) == answers).float().mean()
         return {"distillation/kl": loss.detach(), "distillation/agreement": agreement}
 

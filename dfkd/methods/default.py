@@ -95,7 +95,7 @@ class Default:
     ) -> None:
         self.teacher, self.config, self._autocast = teacher, config, autocast
         self._corrects = bool(teacher.layers) and config.refine_steps > 0
-        self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         capacity = min(
             config.capacity, max(config.refine_batch, BANK_BYTES // math.prod(teacher.spec.shape))
         )

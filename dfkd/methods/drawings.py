@@ -27,7 +27,7 @@ class Drawings:
 
     def __init__(self, teacher: Teacher, config: DrawingsConfig, seed: int) -> None:
         self.teacher, self.config = teacher, config
-        self._generator = torch.Generator(teacher.device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         self._images_made = 0
 
     def update(self, student: nn.Module) -> Metrics:

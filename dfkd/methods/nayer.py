@@ -125,7 +125,7 @@ class Nayer:
                 best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
         self.average = {s.name: (s.mean.detach(), s.var.detach()) for s in statistics}
-        self._keep(best.pop("images"), targets, best["loss"])
+        self._keep(best.pop("images"), targets)
         return {f"synthesis/{name}": value for name, value in best.items()}
 
     def sample(self, count: int) -> Batch:
@@ -172,10 +172,8 @@ class Nayer:
         return drawn(build, self._rng).to(self.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def _keep(self, images: Tensor, targets: Tensor, loss: Tensor) -> None:
+    def _keep(self, images: Tensor, targets: Tensor) -> None:
         """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
-        if not loss.isfinite():
-            raise DfkdError(f"NAYER's loss is {float(loss)} in round {self.round}; lower lr_g")
         images = dequantize(quantize(images))
         with self._autocast():
             logits = self.teacher(images).float()
