@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dfkd import checkpoint, recipes, rundir, runtime
+from dfkd.compilation import Work, compile_teacher
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline
 from dfkd.engine import Account, Budget, Engine
@@ -20,6 +21,7 @@ from dfkd.optimizers import make_optimizer
 from dfkd.outcome import quality, real_data, spent, write_outcome
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
+from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
@@ -70,6 +72,7 @@ def distill(
     device: str = "auto",
     precision: str = "auto",
     devices: int = 1,
+    compile: str = "auto",
     show: Show = lambda *_: None,
     origin: Origin | None = None,
 ) -> Result:
@@ -85,6 +88,7 @@ def distill(
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue from the checkpoint in ``out``.
         device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
+        compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``.
         show: called about every two seconds with (fraction, step, metrics, class counts).
 
     Raises:
@@ -109,7 +113,9 @@ def distill(
     learning = plan.distiller
     optimizer = make_optimizer(student, learning.optimizer, learning.lr, learning.weight_decay)
     network, optimizer = place.setup(student, optimizer)
-    working = fold(teacher).teacher  # a faster copy with the same answers
+    folded = fold(teacher).teacher  # a faster copy with the same answers
+    compiled = compile_teacher(folded, compile, _work(plan, budget, teacher.spec), place.autocast)
+    working = compiled.teacher
     distiller = Offline(
         working,
         student,
@@ -144,6 +150,7 @@ def distill(
         report=report,
         save=save,
     )
+    engine.account.earlier_seconds = compiled.seconds
     if resume and directory:
         engine.load_state_dict(checkpoint.load(directory / "checkpoint"))
     if directory and place.rank == 0:
@@ -166,6 +173,7 @@ def distill(
             "layers": list(start.copied),
             "frozen": list(start.frozen),
         },
+        "compiled": {"used": compiled.used, "reason": compiled.reason},
         "complete": complete,
     }
     if directory and place.rank == 0:
@@ -194,3 +202,15 @@ def distill(
         write_outcome(directory, manifest, figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete)
+
+
+def _work(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
+    """What the teacher is in for: of a budget in minutes synthesis takes half at most."""
+    shapes, traces = recipes.traced(plan, spec)
+    if budget.minutes is not None:
+        return Work(shapes, seconds=30 * budget.minutes)
+    rhythm, steps = plan.rhythm, budget.steps or 0
+    updates = rhythm.warmup_updates
+    if rhythm.steps_per_update:
+        updates += steps // rhythm.steps_per_update
+    return Work(shapes, traces=updates * traces)

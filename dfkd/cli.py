@@ -83,6 +83,7 @@ class Invert:
         steps: Optimiser steps a batch.
         minutes: Wall time instead.
         seed: Of every random choice.
+        compile: auto, on or off: the teacher's pass as one compiled function.
         overwrite: Replace an earlier run in --out.
     """
 
@@ -94,6 +95,7 @@ class Invert:
     minutes: float | None = None
     seed: int = 0
     device: str = "auto"
+    compile: str = "auto"
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     overwrite: bool = False
     debug: bool = False
@@ -118,6 +120,7 @@ class Distill:
         device: auto, cpu, cuda or mps.
         precision: auto, bf16 or fp32.
         devices: Processes that share each batch.
+        compile: auto, on or off: the teacher's pass as one compiled function.
         resume: Continue the run in --out.
         overwrite: Replace an earlier run in --out.
     """
@@ -136,6 +139,7 @@ class Distill:
     device: str = "auto"
     precision: str = "auto"
     devices: int = 1
+    compile: str = "auto"
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     resume: bool = False
     overwrite: bool = False
@@ -170,11 +174,13 @@ class Bench:
     """What a step of synthesis or distillation costs, against the bare one, in one run.
 
     Attributes:
-        what: step (of synthesis) or distill (of the student).
-        model: MODEL URI of the teacher.
-        student: MODEL URI of the student, for distill.
+        what: step (of synthesis), distill (of the student), methods (every one's two steps) or
+            scaling (with batch, resolution, classes and depth).
+        model: MODEL URI of the teacher; scaling has its own.
+        student: MODEL URI of the student, for distill and methods.
         batch_size: Images a step.
         rounds: Interleaved repetitions.
+        compile: on or off: whether step also measures the compiled pass, which takes a minute.
     """
 
     what: Positional[str] = "step"
@@ -182,6 +188,7 @@ class Bench:
     student: str = "dfkd.networks:resnet?depth=8"
     batch_size: int = 128
     rounds: int = 11
+    compile: str = "on"
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     debug: bool = False
 

@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dfkd.compilation import Work, compile_teacher
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.methods.deep_inversion import DeepInversion, DeepInversionConfig, default_config
+from dfkd.methods.deep_inversion_settings import traced_shapes
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -25,6 +28,7 @@ class InversionResult:
         targets: the N classes they were made for.
         own_top1: share that the teacher itself recognises as its target, in [0, 1].
         seconds, steps, teacher_images: wall time, optimiser steps, images shown to the teacher.
+        compiled: whether the teacher's pass was, and why (not).
     """
 
     images: Tensor
@@ -33,6 +37,7 @@ class InversionResult:
     seconds: float
     steps: int
     teacher_images: int
+    compiled: dict[str, Any]
 
 
 def invert(
@@ -45,6 +50,7 @@ def invert(
     seed: int = 0,
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
+    compile: str = "auto",
 ) -> Tensor:
     """``count`` images of ``classes`` in turn: N x C x H x W float in [0, 1].
 
@@ -52,7 +58,7 @@ def invert(
     """
     result = invert_run(
         teacher, classes, count,
-        steps=steps, minutes=minutes, seed=seed, extra=extra, config=config,
+        steps=steps, minutes=minutes, seed=seed, extra=extra, config=config, compile=compile,
     )  # fmt: skip
     return result.images
 
@@ -67,6 +73,7 @@ def invert_run(
     seed: int = 0,
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
+    compile: str = "auto",
     progress: Callable[[float, Metrics], None] = lambda share, metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> InversionResult:
@@ -81,6 +88,8 @@ def invert_run(
         seed: the same seed and steps give the same images on the same machine.
         extra: a further term of the objective.
         config: ``default_config(teacher)`` when left out.
+        compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``; its time is part of
+            ``minutes``.
         progress: called after every step with the share of the work that is done and the losses.
         stop: asked after every step; where it says yes the images are returned as they are,
             those of batches not yet begun left out.
@@ -100,8 +109,12 @@ def invert_run(
     if steps is not None:
         config = with_steps(config, steps)
     teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
-    working = fold(teacher).teacher  # a faster copy with the same answers
-    synthesizer = DeepInversion(working, config, seed, classes=classes, extra=extra)
+    folded = fold(teacher).teacher  # a faster copy with the same answers
+    seconds = None if minutes is None else 60 * minutes
+    work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
+    compiled = compile_teacher(folded, compile, work)
+    begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
+    synthesizer = DeepInversion(compiled.teacher, config, seed, classes=classes, extra=extra)
     made: list[Batch] = []
     taken, stopped = 0, False
     for batch in range(batches):
@@ -113,8 +126,9 @@ def invert_run(
                 share = synthesizer.position / config.total_iterations
             else:
                 # Every batch has an equal part of the time, and the step to come must fit in.
-                spent = 2 * time.perf_counter() - begun - started
-                share = min(1.0, max(share, spent / (60 * minutes) * batches - batch))
+                spent = 2 * time.perf_counter() - begun - started - begun_with
+                left = max(60 * minutes - begun_with, 1e-9)
+                share = min(1.0, max(share, spent / left * batches - batch))
                 synthesizer.position = config.position(share)
             progress((batch + share) / batches, metrics)
             stopped = stop()
@@ -127,7 +141,10 @@ def invert_run(
     )
     own_top1 = (logits.argmax(1) == targets).float().mean().item()
     seconds = time.perf_counter() - started
-    return InversionResult(images, targets, own_top1, seconds, taken, synthesizer.teacher_images)
+    return InversionResult(
+        images, targets, own_top1, seconds, taken, synthesizer.teacher_images,
+        {"used": compiled.used, "reason": compiled.reason},
+    )  # fmt: skip
 
 
 def with_steps(config: DeepInversionConfig, steps: int) -> DeepInversionConfig:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from dfkd.compilation import Shape
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
@@ -24,6 +25,7 @@ from dfkd.methods.drawings import Drawings, DrawingsConfig
 from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.protocols import Synthesizer
 from dfkd.runtime import Autocast
+from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
 MethodConfig = DefaultConfig | DrawingsConfig | DeepInversionConfig | NayerConfig
@@ -217,6 +219,18 @@ def _checked(annotation: Any, value: Any, name: str) -> Any:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
+
+
+def traced(value: Recipe, spec: ImageSpec) -> tuple[tuple[Shape, ...], int]:
+    """Shapes of the batches whose statistics a method reads, and how many it reads an update."""
+    config = value.synthesizer
+    if isinstance(config, DefaultConfig):
+        return ((config.refine_batch, *spec.shape),), config.refine_steps
+    if isinstance(config, DrawingsConfig):
+        return (), 0
+    if isinstance(config, NayerConfig):
+        return ((config.synthesis_batch_size, *spec.shape),), config.g_steps
+    return settings.traced_shapes(config, spec), 1
 
 
 def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:

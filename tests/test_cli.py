@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dfkd.recipes import CONFIGS
+
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"
 QUICK = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.refine_batch=16",
@@ -90,13 +92,22 @@ def test_probe_and_recipes_and_bench():
     listed = dfkd("recipes").stdout
     assert all(name in listed for name in ("default", "nayer", "deep_inversion_imagenet_0"))
     assert "g_steps: 40" in dfkd("recipes", "nayer").stdout
-    bench = dfkd("bench", "step", "--model", TEACHER, "--batch-size", 8, "--rounds", 3)
+    words = ("--model", TEACHER, "--batch-size", 8, "--rounds", 3, "--compile", "off")
+    bench = dfkd("bench", "step", *words)
     figures = json.loads(bench.stdout.splitlines()[-1])
     assert figures["variants"][0]["ratio"] == 1.0
     assert [row["name"] for row in figures["variants"]][-1] == "published way"
     words = ("--model", TEACHER, "--student", STUDENT, "--batch-size", 8, "--rounds", 2)
     bench = dfkd("bench", "distill", *words)
     assert len(json.loads(bench.stdout.splitlines()[-1])["variants"]) == 4, bench.stderr
+    bench = dfkd("bench", "methods", *words)
+    names = [row["name"] for row in json.loads(bench.stdout.splitlines()[-1])["variants"]]
+    assert {name.split(",")[0] for name in names} == set(CONFIGS), bench.stderr
+    bench = dfkd("bench", "speed")
+    assert bench.returncode == 2
+    assert "scaling" in bench.stderr
+    layers = dfkd("probe", TEACHER, "--layers").stdout
+    assert layers.count(" yes") >= 6, layers
 
 
 def test_ctrl_c_saves_and_resume_continues(tmp_path):

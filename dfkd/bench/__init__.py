@@ -1,6 +1,8 @@
-"""What steps cost, measured: ``dfkd bench step`` and ``dfkd bench distill``."""
+"""What steps cost, measured: ``dfkd bench step|distill|methods|scaling``."""
 
 from dfkd.bench.distill import bench_distill
+from dfkd.bench.methods import bench_methods
+from dfkd.bench.scaling import bench_scaling
 from dfkd.bench.step import bench_step
 
-__all__ = ["bench_distill", "bench_step"]
+__all__ = ["bench_distill", "bench_methods", "bench_scaling", "bench_step"]

@@ -1,18 +1,23 @@
 """What a synthesis step costs: forward and backward to the pixels, with and without statistics."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from dfkd.bench.published import hooked_statistics, norm_loss
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.compilation import Work, compile_teacher
 from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher
 
 
-def bench_step(teacher: Teacher, batch_size: int, rounds: int) -> dict[str, Any]:
-    """The bare network, ours, and the published way, in milliseconds.
+def bench_step(
+    teacher: Teacher, batch_size: int, rounds: int, compiled: bool = True
+) -> dict[str, Any]:
+    """The bare network, ours in its variants, and the published way, in milliseconds.
 
     Ours and the bare network are fed channels_last images; the published way
     contiguous ones, as published codes do.
@@ -41,12 +46,17 @@ def bench_step(teacher: Teacher, batch_size: int, rounds: int) -> dict[str, Any]
         loss = logits.logsumexp(1).mean() + norm_loss(calls)
         loss.backward()  # type: ignore[no-untyped-call]
 
-    variants = {
+    variants: dict[str, Callable[[], None]] = {
         "bare network": bare,
         "with statistics": lambda: ours(teacher),
         "the same, folded": lambda: ours(folded),
-        "published way": published,
     }
+    work = Work((tuple(images.shape),))
+    for name, asked in (("compiled", teacher), ("folded and compiled", folded)):
+        quick = compile_teacher(asked, "on" if compiled else "off", work)
+        if quick.used:
+            variants[f"the same, {name}"] = partial(ours, quick.teacher)
+    variants["published way"] = published
     times = interleave(variants, rounds, synchronizer(teacher.device))
     return {
         "what": "step",

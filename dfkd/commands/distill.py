@@ -65,6 +65,7 @@ def distill(command: cli.Distill) -> int:
             device=command.device,
             precision=command.precision,
             devices=command.devices,
+            compile=command.compile,
             show=progress.update,
             origin=_origin(command.teacher, command.student, loaded),
         )

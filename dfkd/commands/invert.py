@@ -47,6 +47,7 @@ def invert(command: cli.Invert) -> int:
                 steps=command.steps,
                 minutes=command.minutes,
                 seed=command.seed,
+                compile=command.compile,
                 progress=show,
                 stop=stop.is_set,
             )
@@ -68,6 +69,7 @@ def invert(command: cli.Invert) -> int:
         "teacher_forwards": result.teacher_images,
         "teacher_parameters": count_parameters(teacher.network),
         "steps": result.steps,
+        "compiled": result.compiled,
         "seconds": {
             "total": round(result.seconds, 2),
             "synthesis": round(result.seconds, 2),

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from typing import Any
 
 from rich.table import Table
 
 from dfkd import cli, recipes
-from dfkd.bench import bench_distill, bench_step
+from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
 from dfkd.commands.shared import console, teacher_of
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
@@ -14,6 +15,8 @@ from dfkd.evaluation.measure import compare
 from dfkd.loading import load_student_model
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
+
+BENCHES = ("step", "distill", "methods", "scaling")
 
 
 def show_probe(command: cli.ProbeModel) -> int:
@@ -68,16 +71,13 @@ def show_recipes(command: cli.Recipes) -> int:
 
 def bench(command: cli.Bench) -> int:
     """Ratios measured in one run, as a table and as JSON."""
-    if command.what not in ("step", "distill"):
-        raise DfkdError(f"bench measures 'step' or 'distill', not {command.what!r}")
+    if command.what not in BENCHES:
+        raise DfkdError(f"bench measures {', '.join(BENCHES)}, not {command.what!r}")
+    if command.compile not in ("on", "off"):
+        raise DfkdError(f"--compile must be on or off here, not {command.compile!r}")
     if min(command.batch_size, command.rounds) < 1:
         raise DfkdError("--batch-size and --rounds must be at least 1")
-    teacher = teacher_of(command.model, command.facts)
-    if command.what == "step":
-        figures = bench_step(teacher, command.batch_size, command.rounds)
-    else:
-        student = load_student_model(command.student, teacher).network
-        figures = bench_distill(teacher, student, command.batch_size, command.rounds)
+    figures = _measure(command)
     table = Table("variant", "median ms", "spread ms", "vs first", box=None, pad_edge=False)
     for row in figures["variants"]:
         table.add_row(
@@ -89,3 +89,15 @@ def bench(command: cli.Bench) -> int:
     console().print(table)
     print(json.dumps(figures))
     return 0
+
+
+def _measure(command: cli.Bench) -> dict[str, Any]:
+    if command.what == "scaling":
+        return bench_scaling(command.rounds)
+    teacher = teacher_of(command.model, command.facts)
+    if command.what == "step":
+        compiled = command.compile == "on"
+        return bench_step(teacher, command.batch_size, command.rounds, compiled)
+    student = load_student_model(command.student, teacher).network
+    measure = bench_distill if command.what == "distill" else bench_methods
+    return measure(teacher, student, command.batch_size, command.rounds)

@@ -158,6 +158,13 @@ def default_config(teacher: Teacher) -> DeepInversionConfig:
     return replace(config, low_resolution_iterations=0, iterations=work)
 
 
+def traced_shapes(config: DeepInversionConfig, spec: ImageSpec) -> tuple[tuple[int, ...], ...]:
+    """N x C x H x W of the batches that the teacher is shown, the low resolution first."""
+    full = (config.batch_size, *spec.shape)
+    half = (config.batch_size, spec.channels, spec.height // 2, spec.width // 2)
+    return (half, full) if config.low_resolution_iterations else (full,)
+
+
 @torch.no_grad()
 def accepts_half(teacher: Teacher) -> bool:
     """Whether the teacher answers to images of half its resolution."""

@@ -1,0 +1,69 @@
+"""What every method costs: a step of its images, and a student's step on them."""
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from dfkd import recipes
+from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.distillers.offline import Offline
+from dfkd.folding import fold
+from dfkd.protocols import Synthesizer
+from dfkd.teacher import Teacher
+
+
+def bench_methods(
+    teacher: Teacher, student: nn.Module, batch_size: int, rounds: int
+) -> dict[str, Any]:
+    """Each method with ``batch_size`` images in every step; its other settings are its own.
+
+    A step of images is one forward and backward pass through the teacher: an update of
+    several is divided by their number. ``drawings`` has none: its images cost no update.
+    """
+    device = teacher.device
+    teacher = fold(teacher.to(device)).teacher
+    student.to(device)
+    variants: dict[str, Callable[[], object]] = {}
+    passes: dict[str, int] = {}
+    for method in recipes.CONFIGS:
+        recipe = recipes.override(recipes.recipe(method), _small(method, batch_size))
+        learner = copy.deepcopy(student)
+        synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
+        distiller = Offline(teacher, learner, recipe.distiller, recipe.seed)
+        _, steps = recipes.traced(recipe, teacher.spec)
+        if steps:
+            variants[f"{method}, images"] = partial(synthesizer.update, learner)
+            passes[f"{method}, images"] = steps
+        variants[f"{method}, student"] = partial(_student_step, synthesizer, distiller, batch_size)
+    times = interleave(variants, rounds, synchronizer(device))
+    a_step = {
+        name: [milliseconds / passes.get(name, 1) for milliseconds in series]
+        for name, series in times.items()
+    }
+    return {
+        "what": "methods",
+        "batch_size": batch_size,
+        "image": teacher.spec.shape,
+        "dtype": "float32",
+        **circumstances(device),
+        "variants": summary(a_step),
+    }
+
+
+def _student_step(synthesizer: Synthesizer, distiller: Offline, batch_size: int) -> None:
+    distiller.update(synthesizer.sample(batch_size))
+
+
+def _small(method: str, batch_size: int) -> list[str]:
+    """The settings that decide how many images a step has; few steps an update."""
+    size = {
+        "default": ["refine_batch={}", "draws={}"],
+        "drawings": [],
+        "deep_inversion": ["batch_size={}"],
+        "nayer": ["synthesis_batch_size={}", "g_steps=2"],
+    }[method]
+    return [f"synthesizer.{setting.format(batch_size)}" for setting in size]

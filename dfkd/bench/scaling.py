@@ -1,0 +1,55 @@
+"""How a synthesis step's cost grows with batch, resolution, classes and depth."""
+
+from typing import Any
+
+import torch
+
+from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.folding import fold
+from dfkd.losses.statistics import norm_distance
+from dfkd.networks import initialise, resnet
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+BASE = {"batch": 32, "side": 32, "classes": 10, "depth": 20}
+SERIES = {
+    "batch": (32, 64, 128, 256),
+    "side": (32, 48, 64, 96),
+    "classes": (10, 100, 1000),
+    "depth": (8, 20, 32, 56),
+}
+"""One of the four grows, the others stay at ``BASE``; a ResNet of the bundled kind."""
+
+
+def bench_scaling(rounds: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Forward and backward to the pixels with all statistics, folded, float32, channels_last."""
+    rows: list[dict[str, Any]] = []
+    for name, values in SERIES.items():
+        variants = {f"{name} {value}": _step({**BASE, name: value}, device) for value in values}
+        times = interleave(variants, rounds, synchronizer(torch.device(device)))
+        for value, row in zip(values, summary(times), strict=True):
+            pixels = (value / values[0]) ** {"batch": 1, "side": 2}.get(name, 0)
+            rows.append({**row, "per_pixel": row["ratio"] / pixels})
+    return {
+        "what": "scaling",
+        "base": BASE,
+        "dtype": "float32",
+        **circumstances(torch.device(device)),
+        "variants": rows,
+    }
+
+
+def _step(at: dict[str, int], device: torch.device | str) -> Any:
+    spec = ImageSpec(3, at["side"], at["side"])
+    network = initialise(resnet(at["depth"], 3, at["classes"]), 0).to(device)
+    teacher = fold(Teacher(network, spec).to(device)).teacher
+    images = torch.rand(at["batch"], *spec.shape, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        pixels = images.clone(memory_format=torch.preserve_format).requires_grad_()
+        trace = teacher.trace(pixels, statistics=True)
+        loss = trace.logits.logsumexp(1).mean() + norm_distance(trace.statistics)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    return step
