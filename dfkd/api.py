@@ -113,6 +113,10 @@ def distill(
     learning = plan.distiller
     optimizer = make_optimizer(student, learning.optimizer, learning.lr, learning.weight_decay)
     network, optimizer = place.setup(student, optimizer)
+    saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
+    if compile == "auto" and (saved or place.world_size > 1):
+        # What one session measured need not be what another does, and all must compute alike.
+        compile = "on" if saved and saved["compiled"] else "off"
     folded = fold(teacher).teacher  # a faster copy with the same answers
     compiled = compile_teacher(folded, compile, _work(plan, budget, teacher.spec), place.autocast)
     working = compiled.teacher
@@ -139,7 +143,8 @@ def distill(
 
     def save() -> None:
         if directory and place.rank == 0:
-            checkpoint.save(directory / "checkpoint", engine.state_dict())
+            state = engine.state_dict() | {"compiled": compiled.used}
+            checkpoint.save(directory / "checkpoint", state)
 
     engine = Engine(
         synthesizer,
@@ -150,9 +155,9 @@ def distill(
         report=report,
         save=save,
     )
-    engine.account.earlier_seconds = compiled.seconds
-    if resume and directory:
-        engine.load_state_dict(checkpoint.load(directory / "checkpoint"))
+    if saved:
+        engine.load_state_dict(saved)
+    engine.account.earlier_seconds += compiled.seconds
     if directory and place.rank == 0:
         rundir.create(directory, resume)
         log = MetricsLog(directory, engine.account.steps if resume else None)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dfkd import api, cli, recipes, rundir, runtime
-from dfkd.commands.shared import console, teacher_of
+from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
@@ -75,6 +75,7 @@ def distill(command: cli.Distill) -> int:
         print(f"interrupted; saved in {directory}: continue with --resume", file=sys.stderr)
         return 130
     _tell_start(result.figures["init"])
+    tell_compiled(result.figures["compiled"])
     rows = result.figures.get("comparison")
     if rows:
         console().print(comparison_table(rows))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from dfkd import cli, rundir, runtime
-from dfkd.commands.shared import console, teacher_of
+from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
 from dfkd.networks import count_parameters
@@ -89,6 +89,7 @@ def invert(command: cli.Invert) -> int:
     rundir.write_json(directory / "result.json", figures)
     rundir.write_json(directory / "manifest.json", manifest)
     write_page(directory)
+    tell_compiled(result.compiled)
     print(f"recognised by the teacher as their class: {result.own_top1:.1%}")
     for name in ("images", "report.html", "grid.png"):
         print(directory / name)

@@ -1,6 +1,7 @@
-"""What several commands need: the teacher that words describe, and where to print."""
+"""What several commands need: the teacher that words describe, where and what to print."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -24,3 +25,8 @@ def teacher_of(uri: str, facts: cli.ImageFacts) -> Teacher:
 def console() -> Console:
     """Standard output, as plain as its receiver wants it."""
     return Console(highlight=False)
+
+
+def tell_compiled(decision: Mapping[str, Any]) -> None:
+    """Whether the teacher's pass was compiled, and why (not)."""
+    print(f"teacher {'compiled' if decision['used'] else 'not compiled'}: {decision['reason']}")
