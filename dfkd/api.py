@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dfkd import checkpoint, recipes, rundir, runtime
+from dfkd.background import Background
 from dfkd.compilation import Work, compile_teacher
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline
@@ -137,14 +138,15 @@ def distill(
 
     def report(progress: float, account: Account, metrics: dict[str, float]) -> None:
         if log:
-            log.write(account.steps, account.seconds, metrics)
+            background.submit(log.write, account.steps, account.seconds, metrics)
         if place.rank == 0:
             show(progress, account.steps, metrics, distiller.class_counts())
 
     def save() -> None:
         if directory and place.rank == 0:
             state = engine.state_dict() | {"compiled": compiled.used}
-            checkpoint.save(directory / "checkpoint", state)
+            state = checkpoint.snapshot(state)
+            background.submit(checkpoint.save, directory / "checkpoint", state)
 
     engine = Engine(
         synthesizer,
@@ -161,9 +163,11 @@ def distill(
     if directory and place.rank == 0:
         rundir.create(directory, resume)
         log = MetricsLog(directory, engine.account.steps if resume else None)
+    background = Background()
     try:
-        complete = engine.run()
-        save()
+        with background:
+            complete = engine.run()
+            save()
     finally:
         if log:
             log.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dfkd.errors import DfkdError
 
@@ -21,6 +22,17 @@ def save(directory: Path, state: dict[str, Any]) -> Path:
         os.fsync(file.fileno())
     temporary.replace(path)
     return path
+
+
+def snapshot(state: Any) -> Any:
+    """``state`` with copies of its tensors: it stays what it is while training goes on."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {name: snapshot(value) for name, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(map(snapshot, state))
+    return state
 
 
 def load(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""Work that no step should wait for: writing logs, checkpoints, pictures."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+
+class Background:
+    """One thread that does jobs in the order of their coming; a context manager.
+
+    Jobs must not share what the caller goes on to change: hand over copies. An error of a job
+    is raised by the next ``submit``, or at the latest at the end of the block, which waits for
+    all jobs.
+
+    Args:
+        depth: jobs that may wait; ``submit`` blocks while there are more.
+    """
+
+    def __init__(self, depth: int = 4) -> None:
+        self._depth = depth
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: deque[Future[Any]] = deque()
+
+    def submit(self, job: Callable[..., object], *arguments: object) -> None:
+        """Do ``job(*arguments)`` when the jobs before are done."""
+        while self._pending and (self._pending[0].done() or len(self._pending) >= self._depth):
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(job, *arguments))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        while kind is None and self._pending:
+            self._pending.popleft().result()
