@@ -10,12 +10,11 @@ from torch import nn
 
 from dfkd import checkpoint, recipes, rundir, runtime
 from dfkd.background import Background
-from dfkd.compilation import Work, compile_teacher
+from dfkd.compilation import Work
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline
 from dfkd.engine import Account, Budget, Engine
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.loading import check_student, save_artefact
 from dfkd.optimizers import make_optimizer
@@ -24,6 +23,7 @@ from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.working import batch_size_of, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
 
@@ -74,6 +74,8 @@ def distill(
     precision: str = "auto",
     devices: int = 1,
     compile: str = "auto",
+    recompute: bool = False,
+    batch_size: str | None = None,
     show: Show = lambda *_: None,
     origin: Origin | None = None,
 ) -> Result:
@@ -90,6 +92,9 @@ def distill(
         resume: continue from the checkpoint in ``out``.
         device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``.
+        recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
+        batch_size: images in a student's step, or ``auto``: the recipe's batches of either
+            kind, halved until they fit into memory; the recipe's own when left out.
         show: called about every two seconds with (fraction, step, metrics, class counts).
 
     Raises:
@@ -109,6 +114,10 @@ def distill(
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
     student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if batch_size is not None:
+        plan = recipes.with_batch_size(
+            plan, batch_size_of(batch_size, teacher, recipes.largest_batch(plan))
+        )
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     learning = plan.distiller
@@ -118,8 +127,13 @@ def distill(
     if compile == "auto" and (saved or place.world_size > 1):
         # What one session measured need not be what another does, and all must compute alike.
         compile = "on" if saved and saved["compiled"] else "off"
-    folded = fold(teacher).teacher  # a faster copy with the same answers
-    compiled = compile_teacher(folded, compile, _work(plan, budget, teacher.spec), place.autocast)
+    compiled = working_teacher(
+        teacher,
+        _work(plan, budget, teacher.spec),
+        compile=compile,
+        recompute=recompute,
+        autocast=place.autocast,
+    )
     working = compiled.teacher
     distiller = Offline(
         working,

@@ -84,6 +84,8 @@ class Invert:
         minutes: Wall time instead.
         seed: Of every random choice.
         compile: auto, on or off: the teacher's pass as one compiled function.
+        recompute: Recompute the teacher's blocks instead of keeping them: less memory, more time.
+        batch_size: Images a step, or auto: the method's own, halved until they fit.
         overwrite: Replace an earlier run in --out.
     """
 
@@ -96,6 +98,8 @@ class Invert:
     seed: int = 0
     device: str = "auto"
     compile: str = "auto"
+    recompute: bool = False
+    batch_size: str | None = None
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     overwrite: bool = False
     debug: bool = False
@@ -121,6 +125,8 @@ class Distill:
         precision: auto, bf16 or fp32.
         devices: Processes that share each batch.
         compile: auto, on or off: the teacher's pass as one compiled function.
+        recompute: Recompute the teacher's blocks instead of keeping them: less memory, more time.
+        batch_size: Images a step, or auto: the method's own, halved until they fit.
         resume: Continue the run in --out.
         overwrite: Replace an earlier run in --out.
     """
@@ -140,6 +146,8 @@ class Distill:
     precision: str = "auto"
     devices: int = 1
     compile: str = "auto"
+    recompute: bool = False
+    batch_size: str | None = None
     facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     resume: bool = False
     overwrite: bool = False

@@ -4,19 +4,19 @@ Compilation takes seconds a layer and saves a part of every step after. ``auto``
 The compiled pass stands behind ``Teacher.trace``: methods do not know which one they run on.
 """
 
-import copy
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.statistics import BatchStatistics, LayerStatistics, clean_name
+from dfkd.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher import Teacher, Trace
 
 MODES = ("auto", "on", "off")
@@ -73,12 +73,14 @@ def compile_teacher(
     if mode == "auto":
         seconds = work.seconds
         if seconds is None:
-            seconds = work.traces * _passes(teacher.trace, work.shapes[-1:], teacher, autocast)
+            eager = partial(teacher.trace, statistics=True)
+            seconds = work.traces * _passes(eager, work.shapes[-1:], teacher, autocast)
         cost = SECONDS_A_LAYER * len(teacher.layers) * len(work.shapes)
         if SAVED * seconds < cost:
             reason = f"it would take about {cost:.0f} s to save about {SAVED * seconds:.0f} s"
             return Compilation(teacher, False, reason, time.perf_counter() - started)
-    traced = CompiledTrace(teacher, work.shapes)
+    compiled = torch.compile(TappedNetwork(teacher), fullgraph=True, dynamic=False)
+    traced = TappedTrace(teacher, compiled, frozenset(work.shapes))
     try:
         _passes(traced, work.shapes, teacher, autocast)
     except RuntimeError as error:  # the base of what dynamo and inductor raise
@@ -92,7 +94,7 @@ def compile_teacher(
 
 
 def _passes(
-    trace: Callable[..., Trace],
+    trace: Callable[[Tensor], Trace],
     shapes: Sequence[Shape],
     teacher: Teacher,
     autocast: Callable[[], AbstractContextManager[Any]],
@@ -102,64 +104,6 @@ def _passes(
     for shape in shapes:
         images = torch.rand(shape, device=teacher.device).requires_grad_()
         with autocast():
-            statistics = trace(images, statistics=True).statistics
+            statistics = trace(images).statistics
         torch.stack([s.mean.sum() + s.var.sum() for s in statistics]).sum().backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - started
-
-
-class CompiledTrace:
-    """``images`` -> ``Trace`` with statistics, compiled without a graph break.
-
-    It works on a copy of the teacher's network whose taps stay open.
-    """
-
-    def __init__(self, teacher: Teacher, shapes: Sequence[Shape]) -> None:
-        self.shapes = frozenset(map(tuple, shapes))
-        self._pass = _Pass(copy.deepcopy(getattr(teacher.network, "_orig_mod", teacher.network)))
-        self._spec = teacher.spec
-        self._stored: dict[str, Any] = dict(teacher.layers)
-        self._compiled = torch.compile(self._pass, fullgraph=True, dynamic=False)
-
-    def __call__(self, images: Tensor, statistics: bool = True) -> Trace:
-        """As ``Teacher.trace(images, statistics=True)``."""
-        # One layout, so that nothing is compiled twice.
-        normalised = self._spec.normalize(images).contiguous(memory_format=torch.channels_last)
-        logits, names, values = self._compiled(normalised)
-        calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._stored}
-        for name, (mean, var) in zip(names, values, strict=True):
-            layer, before = self._stored[name], calls[name]
-            label = f"{name}@{len(before)}" if before else name
-            before.append(LayerStatistics(label, mean, var, layer.running_mean, layer.running_var))
-        return Trace(logits, tuple(record for records in calls.values() for record in records), {})
-
-
-class _Pass(nn.Module):
-    """The network with taps on every layer that carries statistics."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._names: list[str] = []
-        self._values: list[tuple[Tensor, Tensor]] = []
-        for name, module in network.named_modules():
-            if isinstance(getattr(module, "running_mean", None), Tensor):
-                module.register_forward_pre_hook(self._tap(clean_name(name)))
-
-    def _tap(self, name: str) -> Callable[[Any, tuple[Any, ...]], None]:
-        def tap(module: Any, arguments: tuple[Any, ...]) -> None:
-            scale, shift = getattr(module, "scale", None), getattr(module, "shift", None)
-            self._names.append(name)
-            self._values.append(BatchStatistics.apply(arguments[0], scale, shift))
-
-        return tap
-
-    def forward(
-        self, x: Tensor
-    ) -> tuple[Tensor, tuple[str, ...], tuple[tuple[Tensor, Tensor], ...]]:
-        """Logits, and by the order of the calls the layers and their (mean, biased variance)."""
-        logits = self.network(x)
-        names, values = tuple(self._names), tuple(self._values)
-        # Left as they were found: a filled list would be another program to the compiler.
-        self._names.clear()
-        self._values.clear()
-        return logits, names, values

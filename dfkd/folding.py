@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from dfkd.statistics import clean_name
+from dfkd.statistics import clean_name, keep_inputs
 from dfkd.teacher import Teacher
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -156,9 +156,7 @@ def _folded(teacher: Teacher, partners: dict[str, str]) -> Teacher:
             norm.eps, norm.weight, norm.bias,
         )  # fmt: skip
         network.set_submodule(places[norm_name], FoldedNorm(norm))
-    for module in network.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # it would overwrite what a tap has read
+    keep_inputs(network)
     return Teacher(network, teacher.spec, teacher.class_names).to(teacher.device)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.compilation import Work, compile_teacher
+from dfkd.compilation import Work
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.methods.deep_inversion import DeepInversion, DeepInversionConfig, default_config
 from dfkd.methods.deep_inversion_settings import traced_shapes
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.working import batch_size_of, working_teacher
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def invert(
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
     compile: str = "auto",
+    recompute: bool = False,
+    batch_size: str | None = None,
 ) -> Tensor:
     """``count`` images of ``classes`` in turn: N x C x H x W float in [0, 1].
 
@@ -59,6 +61,7 @@ def invert(
     result = invert_run(
         teacher, classes, count,
         steps=steps, minutes=minutes, seed=seed, extra=extra, config=config, compile=compile,
+        recompute=recompute, batch_size=batch_size,
     )  # fmt: skip
     return result.images
 
@@ -74,6 +77,8 @@ def invert_run(
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
     compile: str = "auto",
+    recompute: bool = False,
+    batch_size: str | None = None,
     progress: Callable[[float, Metrics], None] = lambda share, metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> InversionResult:
@@ -90,6 +95,9 @@ def invert_run(
         config: ``default_config(teacher)`` when left out.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``; its time is part of
             ``minutes``.
+        recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
+        batch_size: images optimised together, or ``auto``: the setting's number, halved until
+            it fits into memory; the setting's own when left out.
         progress: called after every step with the share of the work that is done and the losses.
         stop: asked after every step; where it says yes the images are returned as they are,
             those of batches not yet begun left out.
@@ -103,16 +111,18 @@ def invert_run(
     if steps is not None or minutes is not None:
         Budget(minutes, steps)  # refuses both at once and values that are not positive
     config = config or default_config(teacher)
+    if batch_size is not None:
+        size = batch_size_of(batch_size, teacher, config.batch_size)
+        config = replace(config, batch_size=size)
     batches = -(-count // config.batch_size)
     size = -(-count // batches)
     config = replace(config, batch_size=size, capacity=size)
     if steps is not None:
         config = with_steps(config, steps)
     teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
-    folded = fold(teacher).teacher  # a faster copy with the same answers
     seconds = None if minutes is None else 60 * minutes
     work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
-    compiled = compile_teacher(folded, compile, work)
+    compiled = working_teacher(teacher, work, compile=compile, recompute=recompute)
     begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
     synthesizer = DeepInversion(compiled.teacher, config, seed, classes=classes, extra=extra)
     made: list[Batch] = []

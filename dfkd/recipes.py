@@ -221,6 +221,31 @@ def _checked(annotation: Any, value: Any, name: str) -> Any:
         raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
 
 
+BATCH_FIELDS = {
+    "default": "refine_batch",
+    "deep_inversion": "batch_size",
+    "nayer": "synthesis_batch_size",
+}
+"""By a method's name, the setting that says how many images it optimises together."""
+
+
+def largest_batch(value: Recipe) -> int:
+    """Images in the larger of a recipe's two kinds of step."""
+    name = BATCH_FIELDS.get(value.method)
+    made = getattr(value.synthesizer, name) if name else 1
+    return max(int(made), value.rhythm.batch_size)
+
+
+def with_batch_size(value: Recipe, size: int) -> Recipe:
+    """``size`` images in a student's step, and at most so many in a step of synthesis."""
+    name, synthesizer = BATCH_FIELDS.get(value.method), value.synthesizer
+    if name:
+        # Two at least: one image has no statistics to speak of.
+        made = max(2, min(size, getattr(synthesizer, name)))
+        synthesizer = replace(synthesizer, **{name: made})
+    return replace(value, synthesizer=synthesizer, rhythm=replace(value.rhythm, batch_size=size))
+
+
 def traced(value: Recipe, spec: ImageSpec) -> tuple[tuple[Shape, ...], int]:
     """Shapes of the batches whose statistics a method reads, and how many it reads an update."""
     config = value.synthesizer

@@ -51,6 +51,14 @@ def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def keep_inputs(network: nn.Module) -> None:
+    """Let no activation module of ``network`` overwrite what a tap has read before it."""
+    for module in network.modules():
+        place: Any = module
+        if getattr(module, "inplace", False) is True:
+            place.inplace = False
+
+
 class BatchStatistics(torch.autograd.Function):
     """(mean, biased variance) over all but the channel dimension 1, accumulated in float32.
 

@@ -27,9 +27,10 @@ class Trace(NamedTuple):
 
 
 class FastTrace(Protocol):
-    """A quicker way to the same ``Trace``, for batches of ``shapes`` (N, C, H, W)."""
+    """Another way to the same ``Trace``, for the batches that it ``covers``."""
 
-    shapes: frozenset[tuple[int, ...]]
+    def covers(self, images: Tensor) -> bool:
+        """Whether it was made for such a batch."""
 
     def __call__(self, images: Tensor) -> Trace:
         """Logits and statistics."""
@@ -114,7 +115,7 @@ class Teacher:
             features: dotted module names whose outputs to return (those of the last call).
         """
         fast = self._fast_trace
-        if fast and statistics and not features and tuple(images.shape) in fast.shapes:
+        if fast and statistics and not features and fast.covers(images):
             return fast(images)
         captured: dict[str, Tensor] = {}
         with ExitStack() as stack:
@@ -132,7 +133,7 @@ class Teacher:
         return Trace(logits, records, captured)
 
     def trace_with(self, fast: FastTrace) -> None:
-        """Let ``fast`` trace the statistics of batches of its shapes (``dfkd.compilation``)."""
+        """Let ``fast`` trace the statistics of what it covers (``dfkd.tapped``)."""
         self._fast_trace = fast
 
     def _open_feature(self, name: str, captured: dict[str, Tensor]) -> Any:

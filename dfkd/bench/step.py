@@ -11,6 +11,7 @@ from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.compilation import Work, compile_teacher
 from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
+from dfkd.memory import recomputing, step_bytes
 from dfkd.teacher import Teacher
 
 
@@ -56,6 +57,8 @@ def bench_step(
         quick = compile_teacher(asked, "on" if compiled else "off", work)
         if quick.used:
             variants[f"the same, {name}"] = partial(ours, quick.teacher)
+    thrifty = recomputing(folded)
+    variants["the same, folded and recomputed"] = partial(ours, thrifty)
     variants["published way"] = published
     times = interleave(variants, rounds, synchronizer(teacher.device))
     return {
@@ -63,6 +66,11 @@ def bench_step(
         "batch_size": batch_size,
         "image": teacher.spec.shape,
         "dtype": "float32",
+        "bytes_an_image": {
+            "with statistics": step_bytes(teacher),
+            "folded": step_bytes(folded),
+            "folded and recomputed": step_bytes(thrifty),
+        },
         "memory_format": "channels_last (the published way: contiguous)",
         **circumstances(teacher.device),
         "variants": summary(times),

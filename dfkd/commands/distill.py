@@ -66,6 +66,8 @@ def distill(command: cli.Distill) -> int:
             precision=command.precision,
             devices=command.devices,
             compile=command.compile,
+            recompute=command.recompute,
+            batch_size=command.batch_size,
             show=progress.update,
             origin=_origin(command.teacher, command.student, loaded),
         )

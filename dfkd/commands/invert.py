@@ -48,6 +48,8 @@ def invert(command: cli.Invert) -> int:
                 minutes=command.minutes,
                 seed=command.seed,
                 compile=command.compile,
+                recompute=command.recompute,
+                batch_size=command.batch_size,
                 progress=show,
                 stop=stop.is_set,
             )

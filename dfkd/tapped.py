@@ -1,0 +1,83 @@
+"""A copy of a teacher's network whose taps stay open: what is compiled or recomputed."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.statistics import BatchStatistics, LayerStatistics, clean_name
+from dfkd.teacher import Teacher, Trace
+
+
+class TappedNetwork(nn.Module):
+    """N x C x H x W normalised images -> logits, and every layer's statistics as it is called."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(getattr(teacher.network, "_orig_mod", teacher.network))
+        self._names: list[str] = []
+        self._values: list[tuple[Tensor, Tensor]] = []
+        self._forward = False
+        for name, module in self.network.named_modules():
+            if clean_name(name) in teacher.layers:
+                module.register_forward_pre_hook(self._tap(clean_name(name)))
+
+    def _tap(self, name: str) -> Callable[[Any, tuple[Any, ...]], None]:
+        def tap(module: Any, arguments: tuple[Any, ...]) -> None:
+            scale, shift = getattr(module, "scale", None), getattr(module, "shift", None)
+            values = BatchStatistics.apply(arguments[0], scale, shift)
+            if self._forward:  # and not in backward, where a block is recomputed
+                self._names.append(name)
+                self._values.append(values)
+
+        return tap
+
+    def forward(
+        self, x: Tensor
+    ) -> tuple[Tensor, tuple[str, ...], tuple[tuple[Tensor, Tensor], ...]]:
+        """Logits; by the order of the calls, the layers and their (mean, biased variance)."""
+        self._forward = True
+        logits = self.network(x)
+        names, values = tuple(self._names), tuple(self._values)
+        # Left as it was found: with filled lists this would be another program to the compiler.
+        self._names.clear()
+        self._values.clear()
+        self._forward = False
+        return logits, names, values
+
+
+class TappedTrace:
+    """``Teacher.trace(images, statistics=True)`` by way of ``run``, for batches of ``shapes``.
+
+    Args:
+        teacher: whose specification and stored statistics to use.
+        run: what a ``TappedNetwork`` does, compiled or not.
+        shapes: N x C x H x W; None for all.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        run: Callable[[Tensor], Any],
+        shapes: frozenset[tuple[int, ...]] | None,
+    ) -> None:
+        self._shapes, self._run, self._spec = shapes, run, teacher.spec
+        self._stored: dict[str, Any] = dict(teacher.layers)
+
+    def covers(self, images: Tensor) -> bool:
+        """Whether ``images`` has one of the shapes."""
+        return self._shapes is None or tuple(images.shape) in self._shapes
+
+    def __call__(self, images: Tensor) -> Trace:
+        """Logits and statistics, in the order of registration."""
+        # One layout, so that nothing is compiled twice.
+        normalised = self._spec.normalize(images).contiguous(memory_format=torch.channels_last)
+        logits, names, values = self._run(normalised)
+        calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._stored}
+        for name, (mean, var) in zip(names, values, strict=True):
+            layer, before = self._stored[name], calls[name]
+            label = f"{name}@{len(before)}" if before else name
+            before.append(LayerStatistics(label, mean, var, layer.running_mean, layer.running_var))
+        return Trace(logits, tuple(record for records in calls.values() for record in records), {})

@@ -1,0 +1,54 @@
+"""The copies that runs work with change what a run costs, and nothing that it makes."""
+
+import pytest
+import torch
+from test_api import METHODS, run, small
+from test_inversion import CONFIG, teacher
+
+from dfkd import recipes
+from dfkd.errors import DfkdError
+from dfkd.inversion import invert_run
+from dfkd.working import batch_size_of
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recomputing_teacher_gives_the_same_student(method, tiny_teacher, tiny_student):
+    plain = run(tiny_teacher, tiny_student, method)
+    thrifty = run(tiny_teacher, tiny_student, method, recompute=True)
+    assert "recomputed" in thrifty.figures["compiled"]["reason"]
+    for ours, theirs in zip(
+        plain.student.state_dict().values(), thrifty.student.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_size_holds_for_both_kinds_of_step(method):
+    plan = recipes.with_batch_size(small(method), 8)
+    assert recipes.largest_batch(plan) == 8
+    assert plan.rhythm.batch_size == 8
+    tiny = recipes.with_batch_size(small(method), 1)
+    assert tiny.rhythm.batch_size == 1
+    assert all(shape[0] == 2 for shape in recipes.traced(tiny, teacher().spec)[0])
+
+
+def test_every_method_that_optimises_images_has_a_batch_field():
+    assert set(recipes.BATCH_FIELDS) | {"drawings"} == set(recipes.CONFIGS)
+
+
+def test_auto_leaves_what_fits(tiny_teacher, tiny_student):
+    result = run(tiny_teacher, tiny_student, "default", batch_size="auto")
+    assert result.figures["student_steps"] == 8
+
+
+def test_invert_takes_its_batch_and_recomputes():
+    whole = invert_run(teacher(), [1, 2], 4, config=CONFIG, compile="off")
+    halves = invert_run(teacher(), [1, 2], 4, config=CONFIG, batch_size="2", recompute=True)
+    assert halves.steps == 2 * whole.steps
+    assert halves.images.shape == whole.images.shape
+
+
+@pytest.mark.parametrize("words", ["0", "-3", "many", "2.5", ""])
+def test_other_batch_sizes_are_refused(words):
+    with pytest.raises(DfkdError, match="--batch-size must be auto or a positive number"):
+        batch_size_of(words, teacher(), 8)
