@@ -13,6 +13,7 @@ from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.distillers.offline import Offline
 from dfkd.folding import fold
 from dfkd.protocols import Synthesizer
+from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 
 
@@ -30,7 +31,7 @@ def bench_methods(
     variants: dict[str, Callable[[], object]] = {}
     passes: dict[str, int] = {}
     for method in recipes.CONFIGS:
-        recipe = recipes.override(recipes.recipe(method), _small(method, batch_size))
+        recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
         synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
         distiller = Offline(teacher, learner, recipe.distiller, recipe.seed)
@@ -58,12 +59,8 @@ def _student_step(synthesizer: Synthesizer, distiller: Offline, batch_size: int)
     distiller.update(synthesizer.sample(batch_size))
 
 
-def _small(method: str, batch_size: int) -> list[str]:
-    """The settings that decide how many images a step has; few steps an update."""
-    size = {
-        "default": ["refine_batch={}", "draws={}"],
-        "drawings": [],
-        "deep_inversion": ["batch_size={}"],
-        "nayer": ["synthesis_batch_size={}", "g_steps=2"],
-    }[method]
-    return [f"synthesizer.{setting.format(batch_size)}" for setting in size]
+def _recipe(method: str, batch_size: int) -> Recipe:
+    """The method's own recipe with so many images in each step, and few steps an update."""
+    changes = {"default": [f"synthesizer.draws={batch_size}"], "nayer": ["synthesizer.g_steps=2"]}
+    recipe = recipes.override(recipes.recipe(method), changes.get(method, []))
+    return recipes.with_batch_size(recipe, batch_size)
