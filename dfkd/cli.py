@@ -6,6 +6,7 @@ on stderr and exit status 2; ``--debug`` shows the traceback instead.
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -230,6 +231,10 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dfkd: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has had enough (``| head``): no fault, and nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _parse(arguments: list[str]) -> Any:

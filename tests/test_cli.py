@@ -185,3 +185,11 @@ def test_malformed_configuration_and_data(tmp_path, capsys):
     data.write_bytes(b"PK not really")
     assert main(["distill", TEACHER, STUDENT, "--eval", f"npz:{data}", "--out", out]) == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    words = [sys.executable, "-m", "dfkd", "recipes"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
