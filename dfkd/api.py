@@ -114,25 +114,21 @@ def distill(
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
     student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
     if batch_size is not None:
-        plan = recipes.with_batch_size(
-            plan, batch_size_of(batch_size, teacher, recipes.largest_batch(plan))
-        )
+        words = str(saved["batch_size"]) if saved else batch_size
+        plan = _sized(plan, words, teacher, place)
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     learning = plan.distiller
     optimizer = make_optimizer(student, learning.optimizer, learning.lr, learning.weight_decay)
     network, optimizer = place.setup(student, optimizer)
-    saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
     if compile == "auto" and (saved or place.world_size > 1):
         # What one session measured need not be what another does, and all must compute alike.
         compile = "on" if saved and saved["compiled"] else "off"
+    work = _work(plan, budget, teacher.spec)
     compiled = working_teacher(
-        teacher,
-        _work(plan, budget, teacher.spec),
-        compile=compile,
-        recompute=recompute,
-        autocast=place.autocast,
+        teacher, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
     working = compiled.teacher
     distiller = Offline(
@@ -158,8 +154,8 @@ def distill(
 
     def save() -> None:
         if directory and place.rank == 0:
-            state = engine.state_dict() | {"compiled": compiled.used}
-            state = checkpoint.snapshot(state)
+            decided = {"compiled": compiled.used, "batch_size": plan.rhythm.batch_size}
+            state = checkpoint.snapshot(engine.state_dict() | decided)
             background.submit(checkpoint.save, directory / "checkpoint", state)
 
     engine = Engine(
@@ -225,6 +221,13 @@ def distill(
         write_outcome(directory, manifest, figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete)
+
+
+def _sized(plan: Recipe, words: str, teacher: Teacher, place: runtime.Runtime) -> Recipe:
+    if words == "auto" and place.world_size > 1:
+        raise DfkdError("--batch-size auto measures one process's memory: give a number")
+    size = batch_size_of(words, teacher, recipes.largest_batch(plan))
+    return recipes.with_batch_size(plan, size)
 
 
 def _work(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:

@@ -52,3 +52,12 @@ def test_invert_takes_its_batch_and_recomputes():
 def test_other_batch_sizes_are_refused(words):
     with pytest.raises(DfkdError, match="--batch-size must be auto or a positive number"):
         batch_size_of(words, teacher(), 8)
+
+
+def test_a_resumed_run_keeps_its_batch_size(tiny_teacher, tiny_student, tmp_path):
+    options = {"batch_size": "8", "out": tmp_path / "run"}
+    run(tiny_teacher, tiny_student, "default", steps=4, **options)
+    again = run(
+        tiny_teacher, tiny_student, "default", **(options | {"batch_size": "auto"}), resume=True
+    )
+    assert sum(again.figures["class_counts"]) == 8 * 8
