@@ -53,55 +53,67 @@ def make_optimizer(
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """torch's Muon over ``hidden``, each flattened to outputs x inputs; AdamW over ``groups``.
+    """Muon over ``hidden``, each flattened to outputs x inputs; AdamW over ``groups``.
 
     Muon's step is scaled to the length of AdamW's (Liu et al., 2025), so that one rate,
-    that of the first group, serves both.
+    that of the first group, serves both. torch's own Muon computes in bfloat16, where the
+    rounding of a sum decides over the fourth digit of a step: two processes would not train
+    as one. This one computes in the weights' type.
     """
 
     def __init__(
-        self, hidden: list[nn.Parameter], groups: list[dict[str, Any]], lr: float, decay: float
+        self,
+        hidden: list[nn.Parameter],
+        groups: list[dict[str, Any]],
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
     ) -> None:
-        self._hidden = hidden
-        self._muon = torch.optim.Muon(
-            [_matrix(p) for p in hidden], lr, decay, adjust_lr_fn="match_rms_adamw"
-        )
+        self._hidden, self._decay, self._beta = hidden, weight_decay, momentum
+        self._momenta = [torch.zeros_like(parameter) for parameter in hidden]
         self._adamw = torch.optim.AdamW(groups, lr=lr, foreach=True)
         super().__init__([{"params": hidden}, *groups], {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step of both; parameters without a gradient stay."""
-        for parameter, matrix in zip(
-            self._hidden, self._muon.param_groups[0]["params"], strict=True
-        ):
-            # Seen anew each time: .to() may have moved or laid out the parameter elsewhere.
-            matrix.data = _matrix(parameter)
-            gradient = parameter.grad
-            if gradient is not None:  # its memory may be in another order than the weight's
-                gradient = gradient.permute(_order(parameter)).reshape(matrix.shape)
-            matrix.grad = gradient
-        for group in (*self._muon.param_groups, *self._adamw.param_groups):
-            group["lr"] = self.param_groups[0]["lr"]
-        self._muon.step()  # type: ignore[no-untyped-call]
+        lr = self.param_groups[0]["lr"]
+        for weight, momentum in zip(self._hidden, self._momenta, strict=True):
+            if weight.grad is None:
+                continue
+            momentum.lerp_(weight.grad, 1 - self._beta)
+            ahead = weight.grad.lerp(momentum, self._beta)  # Nesterov's
+            direction = orthogonal(ahead.flatten(1)).view_as(weight)
+            length = 0.2 * max(len(weight), weight[0].numel()) ** 0.5
+            weight.mul_(1 - lr * self._decay).sub_(direction, alpha=lr * length)
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
         self._adamw.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Those of the two."""
-        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+        """Muon's momenta in the order of its weights, and AdamW's state."""
+        return {"momenta": self._momenta, "adamw": self._adamw.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
-        self._muon.load_state_dict(state_dict["muon"])
+        for momentum, saved in zip(self._momenta, state_dict["momenta"], strict=True):
+            momentum.copy_(saved)
         self._adamw.load_state_dict(state_dict["adamw"])
 
 
-def _matrix(weight: Tensor) -> Tensor:
-    """A view of a weight as outputs x inputs, the inputs in the order of its memory."""
-    return weight.detach().permute(_order(weight)).view(len(weight), -1)
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """About the orthogonal matrix nearest to ``matrix``: singular values in 0.7 to 1.2.
 
+    Newton-Schulz iteration with Jordan et al.'s quintic, whose coefficients lift small
+    singular values fastest and do not settle at 1.
 
-def _order(weight: Tensor) -> tuple[int, ...]:
-    if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
-        return 0, 2, 3, 1
-    return tuple(range(weight.ndim))
+    >>> values = torch.linalg.svdvals(orthogonal(torch.diag(torch.tensor([3.0, 1.0, 0.1]))))
+    >>> bool(((values > 0.6) & (values < 1.3)).all())
+    True
+    """
+    wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    wide = wide / (wide.norm() + 1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (2.0315 * gram @ gram - 4.7750 * gram) @ wide
+    return wide.T if len(matrix) > matrix.shape[1] else wide
