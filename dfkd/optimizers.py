@@ -116,4 +116,5 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = wide @ wide.T
         wide = 3.4445 * wide + (2.0315 * gram @ gram - 4.7750 * gram) @ wide
-    return wide.T if len(matrix) > matrix.shape[1] else wide
+    result: Tensor = wide.T if len(matrix) > matrix.shape[1] else wide
+    return result

@@ -106,9 +106,8 @@ def test_one_step_is_torchs_own_but_for_its_rounding(shape):
     torch.optim.Muon([theirs], 0.1, 0.01, adjust_lr_fn="match_rms_adamw").step()
     network = nn.ParameterList([first, ours, last])
     make_optimizer(network, "muon", 0.1, 0.01).step()
-    torch.testing.assert_close(
-        ours, theirs, rtol=0, atol=2e-2 * (theirs - weight).abs().max().item()
-    )
+    # bfloat16 keeps 8 bits, through five iterations.
+    assert (ours - theirs).norm() <= 2e-2 * (theirs - weight).norm()
 
 
 def test_orthogonal_is_near_the_polar_factor():
