@@ -95,15 +95,38 @@ class BatchStatistics(torch.autograd.Function):
 
 def mean_and_variance(z: Tensor) -> tuple[Tensor, Tensor]:
     """Of every channel, in float32 (float64 for float64), the variance biased."""
-    dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
-    if z.device.type in ("cpu", "cuda") and not torch.compiler.is_compiling():
-        # Batch-norm's own training kernel: two passes (nothing cancels), no temporary, 10 to 20
-        # times as fast on a CPU as var_mean. It wants running statistics to move: not ours.
-        scratch = z.new_zeros((2, z.shape[1]), dtype=dtype)
-        mean, var = torch.batch_norm_update_stats(z, scratch[0], scratch[1], 0.0)
-    else:
-        var, mean = torch.var_mean(z.to(dtype), [0, *range(2, z.ndim)], correction=0)
+    if z.device.type not in ("cpu", "cuda"):
+        var, mean = torch.var_mean(z.to(_wide(z)), [0, *range(2, z.ndim)], correction=0)
+        return mean, var
+    if torch.compiler.is_compiling():
+        mean, var = _opaque_statistics(z)
+        return mean, var
+    return _kernel_statistics(z)
+
+
+def _kernel_statistics(z: Tensor) -> tuple[Tensor, Tensor]:
+    # Batch-norm's own training kernel: two passes (nothing cancels), no temporary, 10 to 20
+    # times as fast on a CPU as var_mean. It wants running statistics to move: not ours.
+    scratch = z.new_zeros((2, z.shape[1]), dtype=_wide(z))
+    mean, var = torch.batch_norm_update_stats(z, scratch[0], scratch[1], 0.0)
     return mean, var
+
+
+# To the compiler that kernel is one operation with nothing to look into: what it makes of
+# var_mean itself is several times slower.
+_opaque_statistics = torch.library.custom_op(
+    "dfkd::mean_and_variance", _kernel_statistics, mutates_args=()
+)
+
+
+@_opaque_statistics.register_fake
+def _statistics_shapes(z: Tensor) -> tuple[Tensor, Tensor]:
+    mean = z.new_empty(z.shape[1], dtype=_wide(z))
+    return mean, torch.empty_like(mean)
+
+
+def _wide(z: Tensor) -> torch.dtype:
+    return torch.float64 if z.dtype == torch.float64 else torch.float32
 
 
 class Tap:
