@@ -140,7 +140,7 @@ def natural() -> DeepInversionConfig:
     """
     return DeepInversionConfig(
         batch_size=16, low_resolution_iterations=600, iterations=200, warmup=40, lr=0.05,
-        tv_l2=1e-3, basis="fourier", smooth_start=True, capacity=2048,
+        tv_l2=1.5e-3, jitter=16, crop=0.4, basis="fourier", smooth_start=True, capacity=2048,
     )  # fmt: skip
 
 
