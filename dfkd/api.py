@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd import checkpoint, recipes, rundir, runtime
+from dfkd import batches, checkpoint, recipes, rundir, runtime
 from dfkd.background import Background
 from dfkd.compilation import Work
 from dfkd.datasets import LabelledImages, check_fits
@@ -83,7 +83,8 @@ def distill(
 
     Args:
         teacher: frozen; bit-identical afterwards.
-        student: normalised images -> N x classes logits; trained in place.
+        student: normalised images -> N x classes logits; trained in place, its frozen layers
+            (``trunk``) left without gradients.
         method: a name of ``dfkd.recipes.RECIPES``; ignored where ``recipe`` is given.
         minutes, steps: the budget, in wall time or student steps; 4 minutes by default.
         init: ``auto``, ``teacher`` or ``random``; the recipe's own when left out.
@@ -226,13 +227,13 @@ def distill(
 def _sized(plan: Recipe, words: str, teacher: Teacher, place: runtime.Runtime) -> Recipe:
     if words == "auto" and place.world_size > 1:
         raise DfkdError("--batch-size auto measures one process's memory: give a number")
-    size = batch_size_of(words, teacher, recipes.largest_batch(plan))
-    return recipes.with_batch_size(plan, size)
+    size = batch_size_of(words, teacher, batches.largest_batch(plan))
+    return batches.with_batch_size(plan, size)
 
 
 def _work(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
     """What the teacher is in for: of a budget in minutes synthesis takes half at most."""
-    shapes, traces = recipes.traced(plan, spec)
+    shapes, traces = batches.traced(plan, spec)
     if budget.minutes is not None:
         return Work(shapes, seconds=30 * budget.minutes)
     rhythm, steps = plan.rhythm, budget.steps or 0

@@ -1,8 +1,8 @@
 """Recipes: what a run is made of, as data, from plain functions.
 
 ``recipe("nayer")`` returns the settings of that name; ``to_yaml`` and
-``from_dict`` take them through a file and back, refusing unknown keys; ``build``
-makes the two objects that the engine alternates.
+``from_dict`` take them through a file and back, refusing unknown keys;
+``build_synthesizer`` makes what they describe. How large their steps are: ``dfkd.batches``.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dfkd.compilation import Shape
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
@@ -25,7 +24,6 @@ from dfkd.methods.drawings import Drawings, DrawingsConfig
 from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.protocols import Synthesizer
 from dfkd.runtime import Autocast
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
 MethodConfig = DefaultConfig | DrawingsConfig | DeepInversionConfig | NayerConfig
@@ -219,43 +217,6 @@ def _checked(annotation: Any, value: Any, name: str) -> Any:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
-
-
-BATCH_FIELDS = {
-    "default": "refine_batch",
-    "deep_inversion": "batch_size",
-    "nayer": "synthesis_batch_size",
-}
-"""By a method's name, the setting that says how many images it optimises together."""
-
-
-def largest_batch(value: Recipe) -> int:
-    """Images in the larger of a recipe's two kinds of step."""
-    name = BATCH_FIELDS.get(value.method)
-    made = getattr(value.synthesizer, name) if name else 1
-    return max(int(made), value.rhythm.batch_size)
-
-
-def with_batch_size(value: Recipe, size: int) -> Recipe:
-    """``size`` images in a student's step, and at most so many in a step of synthesis."""
-    name, synthesizer = BATCH_FIELDS.get(value.method), value.synthesizer
-    if name:
-        # Two at least: one image has no statistics to speak of.
-        made = max(2, min(size, getattr(synthesizer, name)))
-        synthesizer = replace(synthesizer, **{name: made})
-    return replace(value, synthesizer=synthesizer, rhythm=replace(value.rhythm, batch_size=size))
-
-
-def traced(value: Recipe, spec: ImageSpec) -> tuple[tuple[Shape, ...], int]:
-    """Shapes of the batches whose statistics a method reads, and how many it reads an update."""
-    config = value.synthesizer
-    if isinstance(config, DefaultConfig):
-        return ((config.refine_batch, *spec.shape),), config.refine_steps
-    if isinstance(config, DrawingsConfig):
-        return (), 0
-    if isinstance(config, NayerConfig):
-        return ((config.synthesis_batch_size, *spec.shape),), config.g_steps
-    return settings.traced_shapes(config, spec), 1
 
 
 def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:

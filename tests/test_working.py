@@ -5,7 +5,7 @@ import torch
 from test_api import METHODS, run, small
 from test_inversion import CONFIG, teacher
 
-from dfkd import recipes
+from dfkd import batches, recipes
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
 from dfkd.working import batch_size_of
@@ -24,16 +24,16 @@ def test_a_recomputing_teacher_gives_the_same_student(method, tiny_teacher, tiny
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_size_holds_for_both_kinds_of_step(method):
-    plan = recipes.with_batch_size(small(method), 8)
-    assert recipes.largest_batch(plan) == 8
+    plan = batches.with_batch_size(small(method), 8)
+    assert batches.largest_batch(plan) == 8
     assert plan.rhythm.batch_size == 8
-    tiny = recipes.with_batch_size(small(method), 1)
+    tiny = batches.with_batch_size(small(method), 1)
     assert tiny.rhythm.batch_size == 1
-    assert all(shape[0] == 2 for shape in recipes.traced(tiny, teacher().spec)[0])
+    assert all(shape[0] == 2 for shape in batches.traced(tiny, teacher().spec)[0])
 
 
 def test_every_method_that_optimises_images_has_a_batch_field():
-    assert set(recipes.BATCH_FIELDS) | {"drawings"} == set(recipes.CONFIGS)
+    assert set(batches.BATCH_FIELDS) | {"drawings"} == set(recipes.CONFIGS)
 
 
 def test_auto_leaves_what_fits(tiny_teacher, tiny_student):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import recipes
+from dfkd import batches, recipes
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.distillers.offline import Offline
 from dfkd.folding import fold
@@ -35,7 +35,7 @@ def bench_methods(
         learner = copy.deepcopy(student)
         synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
         distiller = Offline(teacher, learner, recipe.distiller, recipe.seed)
-        _, steps = recipes.traced(recipe, teacher.spec)
+        _, steps = batches.traced(recipe, teacher.spec)
         if steps:
             variants[f"{method}, images"] = partial(synthesizer.update, learner)
             passes[f"{method}, images"] = steps
@@ -63,4 +63,4 @@ def _recipe(method: str, batch_size: int) -> Recipe:
     """The method's own recipe with so many images in each step, and few steps an update."""
     changes = {"default": [f"synthesizer.draws={batch_size}"], "nayer": ["synthesizer.g_steps=2"]}
     recipe = recipes.override(recipes.recipe(method), changes.get(method, []))
-    return recipes.with_batch_size(recipe, batch_size)
+    return batches.with_batch_size(recipe, batch_size)
