@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import nn
 
+from dfkd.catalogue import METHODS
+from dfkd.errors import DfkdError
+from dfkd.features import classifier
 from dfkd.folding import fold
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
-
-NEEDS_STATISTICS = ("deep_inversion", "nayer")
-"""Methods whose loss is the distance to the teacher's stored statistics."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def probe(teacher: Teacher) -> Probe:
         class_names=teacher.class_names,
         layers=layers,
         fingerprint=teacher.fingerprint(),
-        methods=_advise(layers),
+        methods=_advise(teacher, layers),
     )
 
 
@@ -87,7 +87,7 @@ def _describe(name: str, layer: nn.Module, unfolded: str) -> StatisticsLayer:
     return StatisticsLayer(name, type(layer).__name__, mean.numel(), updated, unfolded)
 
 
-def _advise(layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:
+def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:
     remembered = sum(layer.updated for layer in layers)
     if remembered:
         found = f"{remembered} layers remember statistics of the training data"
@@ -95,9 +95,20 @@ def _advise(layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"
     else:
         found = "no layer stores batch-norm statistics"
+    try:
+        lacking = ""
+        classifier(teacher.network, teacher.num_classes)
+    except DfkdError as error:
+        lacking = str(error)
     draws = "drawings will be corrected by them" if remembered else "drawings stay uncorrected"
-    return (
-        MethodAdvice("default", True, f"{found}: {draws}"),
-        MethodAdvice("drawings", True, "needs only the teacher's answers"),
-        *(MethodAdvice(name, remembered > 0, found) for name in NEEDS_STATISTICS),
-    )
+    answers = "needs only the teacher's answers"
+    special = {"default": f"{found}: {draws}"}
+    advice = []
+    for name, method in METHODS.items():
+        if method.statistics:
+            advice.append(MethodAdvice(name, remembered > 0, found))
+        elif method.classifier and lacking:
+            advice.append(MethodAdvice(name, False, lacking))
+        else:
+            advice.append(MethodAdvice(name, True, special.get(name, answers)))
+    return tuple(advice)

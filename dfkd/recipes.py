@@ -13,27 +13,15 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from dfkd.catalogue import METHODS
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
 from dfkd.methods import deep_inversion_settings as settings
-from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
-from dfkd.methods.default import Default, DefaultConfig
-from dfkd.methods.drawings import Drawings, DrawingsConfig
-from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.protocols import Synthesizer
 from dfkd.runtime import Autocast
 from dfkd.teacher import Teacher
-
-MethodConfig = DefaultConfig | DrawingsConfig | DeepInversionConfig | NayerConfig
-
-CONFIGS: dict[str, type[MethodConfig]] = {
-    "default": DefaultConfig,
-    "drawings": DrawingsConfig,
-    "deep_inversion": DeepInversionConfig,
-    "nayer": NayerConfig,
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class Recipe:
     """
 
     method: str = "default"
-    synthesizer: MethodConfig = field(default_factory=DefaultConfig)
+    synthesizer: Any = field(default_factory=METHODS["default"].config)
     distiller: OfflineConfig = field(default_factory=OfflineConfig)
     rhythm: Rhythm = field(default_factory=Rhythm)
     init: str = "auto"
@@ -57,32 +45,11 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.method not in CONFIGS:
-            raise DfkdError(f"unknown method {self.method!r}{nearest(self.method, CONFIGS)}")
-        if not isinstance(self.synthesizer, CONFIGS[self.method]):
+        if self.method not in METHODS:
+            raise DfkdError(f"unknown method {self.method!r}{nearest(self.method, METHODS)}")
+        wanted = type(METHODS[self.method].config())
+        if not isinstance(self.synthesizer, wanted):
             raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
-
-
-def default() -> Recipe:
-    """Drawings, their pixels corrected by what the teacher remembers."""
-    return Recipe(rhythm=Rhythm(warmup_updates=8, warmup_share=0.25, steps_per_update=80))
-
-
-def drawings() -> Recipe:
-    """Drawings in one fixed style; for teachers that store no statistics."""
-    return Recipe("drawings", DrawingsConfig())
-
-
-def nayer() -> Recipe:
-    """NAYER (Tran et al., CVPR 2024): one round of 40 steps every 40 student steps."""
-    return Recipe(
-        "nayer", NayerConfig(), rhythm=Rhythm(warmup_updates=2, steps_per_update=40, batch_size=256)
-    )
-
-
-def deep_inversion_cifar() -> Recipe:
-    """DeepInversion, the authors' CIFAR setting (Yin et al., CVPR 2020): pixels, then student."""
-    return _pixels(settings.cifar())
 
 
 def deep_inversion_imagenet_0() -> Recipe:
@@ -106,15 +73,23 @@ def _pixels(config: DeepInversionConfig) -> Recipe:
     return Recipe("deep_inversion", config, rhythm=Rhythm(warmup_updates=iterations))
 
 
+def _of(name: str) -> Callable[[], Recipe]:
+    method = METHODS[name]
+
+    def build() -> Recipe:
+        return Recipe(name, method.config(), method.distiller, method.rhythm)
+
+    build.__doc__ = f"{method.line}."
+    return build
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "default": default,
-    "drawings": drawings,
-    "nayer": nayer,
-    "deep_inversion": deep_inversion_cifar,
+    **{name: _of(name) for name in METHODS},
     "deep_inversion_imagenet_0": deep_inversion_imagenet_0,
     "deep_inversion_imagenet_1": deep_inversion_imagenet_1,
     "deep_inversion_imagenet_2": deep_inversion_imagenet_2,
 }
+"""A recipe for every method, and the other published settings."""
 
 
 def recipe(name: str) -> Recipe:
@@ -221,11 +196,5 @@ def _checked(annotation: Any, value: Any, name: str) -> Any:
 
 def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:
     """The synthesizer that a recipe names, on the teacher's device."""
-    config, seed = value.synthesizer, value.seed
-    if isinstance(config, DefaultConfig):
-        return Default(teacher, config, seed, autocast=autocast)
-    if isinstance(config, DrawingsConfig):
-        return Drawings(teacher, config, seed)
-    if isinstance(config, NayerConfig):
-        return Nayer(teacher, config, seed, autocast=autocast)
-    return DeepInversion(teacher, config, seed, autocast=autocast)
+    build = METHODS[value.method].build
+    return build(teacher, value.synthesizer, value.seed, autocast=autocast)

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from dfkd.errors import DfkdError, nearest
+from dfkd.errors import DfkdError
+from dfkd.features import named_layers, open_features
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics, clean_name, open_taps, statistics_layers
 
@@ -63,7 +63,7 @@ class Teacher:
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
         self._layers = statistics_layers(network)
-        self._named = {clean_name(name): module for name, module in network.named_modules()}
+        self._named = named_layers(network)
         self._copied: set[str] = set()
         self._fast_trace: FastTrace | None = None
         _check_finite(network)
@@ -112,16 +112,18 @@ class Teacher:
         Args:
             images: N x C x H x W in [0, 1].
             statistics: record every layer that carries running statistics.
-            features: dotted module names whose outputs to return (those of the last call).
+            features: dotted module names whose outputs to return, ``NAME.input`` for what enters
+                (those of the last call); see ``dfkd.features``.
         """
         fast = self._fast_trace
         if fast and statistics and not features and fast.covers(images):
             return fast(images)
-        captured: dict[str, Tensor] = {}
-        with ExitStack() as stack:
-            taps = stack.enter_context(open_taps(self._layers if statistics else {}, self._copied))
-            for name in features:
-                stack.callback(self._open_feature(name, captured).remove)
+        watched = self._layers if statistics else {}
+        # Features first: what they hand on is a copy, and the taps must see that one.
+        with (
+            open_features(self._named, features, "teacher") as captured,
+            open_taps(watched, self._copied) as taps,
+        ):
             logits = self._answer(self._hookable, images)
         overwritten = {tap.name for tap in taps if tap.overwritten}
         if overwritten:
@@ -135,19 +137,6 @@ class Teacher:
     def trace_with(self, fast: FastTrace) -> None:
         """Let ``fast`` trace the statistics of what it covers (``dfkd.tapped``)."""
         self._fast_trace = fast
-
-    def _open_feature(self, name: str, captured: dict[str, Tensor]) -> Any:
-        if name not in self._named:
-            raise DfkdError(f"no layer {name!r} in the teacher{nearest(name, self._named)}")
-
-        def capture(module: nn.Module, arguments: Any, output: Tensor) -> None:
-            if not isinstance(output, Tensor):
-                kind = type(output).__name__
-                raise DfkdError(f"layer {name!r} returns a {kind}; features must be tensors")
-            # A copy: an in-place activation that follows would overwrite the output itself.
-            captured[name] = output.clone()
-
-        return self._named[name].register_forward_hook(capture)
 
     @property
     def layers(self) -> dict[str, nn.Module]:

@@ -2,24 +2,47 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
 
 @contextmanager
-def watching(student: nn.Module) -> Iterator[None]:
-    """Eval mode and no parameter gradients while the block runs; then every flag as before.
+def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """No parameter gradients while the block runs, no buffer that moves; then all as before.
 
-    In eval mode no buffer moves, and without parameter gradients a loss that is
-    differentiated *through* the student leaves nothing in its ``.grad``.
+    Without parameter gradients a loss that is differentiated *through* the student leaves
+    nothing in its ``.grad``.
+
+    Args:
+        training: train mode (DFAD, ZSKT) instead of eval mode: batch-norms normalise by the batch,
+            and do not track it; what has running statistics and no such switch stays in eval mode.
     """
     modes = {module: module.training for module in student.modules()}
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    student.eval().requires_grad_(False)
+    tracking = _watch(student, training)
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for layer in tracking:
+            layer.track_running_stats = True
+        for module, mode in modes.items():
+            module.training = mode
         for parameter in learning:
             parameter.requires_grad_(True)
+
+
+def _watch(student: nn.Module, training: bool) -> list[Any]:
+    """Set modes and flags; returns the layers whose tracking was switched off."""
+    student.train(training).requires_grad_(False)
+    switched: list[Any] = []
+    for module in student.modules() if training else ():
+        layer: Any = module
+        if getattr(layer, "running_mean", None) is None:
+            continue
+        if getattr(layer, "track_running_stats", False):
+            layer.track_running_stats = False
+            switched.append(layer)
+        else:
+            layer.eval()
+    return switched

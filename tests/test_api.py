@@ -6,34 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_methods import ROWS, small
 
 import dfkd
 from dfkd import checkpoint
 from dfkd.api import distill
 from dfkd.datasets import LabelledImages
-from dfkd.engine import Rhythm
-from dfkd.methods.deep_inversion_settings import cifar
-from dfkd.methods.default import DefaultConfig
-from dfkd.methods.nayer import NayerConfig
-from dfkd.recipes import Recipe
 
-SMALL_DEFAULT = DefaultConfig(draws=24, refine_steps=2, refine_batch=16)
-SMALL_NAYER = NayerConfig(g_steps=2, synthesis_batch_size=16, ngf=4, latent_dim=8, embedding_dim=8)
-SMALL_PIXELS = replace(cifar(), batch_size=16, iterations=4)
-RECIPES = {
-    "default": Recipe("default", SMALL_DEFAULT, rhythm=Rhythm(1, 0.5, 3, 16)),
-    "nayer": Recipe("nayer", SMALL_NAYER, rhythm=Rhythm(1, 0.5, 3, 16)),
-    "deep_inversion": Recipe("deep_inversion", SMALL_PIXELS, rhythm=Rhythm(4, 0.5, 2, 16)),
-}
-
-
-def small(method):
-    if method == "drawings":
-        return replace(dfkd.recipe("drawings"), rhythm=Rhythm(batch_size=16))
-    return RECIPES[method]
-
-
-METHODS = ("default", "drawings", "nayer", "deep_inversion")
+METHODS = tuple(ROWS)
 
 
 def run(teacher, student, method, **options):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dfkd.recipes import CONFIGS
+from dfkd.catalogue import METHODS
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"
@@ -102,7 +102,7 @@ def test_probe_and_recipes_and_bench():
     assert len(json.loads(bench.stdout.splitlines()[-1])["variants"]) == 4, bench.stderr
     bench = dfkd("bench", "methods", *words)
     names = [row["name"] for row in json.loads(bench.stdout.splitlines()[-1])["variants"]]
-    assert {name.split(",")[0] for name in names} == set(CONFIGS), bench.stderr
+    assert {name.split(",")[0] for name in names} == set(METHODS), bench.stderr
     bench = dfkd("bench", "speed")
     assert bench.returncode == 2
     assert "scaling" in bench.stderr

@@ -4,12 +4,15 @@ import copy
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.methods.nayer import Nayer, NayerConfig, smooth
+from dfkd.generating import smooth
+from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.networks import initialise, vgg
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics
@@ -186,8 +189,8 @@ def test_the_average_moves_once_a_round() -> None:
     seen: list[tuple[LayerStatistics, ...]] = []
     trace = method.teacher.trace
 
-    def spy(images: Tensor, statistics: bool = False):
-        result = trace(images, statistics)
+    def spy(images: Tensor, **options):
+        result = trace(images, **options)
         seen.append(result.statistics)
         return result
 
@@ -203,12 +206,24 @@ def test_the_average_moves_once_a_round() -> None:
 def test_embeddings_are_named_and_kept_as_given() -> None:
     embeddings = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     method = run(4, embeddings=embeddings)
-    assert method.embedding_source == "given"
     assert torch.equal(method.generator.embeddings, embeddings)
     method = Nayer(make_teacher(), TINY)
-    assert method.embedding_source == "random-orthogonal"
     rows = method.generator.embeddings
     torch.testing.assert_close(rows @ rows.T, torch.eye(5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_embeddings_come_from_a_file(suffix, tmp_path) -> None:
+    embeddings = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / f"names{suffix}"
+    if suffix == ".npy":
+        np.save(path, embeddings.numpy())
+    else:
+        save_file({"embeddings": embeddings}, path)
+    method = Nayer(make_teacher(), replace(TINY, embeddings=str(path)))
+    assert torch.equal(method.generator.embeddings, embeddings)
+    with pytest.raises(DfkdError, match="no readable"):
+        Nayer(make_teacher(), replace(TINY, embeddings=str(tmp_path / "missing.npy")))
 
 
 def test_autocast_leaves_losses_in_float32() -> None:

@@ -14,7 +14,7 @@ def test_a_student_comes_nearer_to_its_teacher(cached, tiny_teacher, tiny_studen
     images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = Batch(images, tiny_teacher(images) if cached else None)
     distiller = Offline(tiny_teacher, tiny_student, CONFIG, seed=0)
-    losses = [float(distiller.update(batch)["distillation/kl"]) for _ in range(60)]
+    losses = [float(distiller.update(batch)["distillation/kd"]) for _ in range(60)]
     assert 0 <= losses[-1] < 0.5 * losses[0]
     assert distiller.teacher_images == (0 if cached else 60 * 64)
     assert sum(distiller.class_counts()) == 60 * 64

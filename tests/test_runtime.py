@@ -25,7 +25,7 @@ losses = []
 update = offline.Offline.update
 def spy(self, batch):
     metrics = update(self, batch)
-    losses.append(float(metrics["distillation/kl"]))
+    losses.append(float(metrics["distillation/kd"]))
     return metrics
 offline.Offline.update = spy
 teacher = dfkd.load_teacher("bundled:digits_vgg")

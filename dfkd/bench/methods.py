@@ -10,6 +10,7 @@ from torch import nn
 
 from dfkd import batches, recipes
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.catalogue import METHODS
 from dfkd.distillers.offline import Offline
 from dfkd.folding import fold
 from dfkd.protocols import Synthesizer
@@ -30,7 +31,7 @@ def bench_methods(
     student.to(device)
     variants: dict[str, Callable[[], object]] = {}
     passes: dict[str, int] = {}
-    for method in recipes.CONFIGS:
+    for method in METHODS:
         recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
         synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
@@ -61,6 +62,9 @@ def _student_step(synthesizer: Synthesizer, distiller: Offline, batch_size: int)
 
 def _recipe(method: str, batch_size: int) -> Recipe:
     """The method's own recipe with so many images in each step, and few steps an update."""
-    changes = {"default": [f"synthesizer.draws={batch_size}"], "nayer": ["synthesizer.g_steps=2"]}
-    recipe = recipes.override(recipes.recipe(method), changes.get(method, []))
+    passes = METHODS[method].passes
+    changes = [f"synthesizer.{passes}=2"] if passes else []
+    if method == "default":
+        changes = [f"synthesizer.draws={batch_size}"]
+    recipe = recipes.override(recipes.recipe(method), changes)
     return batches.with_batch_size(recipe, batch_size)

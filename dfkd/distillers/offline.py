@@ -1,8 +1,8 @@
 """Offline distillation: a frozen teacher, a student that imitates its answers.
 
 One update, top to bottom: flip the images, ask the teacher (or its cached
-answers), ask the student, match the softened distributions (Hinton et al.,
-2015), step, average the weights.
+answers), ask the student, add up what is to be transferred (``dfkd.knowledge``; softened
+distributions, Hinton et al., 2015, where nothing else is said), step, average the weights.
 """
 
 import copy
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd.answers import Asking
 from dfkd.augment import flip
-from dfkd.losses.response import kl_divergence
+from dfkd.knowledge import KINDS, parse
 from dfkd.optimizers import make_optimizer
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -30,6 +31,7 @@ class OfflineConfig:
         lr: peak learning rate; a cosine from it to 0 spans the budget, whatever its unit.
         warmup: fraction of the budget in which the rate rises from 0.
         optimizer, weight_decay: see ``dfkd.optimizers``.
+        knowledge: a weighted sum of what is transferred, such as ``kd + 250*at``.
         temperature: softens both distributions; the loss carries T^2.
         ema: decay of the averaged student that is kept; 0 keeps the live one.
         flip: probability of a mirror image, where mirror images keep the meaning.
@@ -39,9 +41,13 @@ class OfflineConfig:
     warmup: float = 0.03
     optimizer: str = "muon"
     weight_decay: float = 5e-4
+    knowledge: str = "kd"
     temperature: float = 4.0
     ema: float = 0.995
     flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        parse(self.knowledge)
 
 
 class Offline:
@@ -76,7 +82,15 @@ class Offline:
         self._optimizer = optimizer or make_optimizer(
             student, config.optimizer, config.lr, config.weight_decay
         )
-        self._backward, self._autocast = backward, autocast
+        self._backward, self._weights = backward, parse(config.knowledge)
+        self._ask = Asking(
+            teacher,
+            student,
+            self._network,
+            [KINDS[name] for name in self._weights],
+            config.temperature,
+            autocast,
+        )
         self._average = copy.deepcopy(student).requires_grad_(False) if config.ema else None
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well.
@@ -104,36 +118,30 @@ class Offline:
             group["lr"] = self.config.lr * rise * fall
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step on KL(teacher || student) * T^2."""
+        """One optimiser step on the weighted sum of ``knowledge``."""
         self._network.train()
         for module in self._resting:
             module.eval()
         # Every process flips the whole batch alike, so that its share is that of one process.
         images = flip(batch.images, self.config.flip, self._generator)[self._part]
         images = images.contiguous(memory_format=torch.channels_last)
-        with self._autocast():
-            teacher_logits = self._answers(batch, images)
-            student_logits = self._network(self.teacher.spec.normalize(images))
-        loss = kl_divergence(
-            student_logits.float(), teacher_logits.float(), temperature=self.config.temperature
-        )
+        # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
+        cached = None if batch.teacher_logits is None else batch.teacher_logits[self._part]
+        self._teacher_images += len(images) * self._ask.asks_teacher(cached)
+        answers = self._ask(images, cached)
+        parts = {name: KINDS[name].loss(answers) for name in self._weights}
+        loss = torch.stack([self._weights[name] * value for name, value in parts.items()]).sum()
         self._optimizer.zero_grad(set_to_none=True)
         self._backward(loss)
         self._optimizer.step()
         self._steps += 1
         self._follow()
-        answers = teacher_logits.argmax(1)
-        self._counts.index_add_(0, answers, torch.ones_like(answers))
-        agreement = (student_logits.argmax(1) == answers).float().mean()
-        return {"distillation/kl": loss.detach(), "distillation/agreement": agreement}
-
-    @torch.no_grad()
-    def _answers(self, batch: Batch, images: Tensor) -> Tensor:
-        # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
-        if batch.teacher_logits is not None:
-            return batch.teacher_logits[self._part]
-        self._teacher_images += len(images)
-        return self.teacher(images)
+        self._counts.index_add_(0, answers.classes, torch.ones_like(answers.classes))
+        decided = answers.student_logits.argmax(1)
+        return {
+            **{f"distillation/{name}": value.detach() for name, value in parts.items()},
+            "distillation/agreement": (decided == answers.classes).float().mean(),
+        }
 
     @torch.no_grad()
     def _follow(self) -> None:

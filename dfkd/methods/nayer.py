@@ -5,26 +5,26 @@ how the drawings differ from a noisy layer whose weights are drawn anew every ro
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import ImageBank, dequantize, quantize
+from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
+from dfkd.generating import Average, averaged, build_decoder, copied, observe, smooth, stored
+from dfkd.loading.matrix import read_matrix
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
-from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher
-from dfkd.watching import watching
 from generators.conditional import EmbeddingConditioned, random_orthogonal
-from generators.decoders import Decoder
 from generators.reset import drawn, reset_all
 
-Average = dict[str, tuple[Tensor, Tensor]]  # layer -> mean and variance, each of shape (C,)
+RANDOM = "random-orthogonal"
 _STATE = ("average", "round", "images_made", "teacher_images")
 
 
@@ -38,7 +38,10 @@ class NayerConfig:
         synthesis_batch_size: images a round makes; capacity: images that the bank holds.
         bn_momentum: m; the loss sees (1 - m) * batch + m * average of the rounds before.
         recreate: rounds after which the generator starts from new weights.
-        latent_dim, ngf, large: see ``Decoder``. embedding_dim: of the random embeddings.
+        latent_dim, ngf, large: see ``Decoder``.
+        embeddings: a file (``.npy`` or ``.safetensors``) with a row a class, as published a text
+            encoder's of "a image of NAME"; or ``random-orthogonal``: fixed random rows of
+            ``embedding_dim`` numbers, which say nothing about how alike two classes are.
     """
 
     bn: float = 10.0
@@ -53,6 +56,7 @@ class NayerConfig:
     latent_dim: int = 1000
     ngf: int = 64
     large: bool = False
+    embeddings: str = RANDOM
     embedding_dim: int = 512
 
     def __post_init__(self) -> None:
@@ -69,9 +73,7 @@ class Nayer:
     Args:
         teacher: stores batch-norm statistics.
         seed: of all that is random here; the global random state is left alone.
-        device: where the generator works and the bank lies; the teacher's when left out.
-        embeddings: classes x dimensions, text embeddings of the class names as published;
-            fixed random orthogonal ones when left out (``embedding_source`` says which).
+        embeddings: classes x dimensions, instead of those that ``config`` names.
         autocast: context in which generator, teacher and student run; losses are float32.
 
     Raises:
@@ -80,14 +82,15 @@ class Nayer:
 
     def __init__(
         self, teacher: Teacher, config: NayerConfig | None = None, seed: int = 0,
-        device: torch.device | str | None = None, embeddings: Tensor | None = None, *,
+        embeddings: Tensor | None = None, *,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         teacher.require_statistics("nayer")
         self.teacher, self._autocast = teacher, autocast
         self.config = config = config or NayerConfig()
-        self.device = torch.device(device) if device is not None else teacher.device
-        self.embedding_source = "random-orthogonal" if embeddings is None else "given"
+        self.device = teacher.device
+        if embeddings is None and config.embeddings != RANDOM:
+            embeddings = read_matrix(Path(config.embeddings).expanduser())
         self._rng = torch.Generator().manual_seed(seed)
         self.generator = self._build(embeddings)
         self.average: Average = {}
@@ -107,24 +110,24 @@ class Nayer:
         targets = self.generator.redraw(config.synthesis_batch_size, self._rng)
         optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=(0.5, 0.999))
         best: dict[str, Tensor] = {}
-        with watching(student):
-            for _ in range(config.g_steps):
-                with self._autocast():
-                    images = self.generator(targets).float()
-                    trace = self.teacher.trace(images, statistics=True)
-                    student_logits = student(self.teacher.spec.normalize(images)).float()
-                statistics = smooth(trace.statistics, self.average, config.bn_momentum)
-                trace = trace._replace(logits=trace.logits.float(), statistics=statistics)
-                loss, parts = objective(Evidence(images, targets, trace, student_logits))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                # The images precede the step: the loss is theirs. Chosen without a sync.
-                made = {"images": images.detach(), "loss": loss.detach(), **parts}
-                better = made["loss"] < best.get("loss", torch.inf)
-                best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+        for _ in range(config.g_steps):
+            with self._autocast():
+                images = self.generator(targets).float()
+            trace, student_logits = observe(
+                self.teacher, images, student, autocast=self._autocast, statistics=True
+            )
+            statistics = smooth(trace.statistics, self.average, config.bn_momentum)
+            trace = trace._replace(statistics=statistics)
+            loss, parts = objective(Evidence(images, targets, trace, student_logits))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            # The images precede the step: the loss is theirs. Chosen without a sync.
+            made = {"images": images.detach(), "loss": loss.detach(), **parts}
+            better = made["loss"] < best.get("loss", torch.inf)
+            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
-        self.average = {s.name: (s.mean.detach(), s.var.detach()) for s in statistics}
+        self.average = averaged(statistics)
         self._keep(best.pop("images"), targets)
         return {f"synthesis/{name}": value for name, value in best.items()}
 
@@ -142,7 +145,7 @@ class Nayer:
     def state_dict(self) -> dict[str, Any]:
         """Everything but Adam, which is new every round; copies, not aliases."""
         return {
-            "generator": {name: v.clone() for name, v in self.generator.state_dict().items()},
+            "generator": copied(self.generator.state_dict()),
             "bank": self.bank.state_dict(),
             "rng": self._rng.get_state(),
             **{name: getattr(self, name) for name in _STATE},
@@ -163,20 +166,15 @@ class Nayer:
         embeddings = embeddings.float()
         if embeddings.ndim != 2 or len(embeddings) != classes or not embeddings.isfinite().all():
             raise DfkdError(f"need finite {classes} x d embeddings, not {[*embeddings.shape]}")
-        sizes = (*self.teacher.spec.shape, config.latent_dim, config.ngf)
-        layers = -(-config.synthesis_batch_size // classes)
-
-        def build() -> EmbeddingConditioned:
-            return EmbeddingConditioned(Decoder(*sizes, large=config.large), embeddings, layers)
-
-        return drawn(build, self._rng).to(self.device).to(memory_format=torch.channels_last)
+        spec, layers = self.teacher.spec, -(-config.synthesis_batch_size // classes)
+        decoder = build_decoder(spec, self._rng, config.latent_dim, config.ngf, large=config.large)
+        generator = drawn(lambda: EmbeddingConditioned(decoder, embeddings, layers), self._rng)
+        return generator.to(self.device)
 
     @torch.no_grad()
     def _keep(self, images: Tensor, targets: Tensor) -> None:
         """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
-        images = dequantize(quantize(images))
-        with self._autocast():
-            logits = self.teacher(images).float()
+        images, logits = stored(self.teacher, images, self._autocast)
         self.bank.add(images, logits, targets)
         self.round += 1
         self.images_made += len(images)
@@ -185,14 +183,3 @@ class Nayer:
 
 def _adversary(evidence: Evidence) -> Tensor:
     return decision_adversarial(evidence.require_student(), evidence.trace.logits)
-
-
-def smooth(
-    statistics: tuple[LayerStatistics, ...], average: Average, momentum: float
-) -> tuple[LayerStatistics, ...]:
-    """(1 - m) * batch + m * average per layer (FastDFKD); a layer without average as it is."""
-    averages = [average.get(layer.name, (layer.mean, layer.var)) for layer in statistics]
-    return tuple(
-        layer._replace(mean=layer.mean.lerp(mean, momentum), var=layer.var.lerp(var, momentum))
-        for layer, (mean, var) in zip(statistics, averages, strict=True)
-    )

@@ -1,0 +1,136 @@
+"""What happens inside a network: the outputs and inputs of named layers, and which layers match.
+
+Names are dotted module names; ``NAME.input`` is what enters the layer instead of what leaves it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from dfkd.errors import DfkdError, nearest
+from dfkd.statistics import clean_name
+
+ENTERS = ".input"
+
+
+def named_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Modules by their names, without what wrappers put before them."""
+    return {clean_name(name): module for name, module in network.named_modules()}
+
+
+@contextmanager
+def open_features(
+    layers: Mapping[str, nn.Module], names: Sequence[str], whose: str
+) -> Iterator[dict[str, Tensor]]:
+    """Features by name while the block runs, those of each layer's last call.
+
+    They are part of the graph: a loss of the logits has a gradient with respect to them.
+
+    Args:
+        whose: network, for the sake of errors: "teacher" or "student".
+
+    Raises:
+        DfkdError: no such layer, or one that takes or returns no tensor.
+    """
+    captured: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for name in names:
+            stack.callback(_open(layers, name, captured, whose).remove)
+        yield captured
+
+
+def _open(
+    layers: Mapping[str, nn.Module], name: str, captured: dict[str, Tensor], whose: str
+) -> RemovableHandle:
+    def keep(value: Any, verb: str) -> Tensor:
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise DfkdError(f"layer {name!r} {verb} a {kind}; features must be tensors")
+        captured[name] = value
+        # The network goes on with a copy: an in-place activation would overwrite the feature.
+        return value.clone()
+
+    if name in layers:
+        return layers[name].register_forward_hook(
+            lambda module, inputs, output: keep(output, "returns")
+        )
+    layer = name.removesuffix(ENTERS)
+    if name.endswith(ENTERS) and layer in layers:
+        return layers[layer].register_forward_pre_hook(
+            lambda module, inputs: (keep(inputs[0], "takes"), *inputs[1:])
+        )
+    raise DfkdError(f"no layer {name!r} in the {whose}{nearest(name, layers)}")
+
+
+def classifier(network: nn.Module, num_classes: int) -> str:
+    """The name of the linear layer (the last one registered) that gives the logits.
+
+    Raises:
+        DfkdError: there is none with ``num_classes`` outputs.
+    """
+    found = [
+        name
+        for name, module in named_layers(network).items()
+        if isinstance(module, nn.Linear) and module.out_features == num_classes
+    ]
+    if not found:
+        raise DfkdError(f"the network has no linear layer with {num_classes} outputs at its end")
+    return found[-1]
+
+
+@torch.no_grad()
+def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
+    """Shapes N x C x H x W of the maps that modules return, in the order of their last calls.
+
+    A map of one pixel is none. The network runs in eval mode and comes out as it went in.
+    """
+    shapes: dict[str, torch.Size] = {}
+    handles = []
+    for name, module in named_layers(network).items():
+
+        def note(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
+                shapes.pop(name, None)
+                shapes[name] = output.shape
+
+        handles.append(module.register_forward_hook(note))
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+    return shapes
+
+
+def pair_layers(
+    student: nn.Module, teacher: nn.Module, images: Tensor
+) -> tuple[tuple[str, str], ...]:
+    """(student's layer, teacher's layer) for every spatial size that both have, large to small.
+
+    Of the layers of one size the last to be called: the end of a stage.
+
+    Args:
+        images: N x C x H x W, normalised, as both networks take them.
+
+    Raises:
+        DfkdError: no size in common.
+    """
+    mine, theirs = (
+        {tuple(shape[2:]): name for name, shape in feature_maps(network, images).items()}
+        for network in (student, teacher)
+    )
+    shared = sorted(set(mine) & set(theirs), reverse=True)
+    if not shared:
+        raise DfkdError(
+            "this kind of knowledge needs feature maps of one size in student and teacher, "
+            "and there are none"
+        )
+    return tuple((mine[size], theirs[size]) for size in shared)

@@ -1,0 +1,120 @@
+"""What the methods with a generator share: building it, asking about its images, keeping them.
+
+Plain functions; each method's inner loop stands in its own file.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dfkd.bank import dequantize, quantize
+from dfkd.errors import DfkdError
+from dfkd.spec import ImageSpec
+from dfkd.statistics import LayerStatistics
+from dfkd.teacher import Teacher, Trace
+from dfkd.watching import watching
+from generators.decoders import Decoder
+from generators.reset import drawn
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+Average = dict[str, tuple[Tensor, Tensor]]
+"""By a layer's name, running mean and variance of *generated* images, each of shape (C,)."""
+
+LARGEST_START = 16
+"""Side at which a decoder starts, at most: at 224 pixels two doublings would start at 56."""
+
+
+def build_decoder(
+    spec: ImageSpec, rng: Generator, latent_dim: int, ngf: int, **options: Any
+) -> Decoder:
+    """A ``Decoder`` for images of ``spec``, drawn from ``rng``; more doublings for large images."""
+    stages = 2
+    while max(spec.height, spec.width) / 2**stages > LARGEST_START:
+        stages += 1
+
+    def build() -> Decoder:
+        return Decoder(*spec.shape, latent_dim, ngf, stages=stages, **options)
+
+    return drawn(build, rng).to(memory_format=torch.channels_last)
+
+
+def gaussian(count: int, dimensions: int, rng: Generator, device: torch.device) -> Tensor:
+    """Latents of N(0, 1), count x dimensions; drawn where ``rng`` lives, so alike everywhere."""
+    return torch.randn(count, dimensions, generator=rng, device=rng.device).to(device)
+
+
+def random_targets(count: int, classes: int, rng: Generator, device: torch.device) -> Tensor:
+    """``count`` class indices, uniform."""
+    return torch.randint(classes, (count,), generator=rng, device=rng.device).to(device)
+
+
+def observe(
+    teacher: Teacher,
+    images: Tensor,
+    student: nn.Module | None = None,
+    *,
+    autocast: Autocast = nullcontext,
+    statistics: bool = False,
+    features: Sequence[str] = (),
+    training: bool = False,
+) -> tuple[Trace, Tensor | None]:
+    """The teacher's trace and the student's logits to the same images, in float32.
+
+    The student watches (``dfkd.watching``): it comes out as it went in, bit by bit, and a loss of
+    its logits has a gradient for the images alone.
+
+    Args:
+        images: N x C x H x W in [0, 1], from a generator.
+        training: the student's mode while it watches.
+    """
+    with autocast():
+        trace = teacher.trace(images, statistics=statistics, features=features)
+        trace = trace._replace(logits=trace.logits.float())
+        if student is None:
+            return trace, None
+        with watching(student, training=training):
+            student_logits = student(teacher.spec.normalize(images)).float()
+    return trace, student_logits
+
+
+@torch.no_grad()
+def stored(teacher: Teacher, images: Tensor, autocast: Autocast) -> tuple[Tensor, Tensor]:
+    """Images as a bank keeps them (8 bits a pixel), and the teacher's logits to *those*."""
+    images = dequantize(quantize(images))
+    with autocast():
+        logits = teacher(images).float()
+    return images, logits
+
+
+def smooth(
+    statistics: tuple[LayerStatistics, ...], average: Average, momentum: float
+) -> tuple[LayerStatistics, ...]:
+    """(1 - m) * batch + m * average per layer (FastDFKD); a layer without average as it is."""
+    averages = [average.get(layer.name, (layer.mean, layer.var)) for layer in statistics]
+    return tuple(
+        layer._replace(mean=layer.mean.lerp(mean, momentum), var=layer.var.lerp(var, momentum))
+        for layer, (mean, var) in zip(statistics, averages, strict=True)
+    )
+
+
+def averaged(statistics: tuple[LayerStatistics, ...]) -> Average:
+    """What ``smooth`` gave, as the average of the next round."""
+    return {layer.name: (layer.mean.detach(), layer.var.detach()) for layer in statistics}
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """A module's ``state_dict`` as copies: training goes on, a checkpoint does not."""
+    return {name: value.clone() for name, value in state.items()}
+
+
+def require(condition: bool, what: str) -> None:
+    """Refuse a configuration in one line.
+
+    Raises:
+        DfkdError: unless ``condition``; ``what`` says what must hold.
+    """
+    if not condition:
+        raise DfkdError(what)

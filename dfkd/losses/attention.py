@@ -1,0 +1,116 @@
+"""Where a network looks: maps over the image, of energy or of evidence for a class."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfkd.errors import DfkdError
+
+
+def attention_map(features: Tensor) -> Tensor:
+    """mean_c f_c^2 over the image, of Euclidean length 1 (Zagoruyko & Komodakis, ICLR 2017, eq. 1).
+
+    Args:
+        features: N x C x H x W; C does not matter, so that no adapter is needed.
+
+    Returns:
+        N x H*W, >= 0, each row of length 1 (0 where all features are).
+
+    >>> features = torch.zeros(1, 2, 1, 2)
+    >>> features[0, :, 0] = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
+    >>> attention_map(features)
+    tensor([[1., 0.]])
+    """
+    return F.normalize(features.square().mean(1).flatten(1), dim=1)
+
+
+def attention_transfer(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    """Mean squared difference of the two attention maps, the form that ZSKT weighs by 250.
+
+    Args:
+        student_features: N x C x H x W.
+        teacher_features: N x C' x H x W, the same image size.
+
+    Returns:
+        A mean over samples and places, within [0, 2 / (H*W)].
+
+    >>> one, other = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+    >>> one[..., 0], other[..., 1] = 1.0, 5.0
+    >>> attention_transfer(one, other).item()
+    1.0
+    """
+    _check_maps(student_features, teacher_features)
+    return F.mse_loss(attention_map(student_features), attention_map(teacher_features))
+
+
+def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
+    """Evidence for a class at every place: sum_c w_{class,c} f_c (Zhou et al., CVPR 2016, eq. 2).
+
+    Args:
+        features: N x C x H x W, what is averaged over places before the linear classifier.
+        weight: classes x C, that classifier's.
+        classes: N class indices.
+
+    Returns:
+        N x H x W, in units of the logits.
+
+    >>> class_activation_map(torch.ones(1, 2, 1, 1), torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    tensor([[[3.]]])
+    """
+    if features.shape[1] != weight.shape[1]:
+        raise DfkdError(
+            f"cam needs the classifier to read the last map's {features.shape[1]} channels, "
+            f"averaged over places, and it reads {weight.shape[1]} numbers"
+        )
+    return torch.einsum("nchw,nc->nhw", features, weight[classes].to(features.dtype))
+
+
+def grad_cam(features: Tensor, logits: Tensor, classes: Tensor, *, create_graph: bool) -> Tensor:
+    """ReLU(sum_c a_c f_c), a_c the logit's mean gradient (Selvaraju et al., ICCV 2017, eqs. 1, 2).
+
+    Args:
+        features: N x C x H x W, in the graph of ``logits``.
+        logits: N x classes.
+        classes: N class indices: whose logit.
+        create_graph: whether the map's own gradient is wanted (the student's).
+
+    Returns:
+        N x H x W, >= 0.
+
+    >>> features = torch.ones(1, 1, 2, 2, requires_grad=True)
+    >>> logits = 3 * features.mean((2, 3))
+    >>> grad_cam(features, logits, torch.tensor([0]), create_graph=False)[0, 0, 0].item()
+    0.75
+    """
+    chosen = logits.gather(1, classes[:, None]).sum()
+    (gradient,) = torch.autograd.grad(
+        chosen, features, create_graph=create_graph, retain_graph=True
+    )
+    return F.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1))
+
+
+def map_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Mean squared difference of two maps of evidence, each scaled to Euclidean length 1.
+
+    The scale of a map is its network's own affair: the two are compared by where they are high.
+
+    Args:
+        student_map, teacher_map: N x H x W.
+
+    Returns:
+        Within [0, 4 / (H*W)].
+
+    >>> map_distance(torch.ones(1, 1, 2), 7 * torch.ones(1, 1, 2)).item()
+    0.0
+    """
+    _check_maps(student_map[:, None], teacher_map[:, None])
+    student, teacher = (F.normalize(m.flatten(1), dim=1) for m in (student_map, teacher_map))
+    return F.mse_loss(student, teacher)
+
+
+def _check_maps(student: Tensor, teacher: Tensor) -> None:
+    # Broadcasting would turn a mistake into a number.
+    sizes = [(maps.ndim, len(maps), *maps.shape[2:]) for maps in (student, teacher)]
+    if sizes[0] != sizes[1] or student.ndim != 4:
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        raise DfkdError(f"student and teacher must give maps of one size, not {shapes}")
