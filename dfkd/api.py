@@ -11,6 +11,7 @@ from torch import nn
 from dfkd import batches, checkpoint, recipes, rundir, runtime
 from dfkd.background import Background
 from dfkd.compilation import Work
+from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline
 from dfkd.engine import Account, Budget, Engine
@@ -67,6 +68,7 @@ def distill(
     init: str | None = None,
     recipe: Recipe | None = None,
     evaluation: LabelledImages | None = None,
+    curve: int = 0,
     out: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -89,6 +91,8 @@ def distill(
         minutes, steps: the budget, in wall time or student steps; 4 minutes by default.
         init: ``auto``, ``teacher`` or ``random``; the recipe's own when left out.
         evaluation: real labelled images, used after training and for nothing but figures.
+        curve: at how many evenly spaced points of the budget the student is kept; all are measured
+            on ``evaluation`` after the run, the finished one last. Training is the same with any.
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue from the checkpoint in ``out``.
         device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
@@ -109,6 +113,8 @@ def distill(
     check_student(student, teacher)
     if evaluation is not None:
         check_fits(evaluation, teacher.spec, teacher.num_classes)
+    elif curve:
+        raise DfkdError("a curve of the accuracy needs real labelled images: give evaluation")
     if resume and out is None:
         raise DfkdError("--resume continues the run in --out DIR: name it")
     directory = rundir.prepare(Path(out), overwrite, resume) if out is not None else None
@@ -145,6 +151,7 @@ def distill(
         world_size=place.world_size,
     )
     synthesizer = recipes.build_synthesizer(plan, working, place.autocast)
+    kept = Curve(curve, distiller, saved.get("curve", {"points": 0, "kept": []}) if saved else None)
     log: MetricsLog | None = None
 
     def report(progress: float, account: Account, metrics: dict[str, float]) -> None:
@@ -157,6 +164,7 @@ def distill(
         if directory and place.rank == 0:
             decided = {"compiled": compiled.used, "batch_size": plan.rhythm.batch_size}
             state = checkpoint.snapshot(engine.state_dict() | decided)
+            state["curve"] = kept.state_dict()
             background.submit(checkpoint.save, directory / "checkpoint", state)
 
     engine = Engine(
@@ -167,6 +175,8 @@ def distill(
         agree=place.agree,
         report=report,
         save=save,
+        marks=kept.marks,
+        keep=kept.keep,
     )
     if saved:
         engine.load_state_dict(saved)
@@ -183,10 +193,18 @@ def distill(
         if log:
             log.close()
     finished = distiller.finished()
+    # First, for its clock is still running: measuring is no part of a run's time.
+    cost = spent(teacher, finished, engine, synthesizer, distiller)
+    measured = quality(teacher, finished, synthesizer, evaluation)
+    points: list[dict[str, Any]] = []
+    if evaluation is not None and complete:  # who interrupts a run does not want to wait for it
+        end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
+        points = kept.measured(finished, teacher.spec, evaluation, end)
     figures = {
         "method": plan.method,
-        **spent(teacher, finished, engine, synthesizer, distiller),
-        **quality(teacher, finished, synthesizer, evaluation),
+        **cost,
+        **measured,
+        "curve": points,
         "init": {
             "mode": start.mode,
             "share": start.share,
@@ -209,7 +227,7 @@ def distill(
             "class_names": list(teacher.class_names),
             "teacher_hash_before": hash_before,
             "teacher_hash_after": teacher.fingerprint(),
-            "real_data": real_data(evaluation),
+            "real_data": real_data(evaluation, curve),
         }
         save_artefact(
             directory / "student.safetensors",

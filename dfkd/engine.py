@@ -7,7 +7,7 @@ with a run (logging, showing, saving) comes in as a callable.
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
@@ -66,6 +66,7 @@ class Account:
 
     steps: int = 0
     updates: int = 0
+    warmup_updates: int = 0
     synthesis_seconds: float = 0.0
     distillation_seconds: float = 0.0
     earlier_seconds: float = 0.0
@@ -84,6 +85,8 @@ class Engine:
         agree: any process's wish to stop becomes everybody's.
         report: called every ``report_every`` seconds with (progress, account, metrics).
         save: called every ``save_every`` seconds and at an interruption.
+        marks: shares of the budget, ascending, at each of which ``keep`` is called with the
+            account; the clock stands still meanwhile.
     """
 
     def __init__(
@@ -96,12 +99,15 @@ class Engine:
         agree: Callable[[bool], bool] = bool,
         report: Callable[[float, Account, dict[str, float]], None] = lambda *_: None,
         save: Callable[[], None] = lambda: None,
+        marks: Sequence[float] = (),
+        keep: Callable[[Account], None] = lambda _: None,
         report_every: float = 2.0,
         save_every: float = 60.0,
     ) -> None:
         self.synthesizer, self.distiller = synthesizer, distiller
         self.budget, self.rhythm, self.account = budget, rhythm, Account()
         self._agree, self._report, self._save = agree, report, save
+        self._marks, self._keep = list(marks), keep
         self._report_every, self._save_every = report_every, save_every
         self._metrics: Metrics = {}
         self._longest_update = 0.0
@@ -118,6 +124,7 @@ class Engine:
         reported = saved = time.perf_counter()
         with _interruption() as interrupted:
             while (progress := self._progress()) < 1.0:
+                self._keep_student(progress)
                 if self._agree(interrupted[0]):
                     self._save()
                     return False
@@ -132,23 +139,34 @@ class Engine:
                 if now - saved >= self._save_every:
                     self._save()
                     saved = time.perf_counter()
+            self._keep_student(1.0)
         self._show(1.0)
         return True
 
     def _progress(self) -> float:
         return self.budget.progress(self.account.seconds, self.account.steps)
 
+    def _keep_student(self, progress: float) -> None:
+        """``keep`` for every mark that is passed; a long update may pass several."""
+        while self._marks and self._marks[0] <= progress:
+            start = time.perf_counter()
+            del self._marks[0]
+            self._keep(self.account)
+            self.account.started += time.perf_counter() - start
+
     def _wants_synthesis(self, progress: float) -> bool:
         account, rhythm = self.account, self.rhythm
-        if account.updates < rhythm.warmup_updates:
-            return self.budget.minutes is None or progress < rhythm.warmup_share
+        if not account.steps:
+            in_time = self.budget.minutes is None or progress < rhythm.warmup_share
+            return in_time and account.updates < rhythm.warmup_updates
         if not rhythm.steps_per_update:
             return False
         if self.budget.minutes:
             remaining = 60 * self.budget.minutes - account.seconds
             if self._longest_update > remaining:
                 return False  # images that no student would see
-        due = rhythm.warmup_updates + account.steps // rhythm.steps_per_update
+        # Counted from what the warm-up came to: its share of the time may have cut it short.
+        due = account.warmup_updates + account.steps // rhythm.steps_per_update
         return account.updates < due
 
     def _synthesize(self) -> None:
@@ -161,6 +179,8 @@ class Engine:
 
     def _distill(self, progress: float) -> None:
         start = time.perf_counter()
+        if not self.account.steps:
+            self.account.warmup_updates = self.account.updates
         batch = self.synthesizer.sample(self.rhythm.batch_size)
         sampled = time.perf_counter()
         self.distiller.set_progress(progress)

@@ -34,6 +34,7 @@ def spent(
         "teacher_parameters": count_parameters(teacher.network),
         "student_parameters": count_parameters(student),
         "student_steps": account.steps,
+        "synthesis_updates": account.updates,
         "images_synthesized": synthesizer.images_made,
         "teacher_forwards": synthesizer.teacher_images + distiller.teacher_images,
         "seconds": {
@@ -76,14 +77,17 @@ def quality(
     }
 
 
-def real_data(evaluation: LabelledImages | None) -> dict[str, Any]:
-    """The manifest's word on whether real data was used, and for what."""
+def real_data(evaluation: LabelledImages | None, points: int = 0) -> dict[str, Any]:
+    """The manifest's word on whether real data was used, and for what.
+
+    Args:
+        points: how many students the accuracy's curve has; 0: there is none.
+    """
     if evaluation is None:
         return {"used": False, "purpose": "none"}
-    return {
-        "used": True,
-        "purpose": f"accuracy of the finished student on {evaluation.name}; no training, no choice",
-    }
+    others = f" and of {points - 1} kept on the way" if points > 1 else ""
+    purpose = f"accuracy of the finished student{others} on {evaluation.name}, after the run"
+    return {"used": True, "purpose": f"{purpose}; no training, no choice"}
 
 
 def write_outcome(

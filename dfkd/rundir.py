@@ -19,8 +19,16 @@ from dfkd.errors import DfkdError
 PACKAGES = ("dfkd", "torch", "torchvision", "lightning-fabric", "numpy", "kornia")
 
 
-def prepare(path: Path, overwrite: bool = False, resume: bool = False) -> Path:
+def prepare(
+    path: Path,
+    overwrite: bool = False,
+    resume: bool = False,
+    signs: Sequence[str] = ("manifest.json", "metrics.jsonl"),
+) -> Path:
     """Check ``--out`` before any work; nothing is created or removed (``create`` does that).
+
+    Args:
+        signs: files by any of which a directory is known as one that may be replaced.
 
     Raises:
         DfkdError: it exists and is not empty (and neither flag allows that), is a file,
@@ -33,7 +41,7 @@ def prepare(path: Path, overwrite: bool = False, resume: bool = False) -> Path:
             raise DfkdError(
                 f"--out {path} exists and is not empty; choose another or add --overwrite"
             )
-        if not any((path / name).exists() for name in ("manifest.json", "metrics.jsonl")):
+        if not any((path / name).exists() for name in signs):
             raise DfkdError(
                 f"--overwrite replaces only a run's directory, and {path} does not look like one"
             )

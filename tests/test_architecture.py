@@ -14,8 +14,9 @@ ORDER = (
     {"dfkd.teacher"},
     {"dfkd.objective"},
     {"dfkd.methods", "dfkd.distillers"},
+    {"dfkd.catalogue"},
     {"dfkd.recipes"},
-    {"dfkd.commands", "dfkd.cli"},
+    {"dfkd.commands", "dfkd.cli", "dfkd.arguments"},
 )
 """Bottom to top: no room reaches one above its own, not even by way of others."""
 

@@ -90,6 +90,13 @@ def test_minutes_end_on_time_and_spare_the_last_update():
     assert engine.distiller.progress == sorted(engine.distiller.progress)
 
 
+def test_a_warmup_that_was_cut_short_does_not_end_synthesis():
+    rhythm = Rhythm(warmup_updates=10**6, warmup_share=0.2, steps_per_update=3)
+    engine = make(Budget(minutes=1 / 60), rhythm, synthesis_seconds=0.02)
+    engine.run()
+    assert engine.account.warmup_updates < engine.account.updates < 10**6
+
+
 def test_warmup_takes_no_more_than_its_share_of_minutes():
     engine = make(Budget(minutes=1 / 60), Rhythm(warmup_updates=10**6), synthesis_seconds=0.05)
     engine.run()

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from dfkd import cli
+from dfkd import arguments
+from dfkd.commands.compare import compare
 from dfkd.commands.distill import demo, distill
 from dfkd.commands.invert import invert
 from dfkd.commands.look import bench, evaluate, show_probe, show_recipes
@@ -12,12 +13,13 @@ from dfkd.commands.look import bench, evaluate, show_probe, show_recipes
 def run(command: Any) -> int:
     """Dispatch; returns the exit status."""
     actions: dict[type[Any], Callable[[Any], int]] = {
-        cli.Demo: demo,
-        cli.ProbeModel: show_probe,
-        cli.Invert: invert,
-        cli.Distill: distill,
-        cli.Evaluate: evaluate,
-        cli.Recipes: show_recipes,
-        cli.Bench: bench,
+        arguments.Demo: demo,
+        arguments.ProbeModel: show_probe,
+        arguments.Invert: invert,
+        arguments.Distill: distill,
+        arguments.Compare: compare,
+        arguments.Evaluate: evaluate,
+        arguments.Recipes: show_recipes,
+        arguments.Bench: bench,
     }
     return actions[type(command)](command)

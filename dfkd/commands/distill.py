@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from dfkd import api, cli, recipes, rundir, runtime
-from dfkd.commands.shared import console, teacher_of, tell_compiled
+from dfkd import api, arguments, recipes, rundir, runtime
+from dfkd.commands.shared import console, origin_of, student_of, teacher_of, tell_compiled
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
-from dfkd.loading import LoadedModel, load_student_model
-from dfkd.networks import initialise
 from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
 from dfkd.report.table import comparison_table
@@ -25,10 +21,10 @@ DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
 DEMO_DATA = "bundled:fashion_resnet20"
 
 
-def demo(command: cli.Demo) -> int:
+def demo(command: arguments.Demo) -> int:
     """The bundled teacher into a student with its first two stages and a third of its size."""
     shared = dataclasses.asdict(command)
-    distillation = cli.Distill(
+    distillation = arguments.Distill(
         DEMO_TEACHER,
         DEMO_STUDENT,
         eval=DEMO_DATA,
@@ -38,17 +34,14 @@ def demo(command: cli.Demo) -> int:
     return distill(distillation)
 
 
-def distill(command: cli.Distill) -> int:
+def distill(command: arguments.Distill) -> int:
     """``dfkd.distill`` with everything loaded, and the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
     plan = _plan(command)
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
     teacher = teacher_of(command.teacher, command.facts)
-    torch.manual_seed(command.seed)
-    loaded = load_student_model(command.student, teacher)
-    if "weights=" not in command.student and not command.student.startswith(("run:", "bundled:")):
-        initialise(loaded.network, command.seed)
+    loaded = student_of(command.student, teacher, command.seed)
     evaluation = _evaluation(command.eval, teacher)
     with Progress("Distilling", console()) as progress:
         result = api.distill(
@@ -69,7 +62,7 @@ def distill(command: cli.Distill) -> int:
             recompute=command.recompute,
             batch_size=command.batch_size,
             show=progress.update,
-            origin=_origin(command.teacher, command.student, loaded),
+            origin=origin_of(command.teacher, command.student, loaded),
         )
     if not runtime.is_first():
         return 0
@@ -91,7 +84,7 @@ def distill(command: cli.Distill) -> int:
     return 0
 
 
-def _plan(command: cli.Distill) -> Recipe:
+def _plan(command: arguments.Distill) -> Recipe:
     """Recipe, then ``--config``, then ``--set``, then the seed."""
     plan = recipes.recipe(command.method)
     if command.config:
@@ -105,10 +98,6 @@ def _plan(command: cli.Distill) -> Recipe:
 
 def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:
     return load_data(uri, spec=teacher.spec, class_names=teacher.class_names) if uri else None
-
-
-def _origin(teacher: str, student: str, loaded: LoadedModel) -> api.Origin:
-    return api.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
 
 
 def _tell_start(start: Mapping[str, Any]) -> None:

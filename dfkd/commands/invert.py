@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from dfkd import cli, rundir, runtime
+from dfkd import arguments, rundir, runtime
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
@@ -18,7 +18,7 @@ from dfkd.report.page import write_page
 from dfkd.report.progress import Progress
 
 
-def invert(command: cli.Invert) -> int:
+def invert(command: arguments.Invert) -> int:
     """Pictures, one PNG each, with a grid and a page."""
     classes = _class_list(command.classes)
     directory = rundir.prepare(command.out, command.overwrite)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dfkd import cli, recipes
+from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
 from dfkd.commands.shared import console, teacher_of
 from dfkd.datasets import load_data
@@ -19,7 +19,7 @@ from dfkd.report.table import comparison_table
 BENCHES = ("step", "distill", "methods", "scaling")
 
 
-def show_probe(command: cli.ProbeModel) -> int:
+def show_probe(command: arguments.ProbeModel) -> int:
     """Facts of a teacher and the methods it allows."""
     found = probe(teacher_of(command.teacher, command.facts))
     spec = found.spec
@@ -43,7 +43,7 @@ def show_probe(command: cli.ProbeModel) -> int:
     return 0
 
 
-def evaluate(command: cli.Evaluate) -> int:
+def evaluate(command: arguments.Evaluate) -> int:
     """Models side by side on real images."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
@@ -58,7 +58,7 @@ def evaluate(command: cli.Evaluate) -> int:
     return 0
 
 
-def show_recipes(command: cli.Recipes) -> int:
+def show_recipes(command: arguments.Recipes) -> int:
     """All recipes with a line each, or one as YAML."""
     if command.name:
         print(recipes.to_yaml(recipes.recipe(command.name)), end="")
@@ -69,7 +69,7 @@ def show_recipes(command: cli.Recipes) -> int:
     return 0
 
 
-def bench(command: cli.Bench) -> int:
+def bench(command: arguments.Bench) -> int:
     """Ratios measured in one run, as a table and as JSON."""
     if command.what not in BENCHES:
         raise DfkdError(f"bench measures {', '.join(BENCHES)}, not {command.what!r}")
@@ -91,7 +91,7 @@ def bench(command: cli.Bench) -> int:
     return 0
 
 
-def _measure(command: cli.Bench) -> dict[str, Any]:
+def _measure(command: arguments.Bench) -> dict[str, Any]:
     if command.what == "scaling":
         return bench_scaling(command.rounds)
     teacher = teacher_of(command.model, command.facts)

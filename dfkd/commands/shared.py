@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from rich.console import Console
 
-from dfkd import cli
+from dfkd import api, arguments, rundir
 from dfkd.errors import DfkdError
-from dfkd.loading import load_teacher
+from dfkd.loading import LoadedModel, load_student_model, load_teacher
+from dfkd.networks import initialise
 from dfkd.teacher import Teacher
 
 
-def teacher_of(uri: str, facts: cli.ImageFacts) -> Teacher:
+def teacher_of(uri: str, facts: arguments.ImageFacts) -> Teacher:
     """The teacher behind a MODEL URI; ``facts`` go over what its source says."""
     names: Sequence[str] | None = None
     if facts.class_names:
@@ -20,6 +22,20 @@ def teacher_of(uri: str, facts: cli.ImageFacts) -> Teacher:
         except (OSError, UnicodeDecodeError) as error:
             raise DfkdError(f"--class-names {facts.class_names} cannot be read ({error})") from None
     return load_teacher(uri, image=facts.image, mean=facts.mean, std=facts.std, class_names=names)
+
+
+def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
+    """The student behind a MODEL URI; what the URI gives no weights for is drawn from ``seed``."""
+    torch.manual_seed(seed)
+    loaded = load_student_model(uri, teacher)
+    if "weights=" not in uri and not uri.startswith(("run:", "bundled:")):
+        initialise(loaded.network, seed)
+    return loaded
+
+
+def origin_of(teacher: str, student: str, loaded: LoadedModel) -> api.Origin:
+    """Where a run's networks came from, and the command that is being run."""
+    return api.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
 
 
 def console() -> Console:

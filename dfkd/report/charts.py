@@ -40,18 +40,16 @@ def line_chart(
         )
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
-    parts = [_frame(f"{name}: from {values[0]:.3g} to {values[-1]:.3g}")]
+    parts = [frame(f"{name}: from {values[0]:.3g} to {values[-1]:.3g}")]
     for mark in y_marks:
-        parts.append(_line(LEFT, up(mark), WIDTH - RIGHT, up(mark), "rule"))
-        parts.append(_text(LEFT - 6, up(mark) + 3.5, f"{mark:.4g}", "end"))
+        parts.append(line(LEFT, up(mark), WIDTH - RIGHT, up(mark), "rule"))
+        parts.append(text(LEFT - 6, up(mark) + 3.5, f"{mark:.4g}", "end"))
     for mark in (t for t in ticks(start, end) if start <= t <= end):
-        parts.append(
-            _line(across(mark), HEIGHT - BOTTOM, across(mark), HEIGHT - BOTTOM + 4, "tick")
-        )
-        parts.append(_text(across(mark), HEIGHT - BOTTOM + 15, f"{mark:.4g}", "middle"))
-    parts.append(_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "tick"))
+        parts.append(line(across(mark), HEIGHT - BOTTOM, across(mark), HEIGHT - BOTTOM + 4, "tick"))
+        parts.append(text(across(mark), HEIGHT - BOTTOM + 15, f"{mark:.4g}", "middle"))
+    parts.append(line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "tick"))
     label = f"{x_label}, log scale upwards" if logarithmic else x_label
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, label, "middle"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, label, "middle"))
     for stretch in _stretches(points):
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in stretch)
         if len(stretch) > 1:
@@ -70,17 +68,17 @@ def column_chart(counts: Sequence[int], *, name: str) -> Markup:
     width = (WIDTH - LEFT - RIGHT) / len(counts)
     tall = (HEIGHT - BOTTOM - TOP) / top
     base = HEIGHT - BOTTOM
-    parts = [_frame(f"{name}: {len(counts)} classes, {min(counts)} to {max(counts)} images each")]
+    parts = [frame(f"{name}: {len(counts)} classes, {min(counts)} to {max(counts)} images each")]
     for mark in marks:
-        parts.append(_line(LEFT, base - mark * tall, WIDTH - RIGHT, base - mark * tall, "rule"))
-        parts.append(_text(LEFT - 6, base - mark * tall + 3.5, f"{mark:.4g}", "end"))
+        parts.append(line(LEFT, base - mark * tall, WIDTH - RIGHT, base - mark * tall, "rule"))
+        parts.append(text(LEFT - 6, base - mark * tall + 3.5, f"{mark:.4g}", "end"))
     column = Markup('<rect class="bar" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/>')
     for index, count in enumerate(counts):
         x, y = LEFT + index * width, base - count * tall
         parts.append(column.format(x, y, 0.9 * width, count * tall))
-    parts.append(_text(LEFT, base + 15, "0", "start"))
-    parts.append(_text(WIDTH - RIGHT, base + 15, str(len(counts) - 1), "end"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, "class index", "middle"))
+    parts.append(text(LEFT, base + 15, "0", "start"))
+    parts.append(text(WIDTH - RIGHT, base + 15, str(len(counts) - 1), "end"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, "class index", "middle"))
     return Markup("").join([*parts, Markup("</svg>")])
 
 
@@ -124,16 +122,20 @@ def _stretches(points: Sequence[tuple[float, float | None]]) -> list[list[tuple[
     return [run for run in runs if run]
 
 
-def _frame(label: str) -> Markup:
+def frame(label: str, width: float = WIDTH, height: float = HEIGHT) -> Markup:
+    """The opening of a drawing, with what it shows for those who cannot see it."""
     opening = '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
-    return Markup(opening).format(WIDTH, HEIGHT, label)
+    return Markup(opening).format(width, height, label)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    line = '<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
-    return Markup(line).format(kind, x1, y1, x2, y2)
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    """A straight line; ``kind`` is its class in the stylesheet."""
+    drawn = '<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
+    return Markup(drawn).format(kind, x1, y1, x2, y2)
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
-    opening = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">').format(x, y, anchor)
-    return opening + escape(text) + Markup("</text>")
+def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> Markup:
+    """Words at a place; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    look = Markup(' class="{}"').format(kind) if kind else ""
+    opening = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>').format(x, y, anchor, look)
+    return opening + escape(words) + Markup("</text>")

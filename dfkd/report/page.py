@@ -1,17 +1,13 @@
 """A run as one HTML page: nothing is fetched, nothing is executed."""
 
-import base64
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
-from dfkd.report import figures, story
+from dfkd.report import figures, pieces, story
 from dfkd.report.charts import column_chart, line_chart
 from dfkd.report.log import read_metrics
 
@@ -28,12 +24,15 @@ def write_page(directory: Path | str) -> Path:
         json.JSONDecodeError: the manifest or the result is no JSON.
     """
     directory = Path(directory)
-    manifest, result = _read(directory / "manifest.json"), _read(directory / "result.json")
+    manifest, result = (
+        pieces.read(directory / "manifest.json"),
+        pieces.read(directory / "result.json"),
+    )
     rows = story.models(result)
     headings, cells = figures.comparison(rows)
     measured = any(row.get("accuracy") is not None for row in rows)
     counts = result.get("class_counts") or []
-    html = _environment().get_template("report.html.j2").render(
+    html = pieces.environment().get_template("report.html.j2").render(
         title=story.title(manifest, result),
         lead=story.lead(result),
         warning=story.warning(manifest, result),
@@ -41,8 +40,8 @@ def write_page(directory: Path | str) -> Path:
         headings=headings,
         cells=cells,
         unmeasured="" if measured else "Accuracy not measured: no --eval.",
-        grid=_data_uri(directory / "grid.png"),
-        grid_width=_width(directory / "grid.png"),
+        grid=pieces.data_uri(directory / "grid.png"),
+        grid_width=pieces.width(directory / "grid.png"),
         charts=list(_charts(read_metrics(directory))),
         account=story.account(result),
         balance=_balance(counts, manifest.get("class_names") or []),
@@ -51,9 +50,9 @@ def write_page(directory: Path | str) -> Path:
         else Markup(""),
         balance_note=story.balance_note(counts),
         provenance=story.provenance(manifest),
-        command=_command(manifest.get("command")),
+        command=pieces.command(manifest.get("command")),
         details=[
-            (name, _pairs(manifest[key]))
+            (name, pieces.pairs(manifest[key]))
             for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
             if manifest.get(key)
         ],
@@ -64,37 +63,6 @@ def write_page(directory: Path | str) -> Path:
     path = directory / "report.html"
     path.write_text(html, encoding="utf-8")
     return path
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("dfkd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return value if isinstance(value, dict) else {}
-
-
-def _data_uri(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
-def _width(path: Path) -> int:
-    if not path.is_file():
-        return 0
-    with Image.open(path) as image:
-        width: int = image.width
-    return width
 
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, Markup]]:
@@ -111,17 +79,11 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, 
         points.sort(key=lambda point: point[0])
         finite = [y for _, y in points if y is not None]
         if finite:
-            unit, scale = _time_unit(points[-1][0])
+            unit, scale = pieces.time_unit(points[-1][0])
             xs, ys = [x / scale for x, _ in points], [y for _, y in points]
             drawing = line_chart(xs, ys, name=name, x_label=f"time, {unit}")
             group, _, short = name.rpartition("/")
             yield group, short.replace("_", " "), f"{finite[-1]:.3g}", drawing
-
-
-def _time_unit(seconds: float) -> tuple[str, float]:
-    if seconds < 120:
-        return "seconds", 1
-    return ("minutes", 60) if seconds < 7200 else ("hours", 3600)
 
 
 def _balance(counts: Sequence[int], names: Sequence[Any]) -> list[tuple[str, str, str]]:
@@ -134,19 +96,3 @@ def _balance(counts: Sequence[int], names: Sequence[Any]) -> list[tuple[str, str
         (label, figures.whole(count), f"{100 * count / top:.1f}")
         for label, count in zip(labels, counts, strict=True)
     ]
-
-
-def _command(command: Any) -> str:
-    return shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
-
-
-def _pairs(value: Any) -> list[tuple[str, str]]:
-    if not isinstance(value, Mapping):
-        return [("", str(value))]
-    return [(str(key).replace("_", " "), _words(v)) for key, v in value.items()]
-
-
-def _words(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)

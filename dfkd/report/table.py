@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from dfkd.report import standings
 from dfkd.report.figures import MISSING, NARROW, comparison
 
 
@@ -18,7 +19,18 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             ``file_bytes``, ``latency_ms_1``, ``latency_ms_32`` (ms a batch). What is
             None or absent shows as a dash, an accuracy as "not measured".
     """
-    headings, cells = comparison(rows)
+    return _table(*comparison(rows))
+
+
+def standings_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Methods side by side (``dfkd.comparison.tally``): how good they are, and what they cost."""
+    # Without the last column each: remarks may be sentences, and the time is one clock's.
+    ranks = [standings.quality(row)[:-1] for row in rows]
+    costs = [standings.cost(row)[:-1] for row in rows]
+    return [_table(standings.QUALITY[:-1], ranks), _table(standings.COST[:-1], costs)]
+
+
+def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for place, heading in enumerate(headings):
         table.add_column(

@@ -1,0 +1,194 @@
+"""A comparison of methods as data: its runs in their order, and what their figures say together.
+
+Nothing here trains or writes. ``runs`` says what is to be done, ``tally`` what came of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from dfkd import recipes
+from dfkd.catalogue import METHODS
+from dfkd.errors import DfkdError
+from dfkd.recipes import Recipe
+
+Record = Mapping[str, Any]
+
+
+class Run(NamedTuple):
+    """One method with one seed; ``folder`` is its directory within the comparison's."""
+
+    method: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.method}/seed_{self.seed}"
+
+
+def method_names(words: str) -> tuple[str, ...]:
+    """``all`` -> every method in the order of the catalogue; else the recipes named.
+
+    Raises:
+        DfkdError: no name, an unknown one (the nearest is suggested) or one given twice.
+    """
+    if words.strip() == "all":
+        return tuple(METHODS)
+    names = tuple(word.strip() for word in words.split(",") if word.strip())
+    if not names:
+        raise DfkdError("--methods wants all, or names such as default,nayer")
+    _refuse_twice(names, "--methods")
+    for name in names:
+        recipes.recipe(name)
+    return names
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise unless there is a seed, and none twice."""
+    if not seeds:
+        raise DfkdError("--seeds wants at least one number, such as 0 1 2")
+    _refuse_twice(seeds, "--seeds")
+
+
+def _refuse_twice(values: Sequence[object], option: str) -> None:
+    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise DfkdError(f"{option} has {twice[0]} twice; name each once")
+
+
+def plans(methods: Iterable[str], assignments: list[str]) -> dict[str, Recipe]:
+    """The recipe of every method with ``--set`` laid over it.
+
+    Raises:
+        DfkdError: a setting that one of them does not have.
+    """
+    found = {}
+    for name in methods:
+        try:
+            found[name] = recipes.override(recipes.recipe(name), assignments)
+        except DfkdError as error:
+            raise DfkdError(f"--set does not suit {name}: {error}") from None
+    return found
+
+
+def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:
+    """Seed by seed: where it is cut short, all methods have been compared on the first seeds."""
+    names = tuple(methods)
+    return [Run(method, seed) for seed in seeds for method in names]
+
+
+def differences(before: Record, now: Record) -> list[str]:
+    """What two comparisons were set otherwise, as ``minutes 2.0, now 3.0``."""
+    keys = dict.fromkeys([*before, *now])
+    return [
+        f"{key} {_words(before.get(key))}, now {_words(now.get(key))}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def tally(
+    methods: Sequence[str],
+    results: Mapping[Run, Record],
+    refused: Mapping[Run, str],
+    classes: int,
+    limit: float | None = None,
+) -> list[dict[str, Any]]:
+    """A row a method: means and standard deviations over the seeds that are finished.
+
+    Accuracies are those of the last iterate, in [0, 1]; ``seconds_to`` is when a method's mean
+    accuracy first was at least the best final one of any other, None where it never was.
+
+    Args:
+        methods: in the order of the rows.
+        results: ``result.json`` of every finished run.
+        refused: why a run could not be done.
+        classes: below 1.5 / ``classes`` an accuracy is flagged ``chance``.
+        limit: seconds that a run may take; who takes 5 % more is flagged ``overran``, for an
+            update that has begun is finished.
+    """
+    rows = [_row(method, results, refused, classes) for method in methods]
+    for row in rows:
+        finals = [other["accuracy"] for other in rows if other is not row and other["accuracy"]]
+        best = max((final["mean"] for final in finals), default=None)
+        reached = (p["seconds"] for p in row["curve"] if best is not None and p["accuracy"] >= best)
+        row["seconds_to"] = next(reached, None)
+        row["overran"] = bool(limit and row["seconds"] and row["seconds"] > 1.05 * limit)
+    return rows
+
+
+def _row(
+    method: str, results: Mapping[Run, Record], refused: Mapping[Run, str], classes: int
+) -> dict[str, Any]:
+    done = {run.seed: result for run, result in results.items() if run.method == method}
+    found = list(done.values())
+    accuracy = spread([result["student_accuracy"] for result in found])
+    reasons = dict.fromkeys(text for run, text in refused.items() if run.method == method)
+    return {
+        "method": method,
+        "seeds": list(done),
+        "refused": "; ".join(reasons) or None,
+        "accuracy": accuracy,
+        "share_of_teacher": spread(
+            [
+                result["student_accuracy"] / result["teacher_accuracy"]
+                for result in found
+                if result["teacher_accuracy"]
+            ]
+        ),
+        **{
+            key: mean(result[key] for result in found) if found else None
+            for key in ("images_synthesized", "teacher_forwards", "student_steps")
+        },
+        "seconds": _mean_ratio(found, "total", None),
+        "synthesis_seconds": _mean_ratio(found, "synthesis", None),
+        "distillation_seconds": _mean_ratio(found, "distillation", None),
+        "seconds_per_step": _mean_ratio(found, "distillation", "student_steps"),
+        "seconds_per_update": _mean_ratio(found, "synthesis", "synthesis_updates"),
+        "synthesis_share": _share(found),
+        "collapsed": [seed for seed, result in done.items() if result["collapsed"]],
+        "chance": bool(accuracy and accuracy["mean"] < 1.5 / classes),
+        "curve": mean_curve([result["curve"] for result in found]),
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Mean and sample standard deviation (n - 1) with the values; of one value there is no std."""
+    if not values:
+        return None
+    deviation = stdev(values) if len(values) > 1 else None
+    return {"mean": mean(values), "std": deviation, "values": list(values)}
+
+
+def _mean_ratio(found: Sequence[Record], seconds: str, per: str | None) -> float | None:
+    """Mean over runs of some seconds, each by a count; None where a run has none to count."""
+    if not found or (per and not all(result[per] for result in found)):
+        return None
+    return mean(float(result["seconds"][seconds]) / (result[per] if per else 1) for result in found)
+
+
+def _share(found: Sequence[Record]) -> float | None:
+    times = [result["seconds"] for result in found]
+    if not times or not all(time["total"] for time in times):
+        return None
+    return mean(float(time["synthesis"]) / float(time["total"]) for time in times)
+
+
+def mean_curve(curves: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
+    """Point by point over seeds: means of ``seconds``, ``steps`` and ``accuracy``, and its std."""
+    points = []
+    for together in zip(*curves, strict=True):
+        accuracy = spread([point["accuracy"] for point in together])
+        points.append(
+            {
+                "seconds": mean(point["seconds"] for point in together),
+                "steps": mean(point["steps"] for point in together),
+                "accuracy": accuracy and accuracy["mean"],
+                "std": accuracy and accuracy["std"],
+            }
+        )
+    return points

@@ -1,0 +1,106 @@
+"""A comparison of methods as one HTML page: nothing is fetched, nothing is executed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from dfkd.report import pieces, standings
+from dfkd.report.curves import COLOURS, DASHES, Series, curve_chart, style
+from dfkd.report.figures import percent, whole
+
+Record = Mapping[str, Any]
+
+
+def write_comparison(directory: Path | str, record: Record) -> Path:
+    """Write ``comparison.html`` into a comparison's directory.
+
+    Args:
+        directory: holds the runs, whose ``grid.png`` of the first seed are embedded.
+        record: what ``comparison.json`` holds.
+    """
+    directory = Path(directory)
+    rows: Sequence[Record] = record["methods"]
+    template = pieces.environment().get_template("comparison.html.j2")
+    html = template.render(
+        title=f"{len(rows)} methods, one clock",
+        lead=standings.lead(record),
+        warning=standings.warning(record),
+        colours=COLOURS,
+        dashes=DASHES,
+        quality=(standings.QUALITY, [standings.quality(row) for row in rows]),
+        cost=(standings.COST, [standings.cost(row) for row in rows]),
+        chart=_chart(record),
+        legend=[
+            (style(place), row["method"], standings.plus_minus(row["accuracy"]))
+            for place, row in enumerate(rows)
+            if row["curve"]
+        ],
+        grids=list(_grids(directory, record)),
+        seed=record["settings"]["seeds"][0],
+        command=record["command"],
+        settings=_settings(record),
+        details=[
+            (name, pieces.pairs(record[key]))
+            for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
+            if record.get(key)
+        ],
+    )
+    path = directory / "comparison.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def _chart(record: Record) -> Markup:
+    curves = [row["curve"] for row in record["methods"]]
+    times = [point["seconds"] for curve in curves for point in curve]
+    if not times:
+        return Markup("")
+    unit, scale = pieces.time_unit(max(times))
+    series = [
+        Series(
+            f"{row['method']} {100 * row['curve'][-1]['accuracy']:.1f}"
+            if row["curve"]
+            else row["method"],
+            [point["seconds"] / scale for point in row["curve"]],
+            [100 * point["accuracy"] for point in row["curve"]],
+            [None if point["std"] is None else 100 * point["std"] for point in row["curve"]],
+        )
+        for row in record["methods"]
+    ]
+    return curve_chart(
+        series,
+        name="Accuracy over time",
+        x_label=f"time, {unit}",
+        y_label="accuracy, %",
+        reference=(
+            f"teacher {100 * record['teacher_accuracy']:.1f}",
+            100 * record["teacher_accuracy"],
+        ),
+        most=100.0,
+    )
+
+
+def _grids(directory: Path, record: Record) -> Any:
+    """(method, flag, picture, its width) of every method that has one for the first seed."""
+    seed = record["settings"]["seeds"][0]
+    for row in record["methods"]:
+        path = directory / row["method"] / f"seed_{seed}" / "grid.png"
+        if seed in row["seeds"] and path.is_file():
+            flags = ["collapsed"] if seed in row["collapsed"] else []
+            flags += ["chance"] if row["chance"] else []
+            yield row["method"], ", ".join(flags), pieces.data_uri(path), pieces.width(path)
+
+
+def _settings(record: Record) -> list[tuple[str, str]]:
+    """What was compared: the settings that were given, and the two networks' sizes."""
+    given = {key: value for key, value in record["settings"].items() if value not in (None, [])}
+    sizes = {
+        "teacher’s parameters": whole(record["teacher_parameters"]),
+        "student’s parameters": whole(record["student_parameters"]),
+        "teacher’s accuracy": percent(record["teacher_accuracy"], 2),
+        "teacher’s hash": record["teacher_hash"],
+    }
+    words = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in given.items()}
+    return pieces.pairs({**words, **sizes})

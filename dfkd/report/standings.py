@@ -1,0 +1,128 @@
+"""Methods side by side as words: the rows of a comparison for terminal, Markdown and page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfkd.report.figures import MISSING, NARROW, duration, milliseconds, number, percent, whole
+
+Row = Mapping[str, Any]
+
+QUALITY = (
+    "Method",
+    "Accuracy",
+    "Of teacher",
+    "To the best\nother’s",
+    "Collapsed",
+    "Seeds",
+    "Remark",
+)
+COST = (
+    "Method", "Images\nmade", "Teacher\nforwards", "Student\nsteps", "Student\nstep",
+    "Synthesis\nupdate", "Synthesis\nshare", "Time",
+)  # fmt: skip
+
+
+def quality(row: Row) -> list[str]:
+    """The cells under ``QUALITY``."""
+    return [
+        str(row["method"]),
+        plus_minus(row["accuracy"]),
+        plus_minus(row["share_of_teacher"]),
+        duration(row["seconds_to"]),
+        collapsed(row),
+        _seeds(row),
+        remark(row),
+    ]
+
+
+def cost(row: Row) -> list[str]:
+    """The cells under ``COST``: means over seeds; a step and an update are the network's alone."""
+    return [
+        str(row["method"]),
+        *(whole(row[key]) for key in ("images_synthesized", "teacher_forwards", "student_steps")),
+        moment(row["seconds_per_step"]),
+        moment(row["seconds_per_update"]),
+        percent(row["synthesis_share"], 0),
+        duration(row["seconds"]),
+    ]
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """A table for GitHub with the command below it; accuracies are those of the last iterates."""
+    headings = [*QUALITY[:3], *COST[1:-1], *QUALITY[4:]]
+    lines = [_line(heading.replace("\n", " ") for heading in headings)]
+    lines.append("|---|" + "---:|" * (len(headings) - 2) + "---|")
+    for row in record["methods"]:
+        ranks, costs = quality(row), cost(row)
+        lines.append(_line([*ranks[:3], *costs[1:-1], *ranks[4:]]))
+    notes = [lead(record), unfinished(record), f"`{record['command']}`"]
+    return "\n".join(lines) + "\n\n" + "\n\n".join(filter(None, notes)) + "\n"
+
+
+def _line(cells: Any) -> str:
+    # A bar would end a cell, and a line break the table.
+    safe = (" ".join(str(cell).replace("|", "\\|").split()) for cell in cells)
+    return f"| {' | '.join(safe)} |"
+
+
+def plus_minus(value: Any, digits: int = 1) -> str:
+    """Mean and standard deviation of shares, ``90.5 ± 0.4 %``; of one value the value alone."""
+    if not value:
+        return MISSING
+    if value["std"] is None:
+        return percent(value["mean"], digits)
+    return f"{100 * value['mean']:.{digits}f} ± {100 * value['std']:.{digits}f}{NARROW}%"
+
+
+def moment(seconds: Any) -> str:
+    """Seconds as milliseconds below one, else as a duration."""
+    amount = number(seconds)
+    return duration(amount) if amount is None or amount >= 1 else milliseconds(1000 * amount)
+
+
+def collapsed(row: Row) -> str:
+    """Whether one class had nine tenths of the answers, and with how many of the seeds."""
+    count, all_of_them = len(row["collapsed"]), len(row["seeds"])
+    if not all_of_them:
+        return MISSING
+    return "no" if not count else "yes" if count == all_of_them else f"{count} of {all_of_them}"
+
+
+def _seeds(row: Row) -> str:
+    return " ".join(map(str, row["seeds"])) or MISSING
+
+
+def remark(row: Row) -> str:
+    """Why a method has no figures, or what to think of those it has."""
+    notes = ["chance" if row["chance"] else ""]
+    notes.append(f"overran: {duration(row['seconds'])}" if row["overran"] else "")
+    return "; ".join(filter(None, [*notes, row["refused"]]))
+
+
+def lead(record: Mapping[str, Any]) -> str:
+    """What was compared, in a sentence or two."""
+    settings, spent = record["settings"], record["settings"]["minutes"]
+    budget = f"{whole(settings['steps'])} student steps" if spent is None else duration(60 * spent)
+    teacher = percent(record["teacher_accuracy"])
+    return (
+        f"{len(record['methods'])} methods, {budget} each, seeds "
+        f"{' '.join(map(str, settings['seeds']))}; the teacher has {teacher}. Accuracies are those "
+        "of the last iterate: mean ± standard deviation over seeds."
+    )
+
+
+def unfinished(record: Mapping[str, Any]) -> str:
+    """How many runs are still to be done; empty when there are none."""
+    left = record["runs_left"]
+    return f"Not finished: {left} of {record['runs']} runs are still to be done." if left else ""
+
+
+def warning(record: Mapping[str, Any]) -> str:
+    """What a reader must know before any figure; empty when there is nothing."""
+    rows: Sequence[Row] = record["methods"]
+    fallen = [str(row["method"]) for row in rows if row["collapsed"]]
+    guessing = [str(row["method"]) for row in rows if row["chance"]]
+    notes = [unfinished(record)]
+    notes.append(f"Collapsed to one class: {', '.join(fallen)}." if fallen else "")
+    notes.append(f"No better than chance: {', '.join(guessing)}." if guessing else "")
+    return " ".join(filter(None, notes))
