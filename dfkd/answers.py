@@ -7,8 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.features import classifier, named_layers, open_features, pair_layers
+from dfkd.features import (
+    classifier,
+    last_map,
+    named_layers,
+    open_features,
+    pair_layers,
+)
 from dfkd.knowledge import Answers, Kind
+from dfkd.losses.attention import logit_gradients
 from dfkd.teacher import Teacher
 
 
@@ -40,16 +47,16 @@ class Asking:
         kinds = tuple(kinds)
         self._gradients = any(kind.gradients for kind in kinds)
         self._pairs: tuple[tuple[str, str], ...] = ()
+        grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
+        grey = teacher.spec.normalize(grey)
         if any(kind.features for kind in kinds):
-            grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
-            self._pairs = pair_layers(student, teacher.network, teacher.spec.normalize(grey))
-        self._heads: tuple[Any, Any] | None = None
+            self._pairs = pair_layers(student, teacher.network, grey)
+        self._heads: list[Any] = []
+        self._last: list[str] = []  # names of the last maps, the student's and the teacher's
         if any(kind.heads for kind in kinds):
-            mine, theirs = (
-                named_layers(part)[classifier(part, teacher.num_classes)]
-                for part in (student, teacher.network)
-            )
-            self._heads = (mine, theirs)
+            for part in (student, teacher.network):
+                self._heads.append(named_layers(part)[classifier(part, teacher.num_classes)])
+                self._last.append(last_map(part, grey))
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -64,31 +71,48 @@ class Asking:
             cached: the teacher's logits to them, N x classes.
         """
         mine, theirs = [pair[0] for pair in self._pairs], [pair[1] for pair in self._pairs]
+        looked_at = [dict.fromkeys([*names]) for names in (mine, theirs)]
+        for names, last in zip(looked_at, self._last, strict=False):
+            names[last] = None
         if self._gradients:
             images = images.detach().requires_grad_()  # or a frozen network would have no graph
-        with self._autocast():
-            teacher_features: tuple[Tensor, ...] = ()
-            with torch.set_grad_enabled(self._gradients):
-                if theirs:
-                    trace = self.teacher.trace(images, features=theirs)
-                    teacher_logits = trace.logits
-                    teacher_features = tuple(trace.features[name] for name in theirs)
-                else:
-                    teacher_logits = self.teacher(images) if cached is None else cached
-            with open_features(self._layers, mine, "student") as features:
-                student_logits = self.network(self.teacher.spec.normalize(images))
-        heads: tuple[Tensor | None, Tensor | None] = (None, None)
+        with self._autocast(), torch.set_grad_enabled(self._gradients):
+            inside: dict[str, Tensor] = {}
+            if self.asks_teacher(cached):
+                trace = self.teacher.trace(images, features=[*looked_at[1]])
+                cached, inside = trace.logits, trace.features
+            assert cached is not None
+            teacher_logits = cached.float()
+            teacher_features = [inside[name] for name in theirs]
+        with self._autocast(), open_features(self._layers, [*looked_at[0]], "student") as captured:
+            student_logits = self.network(self.teacher.spec.normalize(images)).float()
+        student_features = [captured[name] for name in mine]
+        # Before they become float32: that is a copy under autocast, which no logit depends on.
+        student_gradients: tuple[Tensor, ...] = ()
+        teacher_gradients: tuple[Tensor, ...] = ()
+        if self._gradients:
+            classes = teacher_logits.argmax(1)
+            teacher_gradients = logit_gradients(
+                teacher_features, teacher_logits, classes, create_graph=False
+            )
+            student_gradients = logit_gradients(
+                student_features, student_logits, classes, create_graph=True
+            )
+        tops: tuple[Tensor | None, ...] = (None,) * 4
         if self._heads:
-            heads = (self._heads[0].weight, self._heads[1].weight)
+            maps = (captured[self._last[0]].float(), inside[self._last[1]].detach().float())
+            tops = (*maps, *(head.weight for head in self._heads))
         return Answers(
-            student_logits.float(),
-            teacher_logits.float(),
+            student_logits,
+            teacher_logits.detach(),
             self.temperature,
-            tuple(features[name].float() for name in mine),
-            tuple(value.float() for value in teacher_features),
-            *heads,
+            tuple(value.float() for value in student_features),
+            tuple(value.detach().float() for value in teacher_features),
+            tuple(value.float() for value in student_gradients),
+            tuple(value.float() for value in teacher_gradients),
+            *tops,
         )
 
     def asks_teacher(self, cached: Tensor | None) -> bool:
         """Whether the teacher will be shown images whose answers are ``cached`` (or are not)."""
-        return cached is None or bool(self._pairs)
+        return cached is None or bool(self._pairs or self._heads)

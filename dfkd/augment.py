@@ -26,6 +26,21 @@ def jitter(images: Tensor, pixels: int, generator: torch.Generator | None) -> Te
     return _roll(images, columns.clamp(-pixels, pixels).long(), dim=3)
 
 
+def padded_crop(images: Tensor, pixels: int, generator: torch.Generator | None) -> Tensor:
+    """Move every image by up to ``pixels`` rows and columns; what leaves is gone, black enters.
+
+    The same as a crop of the old size from the image with a black margin.
+
+    Args:
+        images: N x C x H x W in [0, 1].
+        pixels: width of that margin; 0 changes nothing.
+    """
+    if pixels == 0:
+        return images
+    rolled = jitter(F.pad(images, (pixels, pixels, pixels, pixels)), pixels, generator)
+    return rolled[..., pixels:-pixels, pixels:-pixels]
+
+
 def flip(images: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
     """Mirror every image left to right with ``probability``.
 

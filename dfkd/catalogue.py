@@ -5,15 +5,25 @@ To add a method, write its file and its row here; recipes, ``dfkd distill --meth
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
-from dfkd.methods import deep_inversion_settings
+from dfkd.methods import adi, deep_inversion_settings
+from dfkd.methods.cmi import Cmi, CmiConfig
+from dfkd.methods.dafl import Dafl, DaflConfig
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.default import Default, DefaultConfig
+from dfkd.methods.dfad import Dfad, DfadConfig
+from dfkd.methods.dfq import Dfq, DfqConfig
 from dfkd.methods.drawings import Drawings, DrawingsConfig
+from dfkd.methods.fast import Fast, FastConfig
+from dfkd.methods.mad import Mad, MadConfig
 from dfkd.methods.nayer import Nayer, NayerConfig
+from dfkd.methods.pre import Pre, PreConfig
+from dfkd.methods.spaceship import Spaceship, SpaceshipConfig
+from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.protocols import Synthesizer
 from dfkd.spec import ImageSpec
 
@@ -48,6 +58,9 @@ class Method(NamedTuple):
     shapes: Callable[[Any, ImageSpec], Shapes] | None = None
 
 
+# What works in rounds is published for GPUs: a round would take minutes on a CPU. ``--method``
+# starts from halves and fractions of the papers' sizes, here and in the rhythm. The papers' own
+# are the dataclasses' defaults, and the recipes NAME_published (``dfkd.recipes``).
 METHODS: dict[str, Method] = {
     "default": Method(
         DefaultConfig,
@@ -73,11 +86,113 @@ METHODS: dict[str, Method] = {
         batch="batch_size",
         shapes=deep_inversion_settings.traced_shapes,
     ),
+    "adi": Method(
+        adi.small,
+        adi.Adi,
+        "Adaptive DeepInversion (Yin et al., CVPR 2020): pixels on which the student is wrong yet",
+        # The loop's rhythm is unpublished; ours, as are 200 of its 2000 iterations a round.
+        Rhythm(warmup_updates=1, steps_per_update=200),
+        batch="batch_size",
+        passes="iterations",
+    ),
+    "fast": Method(
+        FastConfig,
+        Fast,
+        "FastDFKD (Fang et al., AAAI 2022): a meta-generator, adapted to each batch in five steps",
+        Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=40),
+        OfflineConfig(temperature=20.0),
+        batch="synthesis_batch_size",
+        passes="g_steps",
+    ),
+    "cmi": Method(
+        partial(CmiConfig, ngf=32, synthesis_batch_size=128, g_steps=50, cr_negatives=1024),
+        Cmi,
+        "CMI (Fang et al., IJCAI 2021): a new generator a round, images unlike earlier ones",
+        Rhythm(warmup_updates=1, steps_per_update=100),
+        OfflineConfig(temperature=20.0),
+        batch="synthesis_batch_size",
+        passes="g_steps",
+        # It reads features beside the statistics, which a compiled pass does not give.
+        shapes=lambda config, spec: (),
+    ),
+    "mad": Method(
+        MadConfig,
+        Mad,
+        "MAD (Do et al., NeurIPS 2022): a generator beside an average of what it was",
+        # Ours, as DFQ's: 1 step of the generator to 10 of the student. T = 1, so that what the
+        # generator raises is what the student lowers.
+        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
+        OfflineConfig(temperature=1.0),
+        batch="synthesis_batch_size",
+    ),
+    "dafl": Method(
+        DaflConfig,
+        Dafl,
+        "DAFL (Chen et al., ICCV 2019): sure answers, even classes and an excited classifier",
+        # Generator and student step on the same batch, in turns.
+        Rhythm(warmup_updates=1, steps_per_update=1, batch_size=512),
+        OfflineConfig(temperature=1.0),
+        batch="synthesis_batch_size",
+        statistics=False,
+        classifier=True,
+        # No statistics are read: there is nothing to compile.
+        shapes=lambda config, spec: (),
+    ),
+    "pre": Method(
+        PreConfig,
+        Pre,
+        "PRE-DFKD (Binici et al., AAAI 2022): the student rehearses what a memory draws",
+        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=1024),
+        OfflineConfig(knowledge="l1"),
+        batch="synthesis_batch_size",
+        statistics=False,
+        classifier=True,
+        shapes=lambda config, spec: (),
+    ),
+    "dfad": Method(
+        DfadConfig,
+        Dfad,
+        "DFAD (Fang et al., 2019): images on which student and teacher differ most",
+        Rhythm(warmup_updates=1, steps_per_update=5, batch_size=256),
+        OfflineConfig(knowledge="l1"),
+        batch="synthesis_batch_size",
+        statistics=False,
+        shapes=lambda config, spec: (),
+    ),
+    "zskt": Method(
+        ZsktConfig,
+        Zskt,
+        "ZSKT (Micaelli & Storkey, NeurIPS 2019): adversarial images, and where the teacher looks",
+        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=128),
+        OfflineConfig(knowledge="kd_mean + 250*at", temperature=1.0),
+        batch="synthesis_batch_size",
+        statistics=False,
+        shapes=lambda config, spec: (),
+    ),
+    "dfq": Method(
+        DfqConfig,
+        Dfq,
+        "DFQ (Choi et al., CVPRW 2020): an adversary that keeps to what the teacher knows",
+        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
+        # T is ours: so the student lowers what the generator raises.
+        OfflineConfig(temperature=1.0),
+        batch="synthesis_batch_size",
+    ),
+    "spaceship": Method(
+        partial(SpaceshipConfig, ngf=32, synthesis_batch_size=128, g_steps=50),
+        Spaceship,
+        "SpaceshipNet (Yu et al., CVPR 2023): exchanged features, and where the teacher looks",
+        Rhythm(warmup_updates=1, steps_per_update=100),
+        OfflineConfig(knowledge="kd + cam + grad_cam", temperature=30.0),
+        batch="synthesis_batch_size",
+        passes="g_steps",
+        classifier=True,
+    ),
     "nayer": Method(
-        NayerConfig,
+        partial(NayerConfig, ngf=32, latent_dim=256, synthesis_batch_size=128, g_steps=20),
         Nayer,
         "NAYER (Tran et al., CVPR 2024): class embeddings through a noisy layer drawn anew",
-        Rhythm(warmup_updates=2, steps_per_update=40, batch_size=256),
+        Rhythm(warmup_updates=2, steps_per_update=60),
         batch="synthesis_batch_size",
         passes="g_steps",
     ),

@@ -110,6 +110,21 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
     return shapes
 
 
+def last_map(network: nn.Module, images: Tensor) -> str:
+    """The layer whose map is the last to be made: what a classifier averages.
+
+    Raises:
+        DfkdError: no layer returns a map.
+    """
+    maps = list(feature_maps(network, images))
+    if not maps:
+        raise DfkdError(
+            "the chosen knowledge looks at feature maps, and a network has none: "
+            "--set distiller.knowledge=kd compares answers alone"
+        )
+    return maps[-1]
+
+
 def pair_layers(
     student: nn.Module, teacher: nn.Module, images: Tensor
 ) -> tuple[tuple[str, str], ...]:
@@ -130,7 +145,7 @@ def pair_layers(
     shared = sorted(set(mine) & set(theirs), reverse=True)
     if not shared:
         raise DfkdError(
-            "this kind of knowledge needs feature maps of one size in student and teacher, "
-            "and there are none"
+            "the chosen knowledge compares feature maps, and student and teacher have none of one "
+            "size: --set distiller.knowledge=kd compares their answers alone"
         )
     return tuple((mine[size], theirs[size]) for size in shared)

@@ -18,8 +18,9 @@ class Answers(NamedTuple):
     """What student and teacher say to the same N images.
 
     Logits are N x classes. Features are pairs of N x C x H x W maps of equal H and W, large ones
-    first; heads the weights of the linear classifiers, classes x C. What no term of the expression
-    looks at is left empty.
+    first; gradients those of the logit of the teacher's decision with respect to them. Last
+    maps are those before the linear classifiers, N x C x H x W of any sizes, and heads these
+    classifiers' weights, classes x C. What no term of the expression looks at is left empty.
     """
 
     student_logits: Tensor
@@ -27,6 +28,10 @@ class Answers(NamedTuple):
     temperature: float
     student_features: tuple[Tensor, ...] = ()
     teacher_features: tuple[Tensor, ...] = ()
+    student_gradients: tuple[Tensor, ...] = ()
+    teacher_gradients: tuple[Tensor, ...] = ()
+    student_last: Tensor | None = None
+    teacher_last: Tensor | None = None
     student_head: Tensor | None = None
     teacher_head: Tensor | None = None
 
@@ -78,30 +83,28 @@ def _at(answers: Answers) -> Tensor:
 
 
 def _cam(answers: Answers) -> Tensor:
-    assert answers.student_head is not None
-    assert answers.teacher_head is not None
-    sides = (
-        (answers.student_features[-1], answers.student_head),
-        (answers.teacher_features[-1], answers.teacher_head),
-    )
-    student, teacher = (
-        attention.class_activation_map(maps, head, answers.classes) for maps, head in sides
-    )
-    return attention.map_distance(student, teacher.detach())
+    maps = []
+    for last, head in (
+        (answers.student_last, answers.student_head),
+        (answers.teacher_last, answers.teacher_head),
+    ):
+        assert last is not None
+        assert head is not None
+        maps.append(attention.class_activation_map(last, head, answers.classes))
+    student, teacher = attention.of_one_size(*maps)
+    return attention.map_distance(student, teacher.detach(), normalized=False)
 
 
 def _grad_cam(answers: Answers) -> Tensor:
-    classes = answers.classes
-    pairs = zip(answers.student_features, answers.teacher_features, strict=True)
-    return _sum(
-        [
-            attention.map_distance(
-                attention.grad_cam(mine, answers.student_logits, classes, create_graph=True),
-                attention.grad_cam(theirs, answers.teacher_logits, classes, create_graph=False),
-            )
-            for mine, theirs in pairs
-        ]
+    student, teacher = (
+        [attention.grad_cam(*pair) for pair in zip(features, gradients, strict=True)]
+        for features, gradients in (
+            (answers.student_features, answers.student_gradients),
+            (answers.teacher_features, answers.teacher_gradients),
+        )
     )
+    pairs = zip(student, teacher, strict=True)
+    return _sum([attention.map_distance(*pair, normalized=False) for pair in pairs])
 
 
 def _sum(values: list[Tensor]) -> Tensor:
@@ -114,9 +117,7 @@ KINDS: dict[str, Kind] = {
     "l1": Kind(_l1, "mean |s - t| of the logits (DFAD, Fang et al., 2019)"),
     "mse": Kind(_mse, "mean (s - t)^2 of the logits (Ba & Caruana, 2014)"),
     "at": Kind(_at, "attention transfer (Zagoruyko & Komodakis, 2017)", features=True),
-    "cam": Kind(
-        _cam, "class activation maps (Zhou et al., 2016; SpaceshipNet)", features=True, heads=True
-    ),
+    "cam": Kind(_cam, "class activation maps (Zhou et al., 2016; SpaceshipNet)", heads=True),
     "grad_cam": Kind(
         _grad_cam,
         "Grad-CAMs at every depth (Selvaraju et al., 2017; SpaceshipNet)",
@@ -125,7 +126,7 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z_0-9]+)\s*")
+TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z]\w*)\s*")
 
 
 def parse(expression: str) -> dict[str, float]:
@@ -142,6 +143,7 @@ def parse(expression: str) -> dict[str, float]:
     while True:
         found = TERM.match(expression, position)
         if not found:
+            position = len(expression) - len(expression[position:].lstrip())
             raise _refusal(expression, position, "a term such as 0.5*at is expected")
         name, start = found["name"], found.start("name")
         if name not in KINDS:
@@ -155,7 +157,7 @@ def parse(expression: str) -> dict[str, float]:
                 expression, found.start("weight"), f"no number: {found['weight']}"
             ) from None
         if weight == 0 or weight == float("inf"):
-            raise _refusal(expression, found.start("weight"), "a weight must be positive")
+            raise _refusal(expression, found.start("weight"), "a weight is positive and finite")
         weights[name] = weight
         position = found.end()
         if position == len(expression):

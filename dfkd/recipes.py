@@ -17,8 +17,14 @@ from dfkd.catalogue import METHODS
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
+from dfkd.methods import dafl
 from dfkd.methods import deep_inversion_settings as settings
+from dfkd.methods.adi import AdiConfig
+from dfkd.methods.cmi import CmiConfig
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.methods.fast import FastConfig
+from dfkd.methods.nayer import NayerConfig
+from dfkd.methods.spaceship import SpaceshipConfig
 from dfkd.protocols import Synthesizer
 from dfkd.runtime import Autocast
 from dfkd.teacher import Teacher
@@ -52,6 +58,22 @@ class Recipe:
             raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
 
 
+def dafl_cifar10() -> Recipe:
+    """DAFL, the authors' CIFAR-10 setting (Chen et al., ICCV 2019): batches of 1,024."""
+    return _dafl(dafl.cifar10())
+
+
+def dafl_cifar100() -> Recipe:
+    """DAFL, the authors' weights for CIFAR-100 (Chen et al., ICCV 2019)."""
+    return _dafl(dafl.cifar100())
+
+
+def _dafl(config: dafl.DaflConfig) -> Recipe:
+    base = RECIPES["dafl"]()
+    rhythm = replace(base.rhythm, batch_size=config.synthesis_batch_size)
+    return replace(base, synthesizer=config, rhythm=rhythm)
+
+
 def deep_inversion_imagenet_0() -> Recipe:
     """DeepInversion, ImageNet setting 0: 2,000 iterations at half resolution, 1,000 at full."""
     return _pixels(settings.imagenet(0))
@@ -83,8 +105,37 @@ def _of(name: str) -> Callable[[], Recipe]:
     return build
 
 
+def _published(name: str) -> Callable[[], Recipe]:
+    method, (config, rhythm) = METHODS[name], PUBLISHED[name]
+
+    def build() -> Recipe:
+        return Recipe(name, config(), method.distiller, rhythm)
+
+    build.__doc__ = f"{method.line}; the paper's sizes, for a GPU."
+    return build
+
+
+PUBLISHED: dict[str, tuple[Callable[[], Any], Rhythm]] = {
+    "adi": (AdiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
+    "cmi": (CmiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
+    "fast": (
+        FastConfig,
+        Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=400, batch_size=256),
+    ),
+    "spaceship": (
+        SpaceshipConfig,
+        Rhythm(warmup_updates=1, steps_per_update=2000, batch_size=256),
+    ),
+    "nayer": (NayerConfig, Rhythm(warmup_updates=2, steps_per_update=400, batch_size=512)),
+}
+"""Settings and rhythm as printed, where a method's own recipe is smaller; CMI's and ADI's rhythm,
+which their papers do not say, and how many rounds NAYER makes first, are ours."""
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **{name: _of(name) for name in METHODS},
+    **{f"{name}_published": _published(name) for name in PUBLISHED},
+    "dafl_cifar10": dafl_cifar10,
+    "dafl_cifar100": dafl_cifar100,
     "deep_inversion_imagenet_0": deep_inversion_imagenet_0,
     "deep_inversion_imagenet_1": deep_inversion_imagenet_1,
     "deep_inversion_imagenet_2": deep_inversion_imagenet_2,

@@ -24,25 +24,26 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        for layer in tracking:
-            layer.track_running_stats = True
+        for layer, mean, var in tracking:
+            layer.track_running_stats, layer.running_mean, layer.running_var = True, mean, var
         for module, mode in modes.items():
             module.training = mode
         for parameter in learning:
             parameter.requires_grad_(True)
 
 
-def _watch(student: nn.Module, training: bool) -> list[Any]:
-    """Set modes and flags; returns the layers whose tracking was switched off."""
+def _watch(student: nn.Module, training: bool) -> list[tuple[Any, Any, Any]]:
+    """Set modes and flags; returns the layers that no longer track, with what they had."""
     student.train(training).requires_grad_(False)
-    switched: list[Any] = []
+    switched: list[tuple[Any, Any, Any]] = []
     for module in student.modules() if training else ():
         layer: Any = module
         if getattr(layer, "running_mean", None) is None:
             continue
         if getattr(layer, "track_running_stats", False):
-            layer.track_running_stats = False
-            switched.append(layer)
+            switched.append((layer, layer.running_mean, layer.running_var))
+            # An instance norm moves what it has whether it tracks or not: for a while it has none.
+            layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
         else:
             layer.eval()
     return switched

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Decoder(nn.Module):
-    """G_s, the decoder of CMI, FastDFKD, NAYER and SpaceshipNet; also DAFL's and DFAD's.
+    """G_s, the decoder of CMI, FastDFKD, NAYER and SpaceshipNet; also DAFL's, DFAD's and ZSKT's.
 
     A linear layer lays out a coarse map; each stage doubles its size (nearest
     neighbour), then convolution, batch-norm, LeakyReLU(0.2); a last convolution
@@ -23,13 +23,15 @@ class Decoder(nn.Module):
         normalized: DAFL's and DFAD's end: tanh and an affine-free batch-norm instead
             of a sigmoid. Such images are *normalised*, not in [0, 1]: undo it with
             the teacher's ``ImageSpec.denormalize`` before anybody sees them.
+        affine: ZSKT's form of ``normalized``: no tanh, and the batch-norm learns scale and shift.
         eps: of the stages' batch-norms; DAFL's published code has 0.8.
         stages: doublings; 2 as published, 4 keeps the linear layer small at 224x224.
 
     Raises:
-        ValueError: an image below 4x4, or a count below 1.
+        ValueError: an image below 4x4, a count below 1, or ``affine`` without ``normalized``.
 
-    Source: Chen et al., ICCV 2019 (DAFL); Fang et al., IJCAI 2021 (CMI).
+    Source: Chen et al., ICCV 2019 (DAFL); Fang et al., IJCAI 2021 (CMI); Micaelli & Storkey,
+    NeurIPS 2019 (ZSKT).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Decoder(nn.Module):
         *,
         large: bool = False,
         normalized: bool = False,
+        affine: bool = False,
         eps: float = 1e-5,
         stages: int = 2,
     ) -> None:
@@ -51,6 +54,8 @@ class Decoder(nn.Module):
                 f"a decoder needs images of at least 4x4 and positive counts, not {channels}x"
                 f"{height}x{width}, latent_dim {latent_dim}, ngf {ngf}, stages {stages}"
             )
+        if affine and not normalized:
+            raise ValueError("affine is a form of normalized: a decoder cannot have it alone")
         self.shape, self.latent_dim = (channels, height, width), latent_dim
         self.sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in reversed(range(stages + 1))]
         widths = [(4 if large else 2) * ngf, *[2 * ngf] * (stages - 1), ngf]
@@ -67,14 +72,29 @@ class Decoder(nn.Module):
         )
         self.to_image = nn.Conv2d(ngf, channels, 3, padding=1)
         self.end: nn.Module = nn.Sigmoid()
-        if normalized:
+        if affine:
+            self.end = nn.BatchNorm2d(channels)
+        elif normalized:
             self.end = nn.Sequential(nn.Tanh(), nn.BatchNorm2d(channels, affine=False))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents N x latent_dim -> images N x C x H x W, in [0, 1] unless ``normalized``."""
-        x = self.project(latents).unflatten(1, (-1, *self.sizes[0]))
-        x = self.norm(x)
+        return self.from_features(0, self._coarse(latents))
+
+    def features(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """The maps on the way to the images: the coarse one (depth 0), then each stage's."""
+        maps = [self._coarse(latents)]
         for size, stage in zip(self.sizes[1:], self.stages, strict=True):
-            x = stage(F.interpolate(x, size=size))
-        images: Tensor = self.end(self.to_image(x))
+            maps.append(stage(F.interpolate(maps[-1], size=size)))
+        return tuple(maps)
+
+    def from_features(self, depth: int, maps: Tensor) -> Tensor:
+        """The rest of the way: what ``features`` has at ``depth`` -> images."""
+        for size, stage in zip(self.sizes[depth + 1 :], self.stages[depth:], strict=True):
+            maps = stage(F.interpolate(maps, size=size))
+        images: Tensor = self.end(self.to_image(maps))
         return images
+
+    def _coarse(self, latents: Tensor) -> Tensor:
+        coarse: Tensor = self.norm(self.project(latents).unflatten(1, (-1, *self.sizes[0])))
+        return coarse

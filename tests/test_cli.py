@@ -91,7 +91,7 @@ def test_probe_and_recipes_and_bench():
     assert "yes" in dfkd("probe", TEACHER).stdout
     listed = dfkd("recipes").stdout
     assert all(name in listed for name in ("default", "nayer", "deep_inversion_imagenet_0"))
-    assert "g_steps: 40" in dfkd("recipes", "nayer").stdout
+    assert "g_steps: 40" in dfkd("recipes", "nayer_published").stdout
     words = ("--model", TEACHER, "--batch-size", 8, "--rounds", 3, "--compile", "off")
     bench = dfkd("bench", "step", *words)
     figures = json.loads(bench.stdout.splitlines()[-1])

@@ -86,6 +86,20 @@ def test_normalized_form_has_mean_zero_and_variance_one() -> None:
     assert [m.eps for m in decoder.stages.modules() if isinstance(m, nn.BatchNorm2d)] == [0.8, 0.8]
 
 
+def test_affine_end_is_a_batch_norm_that_learns_scale_and_shift() -> None:
+    decoder = Decoder(3, 16, 16, 8, 4, normalized=True, affine=True)
+    with torch.no_grad():
+        decoder.end.weight.fill_(2.0)
+        decoder.end.bias.fill_(5.0)
+    images = decoder(torch.randn(64, 8, generator=rng()))
+    var, mean = torch.var_mean(images, (0, 2, 3), correction=0)
+    torch.testing.assert_close(mean, torch.full((3,), 5.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(var, torch.full((3,), 4.0), atol=0.1, rtol=0)
+    assert (images - 5).abs().max() > 4  # no tanh: further out than its range could reach
+    with pytest.raises(ValueError, match="form of normalized"):
+        Decoder(3, 16, 16, affine=True)
+
+
 @pytest.mark.parametrize("arguments", [(3, 3, 32), (0, 8, 8), (1, 8, 8, 0), (1, 8, 8, 4, 0)])
 def test_decoder_refuses_impossible_sizes(arguments) -> None:
     with pytest.raises(ValueError, match="at least 4x4"):

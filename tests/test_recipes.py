@@ -69,5 +69,5 @@ def test_published_numbers():
     cifar = recipes.recipe("deep_inversion").synthesizer
     assert isinstance(cifar, DeepInversionConfig)
     assert (cifar.batch_size, cifar.iterations, cifar.tv_l2) == (256, 2000, 2.5e-5)
-    nayer = recipes.recipe("nayer").synthesizer
+    nayer = recipes.recipe("nayer_published").synthesizer
     assert (nayer.bn, nayer.oh, nayer.adv, nayer.g_steps) == (10, 0.5, 1.33, 40)

@@ -1,5 +1,7 @@
 """Where a network looks: maps over the image, of energy or of evidence for a class."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,47 +67,83 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
     return torch.einsum("nchw,nc->nhw", features, weight[classes].to(features.dtype))
 
 
-def grad_cam(features: Tensor, logits: Tensor, classes: Tensor, *, create_graph: bool) -> Tensor:
-    """ReLU(sum_c a_c f_c), a_c the logit's mean gradient (Selvaraju et al., ICCV 2017, eqs. 1, 2).
+def logit_gradients(
+    features: Sequence[Tensor], logits: Tensor, classes: Tensor, *, create_graph: bool
+) -> tuple[Tensor, ...]:
+    """Of every sample's logit of its class, with respect to each of its features; one pass for all.
 
     Args:
-        features: N x C x H x W, in the graph of ``logits``.
+        features: N x ... each, in the graph of ``logits``.
         logits: N x classes.
         classes: N class indices: whose logit.
-        create_graph: whether the map's own gradient is wanted (the student's).
+        create_graph: whether the gradients are to be differentiated themselves (the student's).
+            Otherwise the graph is freed.
 
     Returns:
-        N x H x W, >= 0.
+        As ``features``, in units of the logits per unit of the features.
 
     >>> features = torch.ones(1, 1, 2, 2, requires_grad=True)
     >>> logits = 3 * features.mean((2, 3))
-    >>> grad_cam(features, logits, torch.tensor([0]), create_graph=False)[0, 0, 0].item()
-    0.75
+    >>> (gradient,) = logit_gradients([features], logits, torch.tensor([0]), create_graph=False)
+    >>> gradient[0, 0, 0]
+    tensor([0.7500, 0.7500])
     """
     chosen = logits.gather(1, classes[:, None]).sum()
-    (gradient,) = torch.autograd.grad(
-        chosen, features, create_graph=create_graph, retain_graph=True
-    )
-    return F.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1))
+    return torch.autograd.grad(chosen, tuple(features), create_graph=create_graph)
 
 
-def map_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """Mean squared difference of two maps of evidence, each scaled to Euclidean length 1.
+def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """ReLU(sum_c a_c f_c), a_c the logit's mean gradient (Selvaraju et al., ICCV 2017, eqs. 1, 2).
 
-    The scale of a map is its network's own affair: the two are compared by where they are high.
+    Args:
+        features: N x C x H x W.
+        gradients: the same, as ``logit_gradients`` gives them.
+
+    Returns:
+        N x H x W, >= 0, in units of the logits.
+
+    >>> grad_cam(torch.full((1, 1, 1, 2), 2.0), torch.tensor([[[[1.0, 3.0]]]]))
+    tensor([[[4., 4.]]])
+    """
+    return F.relu((gradients.mean((2, 3), keepdim=True) * features).sum(1))
+
+
+def map_distance(student_map: Tensor, teacher_map: Tensor, *, normalized: bool = True) -> Tensor:
+    """Mean squared difference of two maps of evidence.
 
     Args:
         student_map, teacher_map: N x H x W.
+        normalized: each map is scaled to Euclidean length 1 first, so that the two are compared by
+            where they are high. Without it they are compared as they are: CAMs and Grad-CAMs are in
+            units of the logits in any network, and SpaceshipNet weighs them as such.
 
     Returns:
-        Within [0, 4 / (H*W)].
+        Within [0, 4 / (H*W)] if ``normalized``, else >= 0 in squared units of the maps.
 
     >>> map_distance(torch.ones(1, 1, 2), 7 * torch.ones(1, 1, 2)).item()
     0.0
+    >>> map_distance(torch.ones(1, 1, 2), 7 * torch.ones(1, 1, 2), normalized=False).item()
+    36.0
     """
     _check_maps(student_map[:, None], teacher_map[:, None])
-    student, teacher = (F.normalize(m.flatten(1), dim=1) for m in (student_map, teacher_map))
+    student, teacher = student_map.flatten(1), teacher_map.flatten(1)
+    if normalized:
+        student, teacher = (F.normalize(m, dim=1) for m in (student, teacher))
     return F.mse_loss(student, teacher)
+
+
+def of_one_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both averaged over cells, to the smaller height and width: their means over places stay.
+
+    Args:
+        one, other: N x H x W, of any sizes.
+
+    >>> one, other = of_one_size(torch.tensor([[[1.0, 3.0]]]), torch.ones(1, 1, 1))
+    >>> one, other
+    (tensor([[[2.]]]), tensor([[[1.]]]))
+    """
+    size = (min(one.shape[1], other.shape[1]), min(one.shape[2], other.shape[2]))
+    return F.adaptive_avg_pool2d(one, size), F.adaptive_avg_pool2d(other, size)
 
 
 def _check_maps(student: Tensor, teacher: Tensor) -> None:

@@ -1,0 +1,200 @@
+"""FastDFKD (Fang et al., AAAI 2022): a generator that is a good place to start from.
+
+A meta-generator G keeps what all images share. Each round a copy of it and fresh latents are
+adapted in k steps, where a generator that starts anew takes hundreds; what it learned moves G.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd import generating
+from dfkd.bank import ImageBank
+from dfkd.errors import DfkdError
+from dfkd.generating import averaged, gaussian, observe, require, smooth, stored
+from dfkd.losses.adversarial import decision_adversarial
+from dfkd.losses.response import cross_entropy
+from dfkd.losses.statistics import norm_distance
+from dfkd.objective import Evidence, Term
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+from generators.reset import reset_first
+
+BETAS = (0.5, 0.999)
+REPTILE = 67.0  # the factor of its gradient in the authors' code
+_PARTS = ("generator", "optimizer", "bank")
+_STATE = ("average", "round", "images_made", "teacher_images")
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """The authors' names and settings for CIFAR, k = 5; a value out of range is a ``DfkdError``.
+
+    Attributes:
+        bn, oh, adv: weights of batch-norm distance, cross-entropy and adversary for a ResNet-34
+            teacher; published for VGG-11 are 10, 0.5, 1.0 and for WRN-40-2 10, 0.4, 1.1.
+        g_steps: k, Adam steps a round on the copy (lr_g) and its latents (lr_z); G's own rate is
+            lr_g * k.
+        meta: what moves G: ``fomaml`` (the sum of the k gradients) or ``reptile`` (67 times
+            what the k steps have changed).
+        warmup: rounds without adversary, for a student that has learned nothing yet.
+        reset_round: rounds from the warm-up on until the first layer is drawn anew; 0: never.
+        bn_momentum: m; the loss sees (1 - m) * batch + m * average of the rounds before.
+        synthesis_batch_size: images a round makes.
+        capacity: images that the bank holds; ours, the authors keep those of all 220 rounds.
+        latent_dim, ngf, large: see ``Decoder``.
+    """
+
+    bn: float = 10.0
+    oh: float = 0.5
+    adv: float = 1.33
+    g_steps: int = 5
+    lr_g: float = 3e-3
+    lr_z: float = 0.01
+    meta: str = "fomaml"
+    warmup: int = 20
+    reset_round: int = 120
+    bn_momentum: float = 0.9
+    synthesis_batch_size: int = 256
+    capacity: int = 20_000
+    latent_dim: int = 256
+    ngf: int = 64
+    large: bool = False
+
+    def __post_init__(self) -> None:
+        counts = (self.synthesis_batch_size - 1, self.g_steps, self.capacity, self.ngf)
+        require(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
+        require(min(self.warmup, self.reset_round) >= 0, f"warmup, reset_round >= 0: {self}")
+        weights = (self.bn, self.oh, self.adv)
+        require(min(weights) >= 0 < self.bn + self.oh, f"weights >= 0, bn or oh positive: {self}")
+        momentum = 0 <= self.bn_momentum < 1
+        require(min(self.lr_g, self.lr_z) > 0 and momentum, f"rates > 0, m in [0, 1): {self}")
+        require(self.meta in ("fomaml", "reptile"), f"meta: fomaml or reptile, not {self.meta!r}")
+
+
+def published(k: int) -> FastConfig:
+    """The authors' settings for k = 2, 5 and 10; a ``DfkdError`` for another k."""
+    rates = {2: (5e-3, 0.015), 5: (3e-3, 0.01), 10: (2e-3, 0.01)}
+    if k not in rates:
+        raise DfkdError(f"FastDFKD is published with 2, 5 and 10 steps a round, not {k}")
+    return FastConfig(g_steps=k, lr_g=rates[k][0], lr_z=rates[k][1])
+
+
+class Fast:
+    """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
+
+    The authors' code also crops and mirrors what the networks are shown; that is left out here.
+
+    Args:
+        teacher: stores batch-norm statistics, else a ``DfkdError``.
+        seed: of all that is random here; the global random state is left alone.
+        autocast: context in which generator, teacher and student run; losses are float32.
+    """
+
+    def __init__(
+        self, teacher: Teacher, config: FastConfig | None = None, seed: int = 0, *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:  # fmt: skip
+        teacher.require_statistics("fast")
+        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
+        self.config = c = config or FastConfig()
+        self._rng = torch.Generator().manual_seed(seed)
+        sizes = (c.latent_dim, c.ngf)
+        g = generating.build_decoder(teacher.spec, self._rng, *sizes, large=c.large)
+        self.generator = g.to(self.device)
+        self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=BETAS)
+        self.average: generating.Average = {}
+        self.bank = ImageBank(c.capacity, teacher.spec, teacher.num_classes, seed, self.device)
+        self.round = self.images_made = self.teacher_images = 0
+
+    def update(self, student: nn.Module) -> Metrics:
+        """One round (Algorithm 1); metrics are those of the batch that is kept."""
+        config = self.config
+        self.round += 1
+        adv = config.adv if self.round > config.warmup else 0.0
+        objective = (
+            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
+            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
+            + Term("adversarial", _adversary, adv)
+        )
+        if config.reset_round and self.round == config.warmup + config.reset_round:
+            reset_first(self.generator, self._rng)
+        count, classes = config.synthesis_batch_size, self.teacher.num_classes
+        targets = generating.random_targets(count, classes, self._rng, self.device)
+        latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
+        adapted = copy.deepcopy(self.generator)
+        optimizer = torch.optim.Adam(adapted.parameters(), config.lr_g, betas=BETAS)
+        optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
+        self.optimizer.zero_grad(set_to_none=True)
+        best: dict[str, Tensor] = {}
+        for _ in range(config.g_steps):
+            with self._autocast():
+                images = adapted(latents).float()
+            trace, student_logits = observe(
+                self.teacher, images, student if adv else None,
+                autocast=self._autocast, statistics=True,
+            )  # fmt: skip
+            statistics = smooth(trace.statistics, self.average, config.bn_momentum)
+            trace = trace._replace(statistics=statistics)
+            loss, parts = objective(Evidence(images, targets, trace, student_logits))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.meta == "fomaml":
+                _add_gradients(self.generator, (p.grad for p in adapted.parameters()))
+            optimizer.step()
+            # The images precede the step: the loss is theirs. Chosen without a sync.
+            made = {"images": images.detach(), "loss": loss.detach()}
+            made |= {"adversarial": loss.new_zeros(()), **parts}  # 0 while nobody watches
+            better = made["loss"] < best.get("loss", torch.inf)
+            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+        if config.meta == "reptile":
+            pairs = zip(self.generator.parameters(), adapted.parameters(), strict=True)
+            _add_gradients(self.generator, (REPTILE * (p - q).detach() for p, q in pairs))
+        self.optimizer.step()
+        # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
+        self.average = averaged(statistics)
+        images, logits = stored(self.teacher, best.pop("images"), self._autocast)
+        self.bank.add(images, logits, targets)
+        self.images_made += len(images)
+        self.teacher_images += len(images) * (config.g_steps + 1)
+        return {f"synthesis/{name}": value for name, value in best.items()}
+
+    def sample(self, count: int) -> Batch:
+        """``count`` images of the bank; before the first round, of the untrained generator."""
+        if self.round:
+            return self.bank.sample(count)
+        size, dimensions = self.config.synthesis_batch_size, self.config.latent_dim
+        with torch.no_grad(), self._autocast():
+            images = self.generator(gaussian(size, dimensions, self._rng, self.device)).float()
+        self.images_made += min(count, len(images))
+        return Batch(images[torch.arange(count, device=self.device) % len(images)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the inner Adam, which is new every round; copies, not aliases."""
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        values = {name: getattr(self, name) for name in _STATE}
+        return copy.deepcopy({**parts, **values, "rng": self._rng.get_state()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
+        self._rng.set_state(state["rng"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+
+def _add_gradients(network: nn.Module, gradients: Iterable[Tensor | None]) -> None:
+    """Add to each parameter's ``.grad``, out of place."""
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        assert gradient is not None
+        parameter.grad = gradient + (0 if parameter.grad is None else parameter.grad)
+
+
+def _adversary(evidence: Evidence) -> Tensor:
+    return decision_adversarial(evidence.require_student(), evidence.trace.logits)

@@ -1,0 +1,199 @@
+"""SpaceshipNet (Yu et al., CVPR 2023): new images from old ones, by exchange of features.
+
+A generator is trained on one batch a round. What the student sees is not that batch: maps that
+the generator made on the way to its images are remembered, two samples exchange half of the
+channels of such a map, and the generator goes on from there. The noise that this brings is the
+student's to ignore: it also imitates where the teacher looks (``cam``, ``grad_cam``).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dfkd.generating import build_decoder, copied, gaussian, observe, random_targets, require
+from dfkd.losses.response import cross_entropy
+from dfkd.losses.statistics import norm_distance
+from dfkd.objective import Evidence, Term
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+
+BETAS = (0.5, 0.999)
+DEPTHS = 3  # the coarse map and what the first two stages make of it: at 32 pixels all there are
+_STATE = ("remembered", "images_made", "teacher_images")
+
+
+@dataclass(frozen=True)
+class SpaceshipConfig:
+    """The paper's settings for CIFAR-100; a value out of range is a ``DfkdError``.
+
+    Attributes:
+        bn, oh: weights of batch-norm distance and cross-entropy; there is no adversary.
+        g_steps, lr_g: Adam steps a round, betas 0.5 and 0.999, and their learning rate.
+        lr_z: the same of the round's latents; 0 leaves them as drawn, as the authors' code does.
+        synthesis_batch_size: images that the generator is trained on in a round, classes evenly.
+        swap_p: probability that a batch for the student exchanges features.
+        capacity: samples whose maps are remembered, 213 kB each at 3x32x32 and ngf 64. Ours: the
+            authors keep those of all rounds on disk.
+        latent_dim, ngf: see ``Decoder``.
+    """
+
+    bn: float = 1.0
+    oh: float = 0.5
+    g_steps: int = 200
+    lr_g: float = 1e-3
+    lr_z: float = 1e-3
+    synthesis_batch_size: int = 256
+    swap_p: float = 0.7
+    capacity: int = 1024
+    latent_dim: int = 256
+    ngf: int = 64
+
+    def __post_init__(self) -> None:
+        counts = (self.synthesis_batch_size - 1, self.g_steps, self.capacity, self.ngf)
+        require(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
+        require(min(self.bn, self.oh) >= 0 < self.bn + self.oh, f"weights >= 0, one more: {self}")
+        require(self.lr_z >= 0 < self.lr_g, f"lr_g must be positive and lr_z not negative: {self}")
+        require(0 <= self.swap_p <= 1, f"swap_p is a probability, not {self.swap_p}")
+
+
+class Spaceship:
+    """The ``Synthesizer``. The student's state has no say in the images.
+
+    There is one generator, as in the authors' code: later rounds train it on, so that older maps
+    are decoded by other weights than those that made them. A bounded memory keeps them close. The
+    authors' code also crops and mirrors what the teacher is shown; that is left out here.
+
+    Args:
+        teacher: stores batch-norm statistics, else a ``DfkdError``.
+        seed: of all that is random here; the global random state is left alone.
+        autocast: context in which generator and teacher run; losses are float32.
+    """
+
+    def __init__(
+        self, teacher: Teacher, config: SpaceshipConfig | None = None, seed: int = 0, *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:  # fmt: skip
+        teacher.require_statistics("spaceship")
+        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
+        self.config = c = config or SpaceshipConfig()
+        self._rng = torch.Generator().manual_seed(seed)
+        # In eval mode but for the steps of a round: what is decoded must not move its statistics.
+        g = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf).to(self.device).eval()
+        self.generator = g
+        with torch.no_grad():
+            maps = g.features(torch.zeros(1, c.latent_dim, device=self.device))[:DEPTHS]
+        # Behind a batch-norm values are far from where float16 ends.
+        shapes = [(c.capacity, *m.shape[1:]) for m in maps]
+        self._memory = [torch.empty(s, dtype=torch.half, device=self.device) for s in shapes]
+        self.remembered = self.images_made = self.teacher_images = 0
+
+    def update(self, student: nn.Module) -> Metrics:
+        """One round; metrics are those of the batch whose maps are kept, the one of lowest loss."""
+        config, count = self.config, self.config.synthesis_batch_size
+        objective = Term(
+            "statistics", lambda e: norm_distance(e.trace.statistics), config.bn
+        ) + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
+        latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
+        first = random_targets(1, self.teacher.num_classes, self._rng, self.device)
+        targets = (first + torch.arange(count, device=self.device)) % self.teacher.num_classes
+        optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=BETAS)
+        optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
+        best: dict[str, Tensor] = {}
+        self.generator.train()
+        for _ in range(config.g_steps):
+            with self._autocast():
+                maps = self.generator.features(latents)
+                images = self.generator.from_features(len(maps) - 1, maps[-1]).float()
+            trace, _ = observe(self.teacher, images, autocast=self._autocast, statistics=True)
+            loss, parts = objective(Evidence(images, targets, trace))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            # The maps precede the step: the loss is theirs. Chosen without a sync.
+            made = {f"depth {d}": m.detach().half() for d, m in enumerate(maps[:DEPTHS])}
+            made |= {"loss": loss.detach(), **parts}
+            better = made["loss"] < best.get("loss", torch.inf)
+            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+        self.generator.eval()
+        self._remember([best.pop(f"depth {d}") for d in range(DEPTHS)])
+        self.teacher_images += count * config.g_steps
+        return {f"synthesis/{name}": value for name, value in best.items()}
+
+    @torch.no_grad()
+    def sample(self, count: int) -> Batch:
+        """``count`` images: at one depth, drawn for the batch, maps are exchanged and decoded.
+
+        No targets: after an exchange an image is meant for two classes. Before the first round
+        the maps are those of the untrained generator.
+        """
+        depth = int(torch.randint(DEPTHS, (), generator=self._rng))  # on the CPU: no sync
+        with self._autocast():
+            if self.remembered:
+                maps = self._recall(depth, count)
+            else:
+                latents = gaussian(count, self.config.latent_dim, self._rng, self.device)
+                maps = self.generator.features(latents)[depth]
+            moved = paired_halves(count, maps.shape[1], self._rng)
+            moved &= torch.rand((), generator=self._rng) < self.config.swap_p
+            maps = exchange(maps, moved.to(self.device))
+            images = self.generator.from_features(depth, maps).float()
+        self.images_made += count
+        return Batch(images)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but Adam and the latents, which are new every round; copies, not aliases."""
+        filled = min(self.remembered, self.config.capacity)
+        return {
+            "generator": copied(self.generator.state_dict()),
+            "memory": [column[:filled].clone() for column in self._memory],
+            "rng": self._rng.get_state(),
+            **{name: getattr(self, name) for name in _STATE},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        self.generator.load_state_dict(state["generator"])
+        for column, values in zip(self._memory, state["memory"], strict=True):
+            column[: len(values)] = values
+        self._rng.set_state(state["rng"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def _remember(self, maps: Sequence[Tensor]) -> None:
+        """The maps of a round, depth by depth; the oldest make room."""
+        kept = range(max(0, len(maps[0]) - self.config.capacity), len(maps[0]))
+        slots = torch.tensor([(self.remembered + i) % self.config.capacity for i in kept])
+        for column, values in zip(self._memory, maps, strict=True):
+            column[slots.to(self.device)] = values[kept.start :]
+        self.remembered += len(maps[0])
+
+    def _recall(self, depth: int, count: int) -> Tensor:
+        """``count`` remembered maps; none comes twice before all have come."""
+        filled = min(self.remembered, self.config.capacity)
+        index = torch.randperm(filled, generator=self._rng).repeat(-(-count // filled))[:count]
+        return self._memory[depth][index.to(self.device)].float()
+
+
+def paired_halves(count: int, channels: int, rng: Generator) -> Tensor:
+    """Which channels move, count x channels: half of them, alike in samples i and count - 1 - i.
+
+    Drawn anew for every pair. (The authors draw for every sample: what one gives away the other
+    of its pair need not get.)
+    """
+    pairs = (count + 1) // 2
+    moved = torch.rand(pairs, channels, generator=rng).argsort(1) < channels // 2
+    return torch.cat([moved, moved[: count // 2].flip(0)])
+
+
+def exchange(maps: Tensor, moved: Tensor) -> Tensor:
+    """Samples i and N - 1 - i change the channels that are ``moved``: feature exchange (CFE).
+
+    Args:
+        maps: N x C x H x W.
+        moved: N x C.
+    """
+    return torch.where(moved[:, :, None, None], maps.flip(0), maps)

@@ -1,0 +1,139 @@
+"""ZSKT (Micaelli & Storkey, NeurIPS 2019): a generator walks to where the student is wrong.
+
+Algorithm 1: latents are drawn; the generator takes a step that raises KL(teacher || student) on
+their images, then the student ten that lower it, on what the *same* latents have become. The
+student also imitates where the teacher looks (attention transfer, weight 250, in the student's
+own loss).
+
+Both KL are means over images *and classes*, a classes-th of the usual one: the weight of the
+attention term and the limit of the gradient's norm are meant for that scale.
+"""
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.losses.response import kl_divergence
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+
+_STATE = ("images_made", "teacher_images")
+
+
+@dataclass(frozen=True)
+class ZsktConfig:
+    """The paper's names and its settings; a value out of range is a ``DfkdError``.
+
+    Attributes:
+        lr_g: learning rate of Adam, betas 0.9 and 0.999. In the paper it falls along a cosine
+            over all updates; how many a budget allows is not known here, so it stays as it is.
+        clip: the largest norm of the generator's whole gradient; a longer one is scaled to it.
+        synthesis_batch_size: images in a step, the generator's and (as published) the student's.
+        latent_dim, ngf, large: see ``Decoder``.
+    """
+
+    lr_g: float = 1e-3
+    clip: float = 5.0
+    synthesis_batch_size: int = 128
+    latent_dim: int = 100
+    ngf: int = 64
+    large: bool = False
+
+    def __post_init__(self) -> None:
+        counts = (self.synthesis_batch_size - 1, self.latent_dim, self.ngf)
+        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        require(min(self.lr_g, self.clip) > 0, f"lr_g and clip must be positive: {self}")
+
+
+class Zskt:
+    """The ``Synthesizer``. The student watches in train mode and stays as it is, bit by bit.
+
+    The decoder emits normalised images: in the teacher's image space they may leave [0, 1].
+
+    Args:
+        teacher: any; only its answers are asked for.
+        seed: of all that is random here; the global random state is left alone.
+        autocast: context in which generator, teacher and student run; losses are float32.
+    """
+
+    def __init__(
+        self, teacher: Teacher, config: ZsktConfig | None = None, seed: int = 0, *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:  # fmt: skip
+        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
+        self.config = c = config or ZsktConfig()
+        self._rng = torch.Generator().manual_seed(seed)
+        options = {"large": c.large, "normalized": True, "affine": True}
+        generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, **options)
+        self.generator = generator.to(self.device)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
+        self.images: Tensor | None = None  # of the last update's latents, after its step
+        self.images_made = self.teacher_images = 0
+
+    def update(self, student: nn.Module) -> Metrics:
+        """The generator's step on new latents, and the images that they give after it."""
+        latents = self._latents()
+        images = self._decode(latents)
+        trace, student_logits = observe(
+            self.teacher, images, student, autocast=self._autocast, training=True
+        )
+        assert student_logits is not None
+        loss = -kl_divergence(student_logits, trace.logits, temperature=1.0, reduction="mean")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.generator.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.teacher_images += len(images)
+        # Once for all of the student's steps: the generator does not change between them.
+        with torch.no_grad():
+            self.images = self._decode(latents)
+        return {"synthesis/adversarial": loss.detach()}
+
+    def sample(self, count: int) -> Batch:
+        """Images of the last update's latents: the first ``count``, or all of them over and over.
+
+        Before the first update: images of the untrained generator.
+        """
+        images = self.images
+        if images is None:
+            with torch.no_grad():
+                images = self._decode(self._latents())
+        return Batch(images[torch.arange(count, device=self.device) % len(images)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator, Adam, the images, the random state and counters; copies, not aliases."""
+        state = {
+            "generator": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "images": self.images,
+            "rng": self._rng.get_state(),
+            **{name: getattr(self, name) for name in _STATE},
+        }
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        self.generator.load_state_dict(state["generator"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        images = state["images"]
+        self.images = None if images is None else images.to(self.device)  # read on the CPU
+        self._rng.set_state(state["rng"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def _latents(self) -> Tensor:
+        config = self.config
+        return gaussian(config.synthesis_batch_size, config.latent_dim, self._rng, self.device)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Images in the image space of ``Teacher``, not clamped; the generator in train mode."""
+        with self._autocast():
+            normalized = self.generator(latents).float()
+        self.images_made += len(normalized)
+        return self.teacher.spec.denormalize(normalized)

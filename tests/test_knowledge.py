@@ -1,0 +1,301 @@
+"""What is transferred: the expression, what each kind looks at, and that students learn it."""
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from dfkd.answers import Asking
+from dfkd.distillers.offline import Offline, OfflineConfig
+from dfkd.errors import DfkdError
+from dfkd.knowledge import KINDS, parse
+from dfkd.losses import response
+from dfkd.losses.attention import class_activation_map
+from dfkd.networks import resnet, vgg
+from dfkd.protocols import Batch
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+CONFIG = OfflineConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n"])
+WEIGHTS = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(KINDS)), st.none() | WEIGHTS, min_size=1),
+    st.lists(BLANKS, min_size=40, max_size=40),
+)
+def test_what_is_written_is_read(weights, blanks):
+    space = iter(blanks)
+    terms = [
+        name if weight is None else f"{weight!r}{next(space)}*{next(space)}{name}"
+        for name, weight in weights.items()
+    ]
+    expression = "+".join(f"{next(space)}{term}{next(space)}" for term in terms)
+    expected = {name: 1.0 if weight is None else weight for name, weight in weights.items()}
+    assert list(parse(expression).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(
+    ("expression", "column", "what"),
+    [
+        ("", 1, "a term such as"),
+        ("   ", 4, "a term such as"),
+        ("kd +", 5, "a term such as"),
+        ("kd +  ?", 7, "a term such as"),
+        ("+ kd", 1, "a term such as"),
+        ("-1*kd", 1, "a term such as"),
+        ("kd + -1*at", 6, "a term such as"),
+        ("kd + +at", 6, "a term such as"),
+        ("2*", 1, "a term such as"),
+        ("2", 1, "a term such as"),
+        ("(kd)", 1, "a term such as"),
+        ("nan*kd", 1, "unknown kind 'nan'"),
+        ("inf*kd", 1, "unknown kind 'inf'"),
+        ("kd at", 4, "joined by +"),
+        ("kd*2", 3, "joined by +"),
+        ("kd - at", 4, "joined by +"),
+        ("kd, at", 3, "joined by +"),
+        ("0*kd", 1, "positive"),
+        ("kd + 0.0*at", 6, "positive"),
+        ("1e-999*kd", 1, "positive"),
+        ("kd + 1e999*at", 6, "finite"),
+        ("kd + 1.2.3*at", 6, "no number: 1.2.3"),
+        (".*kd", 1, "no number: ."),
+        ("kd + 2*kd", 8, "kd stands there twice"),
+        ("kd + at + kd", 11, "kd stands there twice"),
+        ("kd + grad_kam", 6, "unknown kind 'grad_kam'; did you mean 'grad_cam'?"),
+        ("kd + 2 * l2", 10, "unknown kind 'l2'; did you mean 'l1'?"),
+        ("kd + zzzzz", 6, "unknown kind 'zzzzz'; choose from at, cam, grad_cam, kd,"),
+    ],
+)
+def test_errors_point_at_the_column(expression, column, what):
+    with pytest.raises(DfkdError) as refusal:
+        parse(expression)
+    message = str(refusal.value)
+    assert message.startswith(f"knowledge {expression!r}, column {column}: ")
+    assert what in message
+    assert "\n" not in message
+    with pytest.raises(DfkdError):
+        OfflineConfig(knowledge=expression)
+
+
+@given(st.text(alphabet="kdatcm_l1*+-. e", max_size=12))
+def test_any_text_is_read_or_refused(text):
+    try:
+        weights = parse(text)
+    except DfkdError:
+        return
+    assert weights
+    assert all(0 < weight < math.inf for weight in weights.values())
+
+
+@pytest.fixture
+def pair():
+    """A teacher whose statistics and answers mean something, and a student with as many stages."""
+    torch.manual_seed(0)
+    network = vgg((8, 16), 1, 1, 4)
+    for _ in range(20):
+        network(torch.rand(32, 1, 8, 8))
+    network.head.weight.data *= 5
+    return Teacher(network, ImageSpec(1, 8, 8, (0.4,), (0.3,))), vgg((6, 10), 1, 1, 4)
+
+
+def some_images(count: int = 32) -> torch.Tensor:
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def ask(teacher, student, names, cached=None, **options):
+    asking = Asking(teacher, student, student, [KINDS[name] for name in names], 4.0, **options)
+    return asking(some_images(), cached)
+
+
+def learn(knowledge, teacher, student, updates=60, cached=None):
+    """Metrics of the first and the last update, all on the same images."""
+    config = dataclasses.replace(CONFIG, knowledge=knowledge)
+    distiller = Offline(teacher, student, config, seed=0)
+    found = [distiller.update(Batch(some_images(), cached)) for _ in range(updates)]
+    return distiller, found[0], found[-1]
+
+
+EXPRESSIONS = ["kd + 250*at", "l1", "mse", "kd_mean", "kd + cam + grad_cam", "grad_cam + at"]
+
+
+@pytest.mark.parametrize("knowledge", EXPRESSIONS)
+def test_a_student_learns_every_term(knowledge, pair):
+    teacher, student = pair
+    before = teacher.fingerprint()
+    _, first, last = learn(knowledge, teacher, student)
+    for name in parse(knowledge):
+        assert first[f"distillation/{name}"] > 0
+        assert last[f"distillation/{name}"] < 0.7 * first[f"distillation/{name}"], name
+    assert set(first) == {f"distillation/{name}" for name in [*parse(knowledge), "agreement"]}
+    assert teacher.fingerprint() == before
+    assert all(p.grad is None and not p.requires_grad for p in teacher.network.parameters())
+
+
+def test_the_loss_is_the_weighted_sum(pair, monkeypatch):
+    teacher, student = pair
+    losses = []
+    config = dataclasses.replace(CONFIG, knowledge="kd + 250*at + 0.5*l1")
+    distiller = Offline(
+        teacher, student, config, 0, backward=lambda loss: (losses.append(loss), loss.backward())
+    )
+    parts = distiller.update(Batch(some_images()))
+    wanted = parts["distillation/kd"] + 250 * parts["distillation/at"]
+    torch.testing.assert_close(losses[0].detach(), wanted + 0.5 * parts["distillation/l1"])
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "shown"), [("kd", 0), ("l1 + mse", 0), ("kd + at", 32), ("kd + grad_cam", 32)]
+)
+def test_cached_answers_are_used_unless_features_are_wanted(knowledge, shown, pair):
+    teacher, student = pair
+    wrong = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+    distiller, first, _ = learn(knowledge, teacher, copy.deepcopy(student), 2, cached=wrong)
+    assert distiller.teacher_images == 2 * shown
+    _, asked, _ = learn(knowledge, teacher, copy.deepcopy(student), 2)
+    same = all(torch.equal(first[name], asked[name]) for name in asked)
+    assert same == (shown > 0)
+
+
+def test_what_was_asked_is_what_the_networks_say(pair):
+    teacher, student = pair
+    answers = ask(teacher, student, ["kd", "cam", "grad_cam"])
+    images = some_images()
+    assert torch.equal(answers.teacher_logits, teacher(images))
+    torch.testing.assert_close(answers.student_logits, student(teacher.spec.normalize(images)))
+    assert [f.shape[1:] for f in answers.student_features] == [(6, 8, 8), (10, 4, 4)]
+    assert [f.shape[1:] for f in answers.teacher_features] == [(8, 8, 8), (16, 4, 4)]
+    held = (answers.teacher_logits, *answers.teacher_features, *answers.teacher_gradients)
+    assert not any(value.requires_grad for value in held)
+    assert all(value.requires_grad for value in answers.student_gradients)
+    # The last gradient is the head's weights, spread over the 16 places that are averaged.
+    weight = teacher.network.head.weight[answers.classes] / 16
+    expected = weight[:, :, None, None].expand(-1, -1, 4, 4)
+    torch.testing.assert_close(answers.teacher_gradients[-1], expected)
+
+
+def test_cam_compares_the_evidence_for_the_teachers_decision(pair):
+    teacher, student = pair
+    answers = ask(teacher, student, ["cam"])
+    assert not answers.student_gradients
+    mine, theirs = (
+        class_activation_map(last, head, answers.teacher_logits.argmax(1))
+        for last, head in (
+            (answers.student_last, student.head.weight),
+            (answers.teacher_last, teacher.network.head.weight),
+        )
+    )
+    torch.testing.assert_close(KINDS["cam"].loss(answers), (mine - theirs).square().mean())
+
+
+def test_cams_of_different_sizes_are_compared_cell_by_cell(pair):
+    teacher = pair[0]
+    student = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                            nn.Linear(6, 4))  # fmt: skip
+    answers = ask(teacher, student, ["cam"])
+    assert answers.student_last.shape[2:] == (8, 8)
+    assert answers.teacher_last.shape[2:] == (4, 4)
+    maps = class_activation_map(answers.student_last, student[3].weight, answers.classes)
+    theirs = class_activation_map(
+        answers.teacher_last, teacher.network.head.weight, answers.classes
+    )
+    mine = maps.unflatten(1, (4, 2)).unflatten(3, (4, 2)).mean((2, 4))
+    torch.testing.assert_close(KINDS["cam"].loss(answers), (mine - theirs).square().mean())
+
+
+def test_grad_cams_are_compared_as_they_are_at_every_depth(pair):
+    answers = ask(*pair, ["grad_cam"])
+    wanted = []
+    for depth in range(2):
+        mine, theirs = (
+            ((gradients[depth].mean((2, 3), keepdim=True)) * features[depth]).sum(1).relu()
+            for features, gradients in (
+                (answers.student_features, answers.student_gradients),
+                (answers.teacher_features, answers.teacher_gradients),
+            )
+        )
+        wanted.append((mine - theirs).square().mean())
+    torch.testing.assert_close(KINDS["grad_cam"].loss(answers), sum(wanted))
+
+
+def test_a_copy_of_the_teacher_has_nothing_to_learn(pair):
+    teacher, _ = pair
+    answers = ask(teacher, copy.deepcopy(teacher.network), KINDS)
+    for name, kind in KINDS.items():
+        assert kind.loss(answers).abs() < 1e-6, name
+
+
+def test_one_pass_of_the_teacher_is_enough_and_leaves_no_graph(pair):
+    teacher, student = pair
+    passes = []
+    teacher.network.register_forward_hook(lambda *_: passes.append(1))
+    passes.clear()
+    asking = Asking(teacher, student, student, [KINDS["kd"], KINDS["grad_cam"]], 4.0)
+    passes.clear()  # without the grey images of the constructor
+    answers = asking(some_images())
+    (KINDS["kd"].loss(answers) + KINDS["grad_cam"].loss(answers)).backward()
+    assert len(passes) == 1
+
+
+def test_frozen_layers_still_have_their_maps(pair):
+    teacher, student = pair
+    student.stages.requires_grad_(False)
+    _, first, last = learn("kd + cam + grad_cam", teacher, student)
+    assert last["distillation/cam"] < first["distillation/cam"]
+    assert all(p.grad is None for p in student.stages.parameters())
+
+
+def test_bfloat16_features_are_compared_in_float32(pair):
+    teacher, student = pair
+    plain = ask(teacher, student, ["kd", "at", "cam", "grad_cam"])
+    narrow = ask(
+        teacher, student, ["kd", "at", "cam", "grad_cam"],
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
+    )  # fmt: skip
+    for values in (narrow.student_features, narrow.teacher_gradients, narrow.student_gradients):
+        assert all(value.dtype == torch.float32 for value in values)
+    for name in ("at", "cam", "grad_cam"):
+        loss, wanted = KINDS[name].loss(narrow), KINDS[name].loss(plain)
+        torch.testing.assert_close(loss, wanted, rtol=0.1, atol=1e-3)
+        loss.backward(retain_graph=True)
+
+
+@pytest.mark.parametrize("knowledge", ["at", "cam", "grad_cam"])
+def test_a_student_without_such_maps_is_refused_in_one_line(knowledge, pair):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    with pytest.raises(DfkdError, match="feature maps") as refusal:
+        learn(knowledge, pair[0], flat, 1)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_student_without_a_linear_end_is_refused_by_cam(pair):
+    ends_in_convolution = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    with pytest.raises(DfkdError, match="no linear layer with 4 outputs"):
+        learn("cam", pair[0], ends_in_convolution, 1)
+    learn("at", pair[0], ends_in_convolution, 1)
+
+
+def test_the_scales_of_the_kinds(pair):
+    answers = ask(*pair, ["kd"])
+    pieces = answers.student_logits, answers.teacher_logits
+    kd = response.kl_divergence(*pieces, temperature=4.0)
+    torch.testing.assert_close(KINDS["kd"].loss(answers), kd)
+    torch.testing.assert_close(KINDS["kd_mean"].loss(answers), kd / 4)
+
+
+@pytest.mark.parametrize("knowledge", [*EXPRESSIONS, "kd"])
+def test_the_meta_device_is_never_read(knowledge):
+    teacher = Teacher(resnet(20, 1, 10).to("meta"), ImageSpec(1, 16, 16))
+    config = dataclasses.replace(CONFIG, knowledge=knowledge)
+    distiller = Offline(teacher, resnet(8, 1, 10).to("meta"), config, 0)
+    metrics = distiller.update(Batch(torch.rand(4, 1, 16, 16, device="meta")))
+    assert all(value.device.type == "meta" for value in metrics.values())
