@@ -51,10 +51,14 @@ def draw(
     generator: Generator | None = None,
     styles: Sequence[Style] = (Style(),),
     device: Device = "cpu",
+    choice: Tensor | None = None,
 ) -> Tensor:
-    """``count`` drawings of ``shape`` (C, H, W), float in [0, 1]; each takes one of ``styles``."""
+    """``count`` drawings of ``shape`` (C, H, W), float in [0, 1].
+
+    Each takes one of ``styles``: that of its index in ``choice`` (count), or any.
+    """
     channels, height, width = shape
-    style = _mix(styles, count, generator, device)
+    style = _mix(styles, count, generator, device, choice)
     silhouette, inner = _silhouettes(count, height, width, style, generator)
     tone, inner_tone, ground_tone = (
         _tones(count, channels, style["colour"], generator, device) for _ in range(3)
@@ -71,10 +75,15 @@ def draw(
 
 
 def _mix(
-    styles: Sequence[Style], count: int, generator: Generator | None, device: Device
+    styles: Sequence[Style],
+    count: int,
+    generator: Generator | None,
+    device: Device,
+    choice: Tensor | None,
 ) -> dict[str, Tensor]:
     """One style a drawing, as a column of shape (count, 1, 1, 1) for every attribute."""
-    choice = (len(styles) * _uniform((count,), generator, device)).long()
+    if choice is None:
+        choice = (len(styles) * _uniform((count,), generator, device)).long()
     return {
         name: torch.tensor([float(asdict(style)[name]) for style in styles], device=device)[
             choice

@@ -7,9 +7,11 @@ from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.methods.default import Default, DefaultConfig
+from dfkd.methods.default_settings import STYLES
 from dfkd.networks import vgg
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher, fingerprint
+from generators.procedural import draw
 
 
 @pytest.fixture
@@ -74,7 +76,26 @@ def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, 
     assert [image.numpy().tobytes() in drawn for image in batch.images] == [False] * 10 + [
         True
     ] * 10
-    assert (method.images_made, method.teacher_images) == (64, 64 + 5 * 32 + 32)
+    # Two styles are tried, by their answers and statistics; then 64 are kept and 32 corrected.
+    assert method.images_made == 2 * 64
+    assert method.teacher_images == 2 * (64 + 32) + 64 + 5 * 32 + 32
+
+
+@pytest.mark.parametrize("index", range(len(STYLES)))
+def test_the_style_is_the_one_that_the_teacher_remembers(index, student):
+    generator = torch.Generator().manual_seed(7)
+    network = vgg((8, 16), 1, 1, 3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    spec = ImageSpec(1, 16, 16, (0.5,), (0.25,))
+    for _ in range(8):
+        network(spec.normalize(draw(64, spec.shape, generator, (STYLES[index],))))
+    method = Default(Teacher(network, spec), DefaultConfig(draws=64, refine_batch=32), seed=0)
+    method.update(student)
+    assert method._style == index
+    corners = method.drawings.sample(32).images[:, :, :2, :2]
+    assert bool((corners == 0).float().mean() > 0.5) == (index == 0)
 
 
 def test_teacher_and_student_stay_as_they_are(teacher, student):

@@ -5,7 +5,8 @@ its memory make them useful. One update, top to bottom:
 
 1. *Draw* images at random, ask the teacher, keep both. It sees few classes in
    most of them: everything that follows draws from the rare ones as often as from
-   the frequent ones.
+   the frequent ones. Silhouettes stand on black, or on grounds of all tones and textures:
+   the first update tries both, and the teacher's memory decides.
 2. *Correct*: take some of the drawings and move their pixels a few steps down the
    distance between their statistics and those that the teacher remembers, and
    towards whatever the student does not know yet (``competition``, the JS term of
@@ -18,63 +19,26 @@ The student's batch is half drawings and half corrected ones, with cached answer
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.bank import ImageBank, dequantize, quantize
-from dfkd.errors import DfkdError
+from dfkd.generating import observe
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import scale_free_distance
-from dfkd.objective import Evidence, Objective, Term
+from dfkd.methods.default_settings import STYLES, DefaultConfig
+from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from dfkd.watching import watching
 from generators.procedural import draw
+
+__all__ = ["Default", "DefaultConfig"]
 
 BANK_BYTES = 1 << 29
 """Most that the images of one bank may take: large images make small banks."""
-
-
-@dataclass(frozen=True)
-class DefaultConfig:
-    """How images are drawn and corrected.
-
-    Attributes:
-        draws: images drawn in one update.
-        drawn: False is the ablation that corrects grey noise instead, and shows the
-            student nothing else.
-        refine_batch, refine_steps: images corrected in one update, and by how many
-            steps of Adam (betas 0.5 and 0.9); 0 steps correct nothing.
-        refine_lr: their rate, in units of [0, 1] intensity.
-        statistics, competition, cross_entropy: weights of the three terms; 0 leaves one out.
-        refined_share: share of the student's batch that was corrected.
-        capacity: images of either kind that are kept, the latest ones.
-    """
-
-    draws: int = 1024
-    drawn: bool = True
-    refine_batch: int = 256
-    refine_steps: int = 5
-    refine_lr: float = 0.03
-    statistics: float = 1.0
-    competition: float = 0.1
-    cross_entropy: float = 0.01
-    refined_share: float = 0.5
-    capacity: int = 60_000
-
-    def __post_init__(self) -> None:
-        if self.draws < 1 or self.capacity < 1 or self.refine_batch < 2:
-            raise DfkdError("draws and capacity must be >= 1 and refine_batch >= 2")
-        if self.refine_steps < 0 or self.refine_lr <= 0:
-            raise DfkdError("refine_steps must be >= 0 and refine_lr positive")
-        if not 0 <= self.refined_share <= 1:
-            raise DfkdError(f"refined_share must be in [0, 1], not {self.refined_share}")
-        if not self.drawn and not self.refine_steps:
-            raise DfkdError("without drawings and without refinement there is nothing to see")
 
 
 class Default:
@@ -103,23 +67,21 @@ class Default:
             ImageBank(capacity, teacher.spec, teacher.num_classes, seed + i, teacher.device)
             for i in range(2)
         )
-        self.objective: Objective = (
-            config.statistics
-            * Term("statistics", lambda e: scale_free_distance(e.trace.statistics))
+        self.objective = (
+            Term("statistics", lambda e: scale_free_distance(e.trace.statistics), config.statistics)
+            + Term("competition", _competition, config.competition)
             + config.cross_entropy
-            * Term("cross_entropy", lambda e: cross_entropy(e.trace.logits.float(), e.targets))
-            + config.competition
-            * Term(
-                "competition",
-                lambda e: 1 - js_competition(e.require_student(), e.trace.logits.float()),
-            )
+            * Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets))
         )
+        self._style: Tensor | None = None  # an index into STYLES, () int64, once they were tried
         self._images_made = self._teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """Draw some images and correct some of all those drawn."""
         if self.config.drawn:
-            self._keep(self.drawings, self._draw(self.config.draws))
+            count = self.config.draws
+            first = self._style is None and self._corrects
+            self._keep(self.drawings, self._try_styles(count) if first else self._draw(count))
         if not self._corrects:
             return {}
         if self.config.drawn:
@@ -128,31 +90,47 @@ class Default:
             return self._refine(start.images, start.targets, student)
         return self._refine(*self._noise(self.config.refine_batch), student)
 
+    @torch.no_grad()
+    def _try_styles(self, count: int) -> Tensor:
+        """``count`` drawings of every style; those whose statistics, the classes balanced as the
+        student will see them, are the nearest to the stored ones are handed on.
+        """
+        tried, distances = [], []
+        for index in range(len(STYLES)):
+            self._style = torch.full((), index, device=self.teacher.device)
+            tried.append(self._draw(count))
+            bank = ImageBank(
+                count, self.teacher.spec, self.teacher.num_classes, 0, tried[-1].device
+            )
+            self._keep(bank, tried[-1])
+            images = bank.sample(self.config.refine_batch, balanced=True).images
+            with self._autocast():
+                trace = self.teacher.trace(images, statistics=True)
+            distances.append(scale_free_distance(trace.statistics))
+            self._teacher_images += len(images)
+        self._style = torch.stack(distances).argmin()
+        # An index that stays on its device: no value is read back.
+        return torch.stack(tried).index_select(0, self._style.view(1))[0]
+
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """A few steps down the objective, under the eyes of the student; the result is kept."""
         pixels = images.contiguous(memory_format=torch.channels_last).requires_grad_()
         optimizer = torch.optim.Adam([pixels], self.config.refine_lr, betas=(0.5, 0.9))
         components: Metrics = {}
-        with watching(student):
-            for _ in range(self.config.refine_steps):
-                with self._autocast():
-                    trace = self.teacher.trace(pixels, statistics=True)
-                    student_logits = self._student_logits(student, pixels)
-                loss, components = self.objective(Evidence(pixels, targets, trace, student_logits))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                with torch.no_grad():
-                    pixels.clamp_(0, 1)
+        for _ in range(self.config.refine_steps):
+            trace, student_logits = observe(
+                self.teacher, pixels, student if self.config.competition else None,
+                autocast=self._autocast, statistics=True,
+            )  # fmt: skip
+            loss, components = self.objective(Evidence(pixels, targets, trace, student_logits))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            with torch.no_grad():
+                pixels.clamp_(0, 1)
         self._teacher_images += len(pixels) * self.config.refine_steps
         self._keep(self.refined, pixels.detach())
         return {f"synthesis/{name}": value for name, value in components.items()}
-
-    def _student_logits(self, student: nn.Module, pixels: Tensor) -> Tensor | None:
-        if not self.config.competition:
-            return None
-        logits: Tensor = student(self.teacher.spec.normalize(pixels))
-        return logits.float()
 
     @torch.no_grad()
     def _keep(self, bank: ImageBank, images: Tensor) -> None:
@@ -176,7 +154,10 @@ class Default:
 
     def _draw(self, count: int) -> Tensor:
         self._images_made += count
-        return draw(count, self.teacher.spec.shape, self._generator, device=self.teacher.device)
+        spec, device = self.teacher.spec, self.teacher.device
+        choice = None if self._style is None else self._style.expand(count)
+        styles = STYLES[:1] if choice is None else STYLES
+        return draw(count, spec.shape, self._generator, styles, device, choice)
 
     def _noise(self, count: int) -> tuple[Tensor, Tensor]:
         """Grey noise with targets that take the classes in turn."""
@@ -196,11 +177,12 @@ class Default:
         return self._teacher_images
 
     def state_dict(self) -> dict[str, Any]:
-        """Both banks, generator and counters."""
+        """Both banks, generator, style and counters."""
         return {
             "drawings": self.drawings.state_dict(),
             "refined": self.refined.state_dict(),
             "generator": self._generator.get_state(),
+            "style": self._style,
             "counters": (self._images_made, self._teacher_images),
         }
 
@@ -209,4 +191,10 @@ class Default:
         self.drawings.load_state_dict(state["drawings"])
         self.refined.load_state_dict(state["refined"])
         self._generator.set_state(state["generator"])
+        style = state["style"]
+        self._style = None if style is None else style.to(self.teacher.device)
         self._images_made, self._teacher_images = state["counters"]
+
+
+def _competition(evidence: Evidence) -> Tensor:
+    return 1 - js_competition(evidence.require_student(), evidence.trace.logits)
