@@ -3,6 +3,7 @@
 Plain functions; each method's inner loop stands in its own file.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -105,9 +106,38 @@ def averaged(statistics: tuple[LayerStatistics, ...]) -> Average:
     return {layer.name: (layer.mean.detach(), layer.var.detach()) for layer in statistics}
 
 
-def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """A module's ``state_dict`` as copies: training goes on, a checkpoint does not."""
-    return {name: value.clone() for name, value in state.items()}
+def snapshot(method: Any, parts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    """A method's state, as copies: training goes on, a checkpoint does not.
+
+    Args:
+        parts: names of its modules, optimisers and banks.
+        values: names of its numbers and tensors. Its random generator ``_rng`` is always kept.
+    """
+    state = {name: getattr(method, name).state_dict() for name in parts}
+    state |= {name: getattr(method, name) for name in values}
+    return copy.deepcopy({**state, "rng": method._rng.get_state()})
+
+
+def restore(
+    method: Any, state: dict[str, Any], parts: Sequence[str], values: Sequence[str]
+) -> None:
+    """Continue from ``snapshot``, on the method's ``device``: a checkpoint is read on the CPU."""
+    state = copy.deepcopy(state)
+    for name in parts:
+        getattr(method, name).load_state_dict(state[name])
+    for name in values:
+        setattr(method, name, _moved(state[name], method.device))
+    method._rng.set_state(state["rng"])
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(each, device) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(each, device) for each in value)
+    return value
 
 
 def require(condition: bool, what: str) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from dfkd.compilation import Work
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
-from dfkd.methods.deep_inversion import DeepInversion, DeepInversionConfig, default_config
-from dfkd.methods.deep_inversion_settings import traced_shapes
+from dfkd.methods.deep_inversion import DeepInversion
+from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, traced_shapes
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher

@@ -56,7 +56,7 @@ def test_the_terms_are_those_of_the_classifiers_input() -> None:
     method = Dafl(teacher, TINY)
     for _ in range(2):
         found = method.update(nn.Identity())
-        expected = by_hand(teacher, method.batch.images)
+        expected = by_hand(teacher, method.batch[0])
         assert set(found) == {f"synthesis/{name}" for name in expected}
         for name, value in expected.items():
             torch.testing.assert_close(found[f"synthesis/{name}"], value, msg=name)
@@ -99,8 +99,8 @@ def test_another_count_cycles_through_it(count) -> None:
     method.update(make_student())
     images, logits, _ = method.sample(count)
     order = [i % 16 for i in range(count)]
-    assert torch.equal(images, method.batch.images[order])
-    assert torch.equal(logits, method.batch.teacher_logits[order])
+    assert torch.equal(images, method.batch[0][order])
+    assert torch.equal(logits, method.batch[1][order])
 
 
 @pytest.mark.parametrize("seed", range(3))

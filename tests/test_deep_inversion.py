@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.methods.deep_inversion import (
-    DeepInversion,
+from dfkd.methods.deep_inversion import DeepInversion
+from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
     cifar,
     default_config,

@@ -9,7 +9,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.inversion import invert, invert_run, with_steps
-from dfkd.methods.deep_inversion import DeepInversionConfig, imagenet
+from dfkd.methods.deep_inversion_settings import DeepInversionConfig, imagenet
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dfkd.augment import flip, jitter
 from dfkd.bank import ImageBank
-from dfkd.generating import observe, require, stored
+from dfkd.generating import observe, require, restore, snapshot, stored
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.response import cross_entropy
@@ -31,6 +31,7 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from generators.pixels import Pixels
 
+_PARTS = ("bank",)
 _STATE = ("round", "images_made", "teacher_images")
 
 
@@ -159,15 +160,11 @@ class Adi:
 
     def state_dict(self) -> dict[str, Any]:
         """Bank, generator and counters: a round leaves nothing else behind."""
-        counters = {name: getattr(self, name) for name in _STATE}
-        return {"bank": self.bank.state_dict(), "rng": self._rng.get_state(), **counters}
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.bank.load_state_dict(state["bank"])
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _objective(self) -> Objective:
         """At weight 0 a term is not computed."""

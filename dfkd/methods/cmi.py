@@ -4,7 +4,6 @@ Each round starts a generator and its latents from scratch and optimises both. A
 on the teacher's features, high where images look alike, sets them apart from those of all rounds.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,16 @@ from torch import Tensor, nn
 from dfkd.augment import crop, flip, padded_crop
 from dfkd.bank import ImageBank
 from dfkd.features import ENTERS
-from dfkd.generating import build_decoder, gaussian, observe, random_targets, require, stored
+from dfkd.generating import (
+    build_decoder,
+    gaussian,
+    observe,
+    random_targets,
+    require,
+    restore,
+    snapshot,
+    stored,
+)
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.losses.response import cross_entropy
@@ -158,19 +166,11 @@ class Cmi:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the round's own Adam and latents, which are new every round; copies."""
-        return {
-            **{name: copy.deepcopy(getattr(self, name).state_dict()) for name in _PARTS},
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        for name in _PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _views(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A part of each image, enlarged, and the whole, shifted; both mirrored or not."""

@@ -5,7 +5,6 @@ classifier whose input is excited. Nobody asks the student. Generator and studen
 each, on the same images.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.features import ENTERS, classifier
-from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation, class_balance
 from dfkd.losses.response import cross_entropy
 from dfkd.objective import Evidence, Term
@@ -23,7 +22,8 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 
 EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
-_STATE = ("images_made", "teacher_images")
+_PARTS = ("generator", "optimizer")
+_STATE = ("batch", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Dafl:
         generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
-        self.batch: Batch | None = None  # what the last update made, for the student's step
+        # Images that the last update made and the teacher's logits, for the student's step.
+        self.batch: tuple[Tensor, Tensor] | None = None
         self.images_made = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
@@ -114,7 +115,7 @@ class Dafl:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         # The images precede the step, and the teacher has answered them already.
-        self.batch = Batch(images.detach(), trace.logits.detach())
+        self.batch = (images.detach(), trace.logits.detach())
         self.images_made += len(images)
         self.teacher_images += len(images)
         parts = {"loss": loss.detach(), **parts}
@@ -125,36 +126,25 @@ class Dafl:
 
         Before the first update: images of the untrained generator, without the teacher's answers.
         """
-        batch = self.batch
-        if batch is None:
+        if self.batch is None:
             with torch.no_grad():
-                batch = Batch(self._generate())
-            self.images_made += min(count, len(batch.images))
-        index = torch.arange(count, device=self.device) % len(batch.images)
-        logits = batch.teacher_logits
-        return Batch(batch.images[index], None if logits is None else logits[index])
+                images = self._generate()
+            self.images_made += min(count, len(images))
+            return Batch(images[self._cycled(count, images)])
+        images, logits = self.batch
+        index = self._cycled(count, images)
+        return Batch(images[index], logits[index])
+
+    def _cycled(self, count: int, images: Tensor) -> Tensor:
+        return torch.arange(count, device=self.device) % len(images)
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the batch, the random state and counters; copies, not aliases."""
-        state = {
-            "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "batch": None if self.batch is None else list(self.batch[:2]),
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
-        return copy.deepcopy(state)
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        batch = state["batch"]
-        # A checkpoint is read on the CPU.
-        self.batch = None if batch is None else Batch(*(part.to(self.device) for part in batch))
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _generate(self) -> Tensor:
         """A batch from fresh latents, in the image space of ``Teacher``, not clamped."""

@@ -10,7 +10,6 @@ where R_BN is the distance of the batch's statistics from the stored ones, layer
 layer. The student, where ``adi`` asks for one, is in eval mode and does not change.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,31 +22,17 @@ from torch import Tensor, nn
 from dfkd.augment import crop, flip, jitter
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
+from dfkd.generating import observe, restore, snapshot
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
     accepts_half,
-    cifar,
     default_config,
-    imagenet,
-    natural,
     objective,
-    small,
 )
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from dfkd.watching import watching
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
-
-__all__ = [
-    "DeepInversion",
-    "DeepInversionConfig",
-    "cifar",
-    "default_config",
-    "imagenet",
-    "natural",
-    "small",
-]
 
 
 class DeepInversion:
@@ -81,10 +66,11 @@ class DeepInversion:
                 "set low_resolution_iterations to 0"
             )
         self.teacher, self.classes, self._autocast = teacher, classes, autocast
+        self.device = teacher.device
         self.objective = objective(self.config, spec)
         if extra is not None:
             self.objective = self.objective + extra
-        self._generator = torch.Generator().manual_seed(seed)  # on the CPU: one result everywhere
+        self._rng = torch.Generator().manual_seed(seed)  # on the CPU: one result everywhere
         capacity = self.config.capacity
         self.bank = ImageBank(capacity, spec, teacher.num_classes, seed, teacher.device)
         self.images_made = self.teacher_images = 0
@@ -104,11 +90,10 @@ class DeepInversion:
             self._optimise_from(resize(self.best, spec.height, spec.width).clamp(0, 1))
         images = self.pixels()
         shown = self._augment(images)
-        with self._autocast(), nullcontext() if student is None else watching(student):
-            trace = self.teacher.trace(shown, statistics=config.r_feature > 0)
-            trace = trace._replace(logits=trace.logits.float())
-            watched = None if student is None else student(spec.normalize(shown)).float()
-        evidence = Evidence(shown, self.targets, trace, watched)
+        trace, student_logits = observe(
+            self.teacher, shown, student, autocast=self._autocast, statistics=config.r_feature > 0
+        )
+        evidence = Evidence(shown, self.targets, trace, student_logits)
         loss, parts = self.objective(evidence, self.position / config.total_iterations)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -150,7 +135,7 @@ class DeepInversion:
         config, spec, device = self.config, self.teacher.spec, self.teacher.device
         order = range(self.images_made, self.images_made + config.batch_size)
         if self.classes is None:
-            classes, generator = self.teacher.num_classes, self._generator
+            classes, generator = self.teacher.num_classes, self._rng
             targets = torch.randint(classes, (len(order),), generator=generator)
         else:
             targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
@@ -159,9 +144,9 @@ class DeepInversion:
         side = 2 if config.low_resolution_iterations else 1
         shape = (config.batch_size, spec.channels, spec.height // side, spec.width // side)
         if config.smooth_start:
-            images = smooth_images(shape, self._generator)
+            images = smooth_images(shape, self._rng)
         else:
-            images = spec.denormalize(torch.randn(shape, generator=self._generator))
+            images = spec.denormalize(torch.randn(shape, generator=self._rng))
         self._optimise_from(images.to(device))
 
     def _optimise_from(self, images: Tensor) -> None:
@@ -186,9 +171,9 @@ class DeepInversion:
     def _augment(self, images: Tensor) -> Tensor:
         config = self.config
         if config.crop < 1:
-            images = crop(images, config.crop, self._generator)
-        images = jitter(images, config.jitter // (2 if self.halved else 1), self._generator)
-        return flip(images, config.flip, self._generator)
+            images = crop(images, config.crop, self._rng)
+        images = jitter(images, config.jitter // (2 if self.halved else 1), self._rng)
+        return flip(images, config.flip, self._rng)
 
     def _keep_best(self, images: Tensor, logits: Tensor, loss: Tensor) -> None:
         """Copy every image whose cost is its lowest so far: the batch's, with its own CE."""
@@ -200,25 +185,13 @@ class DeepInversion:
 
     def state_dict(self) -> dict[str, Any]:
         """Pixels, optimiser, best iterates, bank, generator and counters; copies."""
-        return copy.deepcopy(
-            {
-                "pixels": self.pixels.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "bank": self.bank.state_dict(),
-                "generator": self._generator.get_state(),
-                **{name: getattr(self, name) for name in _STATE},
-            }
-        )
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self._optimise_from(state["best"])
-        for name in _STATE:
-            setattr(self, name, state[name])
-        self.pixels.load_state_dict(state["pixels"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.bank.load_state_dict(state["bank"])
-        self._generator.set_state(state["generator"])
+        self._optimise_from(state["best"].to(self.device))
+        restore(self, state, _PARTS, _STATE)
 
 
+_PARTS = ("pixels", "optimizer", "bank")
 _STATE = ("targets", "best", "best_cost", "position", "images_made", "teacher_images")

@@ -6,7 +6,6 @@ whose gradient does not vanish as the student comes close. Of five student steps
 of the generator, each has images from latents of its own.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.response import l1_logits
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 
+_PARTS = ("generator", "optimizer")
 _STATE = ("images_made", "teacher_images")
 
 
@@ -92,21 +92,11 @@ class Dfad:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the random state and counters; copies, not aliases."""
-        state = {
-            "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
-        return copy.deepcopy(state)
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _generate(self, count: int) -> Tensor:
         """``count`` new images, in the image space of ``Teacher``, not clamped.

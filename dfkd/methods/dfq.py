@@ -6,7 +6,6 @@ often. The paper quantises networks with it; weights and settings here are those
 (Fang et al., IJCAI 2021) compares itself with it in distillation.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.adversarial import class_balance
 from dfkd.losses.response import cross_entropy, kl_divergence
 from dfkd.losses.statistics import norm_distance
@@ -24,6 +23,7 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 
 BETAS = (0.5, 0.999)
+_PARTS = ("generator", "optimizer")
 _STATE = ("images_made", "teacher_images")
 
 
@@ -109,21 +109,11 @@ class Dfq:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the random state and counters; copies, not aliases."""
-        state = {
-            "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
-        return copy.deepcopy(state)
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _generate(self, count: int) -> Tensor:
         """``count`` new images in [0, 1]; the generator stays in train mode."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfkd import generating
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import averaged, gaussian, observe, require, smooth, stored
+from dfkd.generating import averaged, gaussian, observe, require, restore, smooth, snapshot, stored
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
@@ -176,17 +176,11 @@ class Fast:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the inner Adam, which is new every round; copies, not aliases."""
-        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        values = {name: getattr(self, name) for name in _STATE}
-        return copy.deepcopy({**parts, **values, "rng": self._rng.get_state()})
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        for name in _PARTS:
-            getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
 
 def _add_gradients(network: nn.Module, gradients: Iterable[Tensor | None]) -> None:

@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import build_decoder, copied, gaussian, observe, random_targets, require
+from dfkd.generating import (
+    build_decoder,
+    gaussian,
+    observe,
+    random_targets,
+    require,
+    restore,
+    snapshot,
+)
 from dfkd.losses.response import cross_entropy, kl_divergence
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
@@ -28,6 +36,7 @@ from generators.conditional import LabelConditioned
 from generators.reset import drawn
 
 BETAS = (0.5, 0.999)
+_PARTS = ("generator", "average", "optimizer")
 _STATE = ("images_made", "teacher_images")
 
 
@@ -123,22 +132,11 @@ class Mad:
 
     def state_dict(self) -> dict[str, Any]:
         """Both generators, Adam, the random state and counters; copies, not aliases."""
-        return {
-            "generator": copied(self.generator.state_dict()),
-            "average": copied(self.average.state_dict()),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _generate(self, generator: LabelConditioned, count: int) -> tuple[Tensor, Tensor]:
         """``count`` new images and the classes they were made for."""

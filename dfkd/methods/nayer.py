@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import Average, averaged, build_decoder, copied, observe, smooth, stored
+from dfkd.generating import (
+    Average,
+    averaged,
+    build_decoder,
+    observe,
+    restore,
+    smooth,
+    snapshot,
+    stored,
+)
 from dfkd.loading.matrix import read_matrix
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.response import cross_entropy
@@ -25,6 +34,7 @@ from generators.conditional import EmbeddingConditioned, random_orthogonal
 from generators.reset import drawn, reset_all
 
 RANDOM = "random-orthogonal"
+_PARTS = ("generator", "bank")
 _STATE = ("average", "round", "images_made", "teacher_images")
 
 
@@ -144,20 +154,11 @@ class Nayer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but Adam, which is new every round; copies, not aliases."""
-        return {
-            "generator": copied(self.generator.state_dict()),
-            "bank": self.bank.state_dict(),
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.bank.load_state_dict(state["bank"])
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _build(self, embeddings: Tensor | None) -> EmbeddingConditioned:
         config, classes = self.config, self.teacher.num_classes

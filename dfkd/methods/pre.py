@@ -11,7 +11,6 @@ absolute differences of pixels and of the teacher's logits, tune the latents by 
 they are decoded, and add their eighth on top of a batch, where here it is part of one.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.features import ENTERS, classifier
-from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation, class_balance, js_competition
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
@@ -141,17 +140,11 @@ class Pre:
 
     def state_dict(self) -> dict[str, Any]:
         """Both networks and Adams, the random state and counters; copies, not aliases."""
-        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        values = {name: getattr(self, name) for name in _STATE}
-        return copy.deepcopy({**parts, **values, "rng": self._rng.get_state()})
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        for name in _PARTS:
-            getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _memorise(self, new: int, own: int) -> Metrics:
         """One step on generated images and, lest the memory forget as well, on recalled ones."""

@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from dfkd.generating import build_decoder, copied, gaussian, observe, random_targets, require
+from dfkd.generating import (
+    build_decoder,
+    gaussian,
+    observe,
+    random_targets,
+    require,
+    restore,
+    snapshot,
+)
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
@@ -23,6 +31,7 @@ from dfkd.teacher import Teacher
 
 BETAS = (0.5, 0.999)
 DEPTHS = 3  # the coarse map and what the first two stages make of it: at 32 pixels all there are
+_PARTS = ("generator",)
 _STATE = ("remembered", "images_made", "teacher_images")
 
 
@@ -36,8 +45,7 @@ class SpaceshipConfig:
         lr_z: the same of the round's latents; 0 leaves them as drawn, as the authors' code does.
         synthesis_batch_size: images that the generator is trained on in a round, classes evenly.
         swap_p: probability that a batch for the student exchanges features.
-        capacity: samples whose maps are remembered, 213 kB each at 3x32x32 and ngf 64. Ours: the
-            authors keep those of all rounds on disk.
+        capacity: samples whose maps are kept, 213 kB each at 3x32x32. The authors keep all on disk.
         latent_dim, ngf: see ``Decoder``.
     """
 
@@ -57,7 +65,7 @@ class SpaceshipConfig:
         require(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
         require(min(self.bn, self.oh) >= 0 < self.bn + self.oh, f"weights >= 0, one more: {self}")
         require(self.lr_z >= 0 < self.lr_g, f"lr_g must be positive and lr_z not negative: {self}")
-        require(0 <= self.swap_p <= 1, f"swap_p is a probability, not {self.swap_p}")
+        require(0 <= self.swap_p <= 1, f"swap_p in [0, 1]: {self}")
 
 
 class Spaceship:
@@ -147,21 +155,14 @@ class Spaceship:
     def state_dict(self) -> dict[str, Any]:
         """Everything but Adam and the latents, which are new every round; copies, not aliases."""
         filled = min(self.remembered, self.config.capacity)
-        return {
-            "generator": copied(self.generator.state_dict()),
-            "memory": [column[:filled].clone() for column in self._memory],
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
+        memory = [column[:filled].clone() for column in self._memory]
+        return {**snapshot(self, _PARTS, _STATE), "memory": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
+        restore(self, state, _PARTS, _STATE)
         for column, values in zip(self._memory, state["memory"], strict=True):
             column[: len(values)] = values
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
 
     def _remember(self, maps: Sequence[Tensor]) -> None:
         """The maps of a round, depth by depth; the oldest make room."""

@@ -9,7 +9,6 @@ Both KL are means over images *and classes*, a classes-th of the usual one: the 
 attention term and the limit of the gradient's norm are meant for that scale.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import build_decoder, gaussian, observe, require
+from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.response import kl_divergence
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 
-_STATE = ("images_made", "teacher_images")
+_PARTS = ("generator", "optimizer")
+_STATE = ("images", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -108,24 +108,11 @@ class Zskt:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the images, the random state and counters; copies, not aliases."""
-        state = {
-            "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "images": self.images,
-            "rng": self._rng.get_state(),
-            **{name: getattr(self, name) for name in _STATE},
-        }
-        return copy.deepcopy(state)
+        return snapshot(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        images = state["images"]
-        self.images = None if images is None else images.to(self.device)  # read on the CPU
-        self._rng.set_state(state["rng"])
-        for name in _STATE:
-            setattr(self, name, state[name])
+        restore(self, state, _PARTS, _STATE)
 
     def _latents(self) -> Tensor:
         config = self.config
