@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
-from dfkd.methods import adi, deep_inversion_settings
+from dfkd.methods import deep_inversion_settings
+from dfkd.methods.adi import Adi, AdiConfig
 from dfkd.methods.cmi import Cmi, CmiConfig
 from dfkd.methods.dafl import Dafl, DaflConfig
 from dfkd.methods.deep_inversion import DeepInversion
@@ -88,11 +89,11 @@ METHODS: dict[str, Method] = {
         shapes=deep_inversion_settings.traced_shapes,
     ),
     "adi": Method(
-        adi.small,
-        adi.Adi,
+        partial(AdiConfig, batch_size=128, iterations=100),
+        Adi,
         "Adaptive DeepInversion (Yin et al., CVPR 2020): pixels on which the student is wrong yet",
-        # The loop's rhythm is unpublished; ours, as are 200 of its 2000 iterations a round.
-        Rhythm(warmup_updates=1, steps_per_update=200),
+        # The loop's rhythm is unpublished; ours.
+        Rhythm(warmup_updates=1, steps_per_update=100),
         batch="batch_size",
         passes="iterations",
     ),

@@ -6,12 +6,13 @@ import pytest
 import torch
 from test_methods import build, make_student, make_teacher
 
+from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
-from dfkd.methods.adi import Adi, AdiConfig, published, small
+from dfkd.methods.adi import Adi, AdiConfig
 
 ALONE = {"main": 0.0, "r_feature": 0.0, "tv_l2": 0.0, "adi": 1.0, "jitter": 0}
 
@@ -143,9 +144,9 @@ def test_jitter_flip_and_clip_act():
 
 
 def test_settings():
-    assert published() == AdiConfig()
-    assert (published().iterations, small().iterations) == (2000, 200)
-    assert small().batch_size == published().batch_size == 256
+    paper, row = AdiConfig(), METHODS["adi"].config()
+    assert (paper.iterations, paper.batch_size) == (2000, 256)
+    assert (row.iterations, row.batch_size) == (100, 128)
 
 
 @pytest.mark.parametrize(

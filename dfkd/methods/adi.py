@@ -13,7 +13,7 @@ has become. The authors released the loss, and not this loop.
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,16 +80,6 @@ class AdiConfig:
         require(self.lr > 0, f"lr must be positive: {self}")
         require(min(self.betas) >= 0 and max(self.betas) < 1, f"betas must be in [0, 1): {self}")
         require(self.jitter >= 0 and 0 <= self.flip <= 1, f"jitter >= 0, flip in [0, 1]: {self}")
-
-
-def published() -> AdiConfig:
-    """The authors' CIFAR setting: 2000 iterations a round, minutes on a CPU."""
-    return AdiConfig()
-
-
-def small() -> AdiConfig:
-    """Ours for budgets of a CPU: a tenth of the iterations."""
-    return replace(published(), iterations=200)
 
 
 class Adi:
