@@ -57,6 +57,13 @@ class Asking:
             for part in (student, teacher.network):
                 self._heads.append(named_layers(part)[classifier(part, teacher.num_classes)])
                 self._last.append(last_map(part, grey))
+        # Layers of the student and of the teacher, none of them twice.
+        self._looked_at = [
+            list(
+                dict.fromkeys([*(pair[side] for pair in self._pairs), *self._last[side : side + 1]])
+            )
+            for side in (0, 1)
+        ]
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -71,20 +78,20 @@ class Asking:
             cached: the teacher's logits to them, N x classes.
         """
         mine, theirs = [pair[0] for pair in self._pairs], [pair[1] for pair in self._pairs]
-        looked_at = [dict.fromkeys([*names]) for names in (mine, theirs)]
-        for names, last in zip(looked_at, self._last, strict=False):
-            names[last] = None
         if self._gradients:
             images = images.detach().requires_grad_()  # or a frozen network would have no graph
         with self._autocast(), torch.set_grad_enabled(self._gradients):
             inside: dict[str, Tensor] = {}
             if self.asks_teacher(cached):
-                trace = self.teacher.trace(images, features=[*looked_at[1]])
+                trace = self.teacher.trace(images, features=self._looked_at[1])
                 cached, inside = trace.logits, trace.features
             assert cached is not None
             teacher_logits = cached.float()
             teacher_features = [inside[name] for name in theirs]
-        with self._autocast(), open_features(self._layers, [*looked_at[0]], "student") as captured:
+        with (
+            self._autocast(),
+            open_features(self._layers, self._looked_at[0], "student") as captured,
+        ):
             student_logits = self.network(self.teacher.spec.normalize(images)).float()
         student_features = [captured[name] for name in mine]
         # Before they become float32: that is a copy under autocast, which no logit depends on.

@@ -1,30 +1,28 @@
 """``dfkd.distill``: a student from a teacher, without data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dfkd import batches, checkpoint, recipes, rundir, runtime
+from dfkd import checkpoint, outcome, recipes, rundir, runtime
 from dfkd.background import Background
-from dfkd.compilation import Work
 from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.distillers.offline import Offline
 from dfkd.engine import Account, Budget, Engine
 from dfkd.errors import DfkdError
 from dfkd.initialise import start_student
-from dfkd.loading import check_student, save_artefact
+from dfkd.loading import check_student
 from dfkd.optimizers import make_optimizer
-from dfkd.outcome import quality, real_data, spent, write_outcome
+from dfkd.outcome import Origin
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
-from dfkd.working import batch_size_of, working_teacher
+from dfkd.working import sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
 
@@ -44,17 +42,6 @@ class Result:
     figures: dict[str, Any]
     out: Path | None
     interrupted: bool
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the networks came from, for the manifest and for ``run:DIR``."""
-
-    teacher: str = "a module"
-    student: str = "a module"
-    factory: str | None = None
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-    command: Sequence[str] | None = None
 
 
 def distill(
@@ -124,7 +111,7 @@ def distill(
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
     if batch_size is not None:
         words = str(saved["batch_size"]) if saved else batch_size
-        plan = _sized(plan, words, teacher, place)
+        plan = sized(plan, words, teacher, place.world_size)
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     learning = plan.distiller
@@ -133,7 +120,7 @@ def distill(
     if compile == "auto" and (saved or place.world_size > 1):
         # What one session measured need not be what another does, and all must compute alike.
         compile = "on" if saved and saved["compiled"] else "off"
-    work = _work(plan, budget, teacher.spec)
+    work = work_ahead(plan, budget, teacher.spec)
     compiled = working_teacher(
         teacher, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
@@ -193,69 +180,19 @@ def distill(
         if log:
             log.close()
     finished = distiller.finished()
-    # First, for its clock is still running: measuring is no part of a run's time.
-    cost = spent(teacher, finished, engine, synthesizer, distiller)
-    measured = quality(teacher, finished, synthesizer, evaluation)
-    points: list[dict[str, Any]] = []
-    if evaluation is not None and complete:  # who interrupts a run does not want to wait for it
-        end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
-        points = kept.measured(finished, teacher.spec, evaluation, end)
     figures = {
         "method": plan.method,
-        **cost,
-        **measured,
-        "curve": points,
-        "init": {
-            "mode": start.mode,
-            "share": start.share,
-            "layers": list(start.copied),
-            "frozen": list(start.frozen),
-        },
+        **outcome.figures(
+            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete
+        ),
+        "init": start.told(),
         "compiled": {"used": compiled.used, "reason": compiled.reason},
-        "complete": complete,
     }
     if directory and place.rank == 0:
-        manifest = {
-            **rundir.provenance(origin.command, runtime.hardware(place.device)),
-            "teacher": origin.teacher,
-            "student": origin.student,
-            "recipe": recipes.to_dict(plan),
-            "budget": asdict(budget),
-            "precision": place.precision,
-            "processes": place.world_size,
-            "seed": plan.seed,
-            "class_names": list(teacher.class_names),
-            "teacher_hash_before": hash_before,
-            "teacher_hash_after": teacher.fingerprint(),
-            "real_data": real_data(evaluation, curve),
+        manifest = outcome.manifest(plan, budget, place, teacher, origin, hash_before) | {
+            "real_data": outcome.real_data(evaluation, curve)
         }
-        save_artefact(
-            directory / "student.safetensors",
-            finished,
-            origin.factory,
-            dict(origin.keywords),
-            teacher.spec,
-            teacher.class_names,
-        )
-        write_outcome(directory, manifest, figures, synthesizer, teacher)
+        outcome.save_student(directory, finished, teacher, origin)
+        outcome.write(directory, manifest, figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete)
-
-
-def _sized(plan: Recipe, words: str, teacher: Teacher, place: runtime.Runtime) -> Recipe:
-    if words == "auto" and place.world_size > 1:
-        raise DfkdError("--batch-size auto measures one process's memory: give a number")
-    size = batch_size_of(words, teacher, batches.largest_batch(plan))
-    return batches.with_batch_size(plan, size)
-
-
-def _work(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
-    """What the teacher is in for: of a budget in minutes synthesis takes half at most."""
-    shapes, traces = batches.traced(plan, spec)
-    if budget.minutes is not None:
-        return Work(shapes, seconds=30 * budget.minutes)
-    rhythm, steps = plan.rhythm, budget.steps or 0
-    updates = rhythm.warmup_updates
-    if rhythm.steps_per_update:
-        updates += steps // rhythm.steps_per_update
-    return Work(shapes, traces=updates * traces)

@@ -31,6 +31,11 @@ from dfkd.spec import ImageSpec
 Shapes = tuple[tuple[int, ...], ...]
 
 
+def untraced(config: Any, spec: ImageSpec) -> Shapes:
+    """Of a method that reads no statistics, or features beside them: nothing to compile."""
+    return ()
+
+
 class Method(NamedTuple):
     """A row of the catalogue.
 
@@ -114,8 +119,7 @@ METHODS: dict[str, Method] = {
         OfflineConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
-        # It reads features beside the statistics, which a compiled pass does not give.
-        shapes=lambda config, spec: (),
+        shapes=untraced,
     ),
     "mad": Method(
         MadConfig,
@@ -137,8 +141,7 @@ METHODS: dict[str, Method] = {
         batch="synthesis_batch_size",
         statistics=False,
         classifier=True,
-        # No statistics are read: there is nothing to compile.
-        shapes=lambda config, spec: (),
+        shapes=untraced,
     ),
     "pre": Method(
         PreConfig,
@@ -149,7 +152,7 @@ METHODS: dict[str, Method] = {
         batch="synthesis_batch_size",
         statistics=False,
         classifier=True,
-        shapes=lambda config, spec: (),
+        shapes=untraced,
     ),
     "dfad": Method(
         DfadConfig,
@@ -159,7 +162,7 @@ METHODS: dict[str, Method] = {
         OfflineConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
-        shapes=lambda config, spec: (),
+        shapes=untraced,
     ),
     "zskt": Method(
         ZsktConfig,
@@ -169,7 +172,7 @@ METHODS: dict[str, Method] = {
         OfflineConfig(knowledge="kd_mean + 250*at", temperature=1.0),
         batch="synthesis_batch_size",
         statistics=False,
-        shapes=lambda config, spec: (),
+        shapes=untraced,
     ),
     "dfq": Method(
         DfqConfig,

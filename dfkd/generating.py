@@ -4,6 +4,7 @@ Plain functions; each method's inner loop stands in its own file.
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -88,6 +89,19 @@ def stored(teacher: Teacher, images: Tensor, autocast: Autocast) -> tuple[Tensor
     with autocast():
         logits = teacher(images).float()
     return images, logits
+
+
+def lower(best: dict[str, Tensor], made: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of two batches, tensors by name, the one whose ``"loss"`` is lower.
+
+    Chosen tensor by tensor on their device, so that no value is read back, and copied: the best
+    does not move on with what is being optimised.
+
+    Args:
+        best: of all before; empty at first.
+    """
+    better = made["loss"] < best.get("loss", math.inf)
+    return {k: torch.where(better, v, best.get(k, v)).detach() for k, v in made.items()}
 
 
 def smooth(

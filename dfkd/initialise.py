@@ -1,6 +1,6 @@
 """Where a student starts: from random weights, or from those of its teacher that fit."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +20,11 @@ class Start(NamedTuple):
     copied: tuple[str, ...] = ()
     share: float = 0.0
     frozen: tuple[str, ...] = ()
+
+    def told(self) -> dict[str, Any]:
+        """As ``result.json`` has it."""
+        layers, frozen = list(self.copied), list(self.frozen)
+        return {"mode": self.mode, "share": self.share, "layers": layers, "frozen": frozen}
 
 
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:

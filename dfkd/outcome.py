@@ -1,6 +1,7 @@
 """What a finished run leaves behind: its figures and its files."""
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,51 @@ from torch import nn
 
 from dfkd import rundir
 from dfkd.bank import quantize
+from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages
 from dfkd.distillers.offline import Offline
-from dfkd.engine import Engine
+from dfkd.engine import Budget, Engine
 from dfkd.evaluation.measure import agreement, compare, predictions
+from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
 from dfkd.protocols import Synthesizer
+from dfkd.recipes import Recipe, to_dict
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
+from dfkd.runtime import Runtime, hardware
 from dfkd.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the networks came from, for the manifest and for ``run:DIR``."""
+
+    teacher: str = "a module"
+    student: str = "a module"
+    factory: str | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] | None = None
+
+
+def figures(
+    teacher: Teacher,
+    student: nn.Module,
+    engine: Engine,
+    synthesizer: Synthesizer,
+    distiller: Offline,
+    evaluation: LabelledImages | None,
+    kept: Curve,
+    complete: bool,
+) -> dict[str, Any]:
+    """What the run took, and how good its student is; with ``evaluation`` over time as well."""
+    # First, for its clock is still running: measuring is no part of a run's time.
+    cost = spent(teacher, student, engine, synthesizer, distiller)
+    measured = quality(teacher, student, synthesizer, evaluation)
+    points: list[dict[str, Any]] = []
+    if evaluation is not None and complete:  # who interrupts does not want to wait for it
+        end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
+        points = kept.measured(student, teacher.spec, evaluation, end)
+    return {**cost, **measured, "curve": points, "complete": complete}
 
 
 def spent(
@@ -90,7 +127,37 @@ def real_data(evaluation: LabelledImages | None, points: int = 0) -> dict[str, A
     return {"used": True, "purpose": f"{purpose}; no training, no choice"}
 
 
-def write_outcome(
+def manifest(
+    plan: Recipe,
+    budget: Budget,
+    place: Runtime,
+    teacher: Teacher,
+    origin: Origin,
+    hash_before: str,
+) -> dict[str, Any]:
+    """Where the run came from: all that another needs to repeat it."""
+    return {
+        **rundir.provenance(origin.command, hardware(place.device)),
+        "teacher": origin.teacher,
+        "student": origin.student,
+        "recipe": to_dict(plan),
+        "budget": asdict(budget),
+        "precision": place.precision,
+        "processes": place.world_size,
+        "seed": plan.seed,
+        "class_names": list(teacher.class_names),
+        "teacher_hash_before": hash_before,
+        "teacher_hash_after": teacher.fingerprint(),
+    }
+
+
+def save_student(directory: Path, student: nn.Module, teacher: Teacher, origin: Origin) -> None:
+    """``student.safetensors``, with what ``run:DIR`` needs to build it again."""
+    path, keywords = directory / "student.safetensors", dict(origin.keywords)
+    save_artefact(path, student, origin.factory, keywords, teacher.spec, teacher.class_names)
+
+
+def write(
     directory: Path,
     manifest: dict[str, Any],
     figures: dict[str, Any],

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from dfkd import batches
 from dfkd.compilation import Compilation, Work, compile_teacher
+from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.memory import fitting_batch, recomputing
+from dfkd.recipes import Recipe
+from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
 
@@ -24,6 +28,26 @@ def working_teacher(
     if recompute and teacher.layers:
         return Compilation(recomputing(folded), False, "its blocks are recomputed")
     return compile_teacher(folded, compile, work, autocast)
+
+
+def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
+    """What the teacher is in for: of a budget in minutes synthesis takes half at most."""
+    shapes, traces = batches.traced(plan, spec)
+    if budget.minutes is not None:
+        return Work(shapes, seconds=30 * budget.minutes)
+    rhythm, steps = plan.rhythm, budget.steps or 0
+    updates = rhythm.warmup_updates
+    if rhythm.steps_per_update:
+        updates += steps // rhythm.steps_per_update
+    return Work(shapes, traces=updates * traces)
+
+
+def sized(plan: Recipe, words: str, teacher: Teacher, processes: int) -> Recipe:
+    """``plan`` with the batches that ``--batch-size`` asks for; a ``DfkdError`` if it cannot."""
+    if words == "auto" and processes > 1:
+        raise DfkdError("--batch-size auto measures one process's memory: give a number")
+    size = batch_size_of(words, teacher, batches.largest_batch(plan))
+    return batches.with_batch_size(plan, size)
 
 
 def batch_size_of(words: str, teacher: Teacher, wanted: int) -> int:

@@ -13,6 +13,14 @@ from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only ``time.sleep`` moves: a busy machine changes nothing."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
 class CountingSynthesizer:
     def __init__(self, seconds=0.0):
         self.seconds, self.order, self.images_made, self.teacher_images = seconds, [], 0, 0
@@ -75,7 +83,7 @@ def test_progress_spans_a_budget_in_steps():
     assert engine.distiller.progress == [0, 0.2, 0.4, 0.6, 0.8]
 
 
-def test_minutes_end_on_time_and_spare_the_last_update():
+def test_minutes_end_on_time_and_spare_the_last_update(clock):
     engine = make(
         Budget(minutes=1 / 60),
         Rhythm(steps_per_update=1),
@@ -90,15 +98,17 @@ def test_minutes_end_on_time_and_spare_the_last_update():
     assert engine.distiller.progress == sorted(engine.distiller.progress)
 
 
-def test_a_warmup_that_was_cut_short_does_not_end_synthesis():
+def test_a_warmup_that_was_cut_short_does_not_end_synthesis(clock):
     rhythm = Rhythm(warmup_updates=10**6, warmup_share=0.2, steps_per_update=3)
-    engine = make(Budget(minutes=1 / 60), rhythm, synthesis_seconds=0.02)
+    seconds = {"synthesis_seconds": 0.02, "distillation_seconds": 0.01}
+    engine = make(Budget(minutes=1 / 60), rhythm, **seconds)
     engine.run()
     assert engine.account.warmup_updates < engine.account.updates < 10**6
 
 
-def test_warmup_takes_no_more_than_its_share_of_minutes():
-    engine = make(Budget(minutes=1 / 60), Rhythm(warmup_updates=10**6), synthesis_seconds=0.05)
+def test_warmup_takes_no_more_than_its_share_of_minutes(clock):
+    seconds = {"synthesis_seconds": 0.05, "distillation_seconds": 0.01}
+    engine = make(Budget(minutes=1 / 60), Rhythm(warmup_updates=10**6), **seconds)
     engine.run()
     assert engine.account.synthesis_seconds < 0.7
     assert engine.account.steps > 0

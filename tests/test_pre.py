@@ -126,6 +126,7 @@ def test_the_kl_and_the_likelihood_are_those_of_gaussians() -> None:
 
 @pytest.mark.parametrize("side", [(8, 8), (9, 14), (33, 33)])
 def test_the_autoencoder_samples_its_posterior(side) -> None:
+    torch.manual_seed(0)
     memory = VariationalAutoencoder(Decoder(3, *side, 6, 4)).eval()
     images, noise = normal(2, 3, *side), normal(2, 6, seed=1)
     found, mean, log_variance = memory(images, noise)

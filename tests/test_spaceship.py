@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_methods import make_student, make_teacher
 
+from dfkd import terms
 from dfkd.errors import DfkdError
 from dfkd.generating import observe
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
-from dfkd.methods import spaceship
 from dfkd.methods.spaceship import DEPTHS, Spaceship, SpaceshipConfig, exchange, paired_halves
 from generators.decoders import Decoder
 
@@ -95,7 +95,7 @@ def test_the_share_of_batches_that_exchange():
 
 def test_the_batch_of_lowest_loss_is_remembered(monkeypatch):
     scale = iter([3e6, 1e6, 2e6])
-    monkeypatch.setattr(spaceship, "cross_entropy", lambda one, _: 0 * one.sum() + next(scale))
+    monkeypatch.setattr(terms, "cross_entropy", lambda e: 0 * e.trace.logits.sum() + next(scale))
     method, seen = Spaceship(make_teacher(), TINY), []
     features = method.generator.features
 
@@ -139,11 +139,11 @@ def test_what_is_remembered_is_resumed():
 def test_the_first_loss_is_the_papers_sum_and_targets_are_even(monkeypatch):
     seen = []
 
-    def spy(logits, targets):
-        seen.append(targets)
-        return cross_entropy(logits, targets)
+    def spy(evidence):
+        seen.append(evidence.targets)
+        return cross_entropy(evidence.trace.logits, evidence.targets)
 
-    monkeypatch.setattr(spaceship, "cross_entropy", spy)
+    monkeypatch.setattr(terms, "cross_entropy", spy)
     method, drawn = Spaceship(make_teacher(), replace(TINY, g_steps=1)), []
     features = method.generator.features
     method.generator.features = lambda z: drawn.append(z.detach().clone()) or features(z)

@@ -17,6 +17,9 @@ from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 
+MOST_PASSES = 5
+"""Of the teacher in an update that is timed: rounds of hundreds are cut short."""
+
 
 def bench_methods(
     teacher: Teacher, student: nn.Module, batch_size: int, rounds: int
@@ -62,9 +65,8 @@ def _student_step(synthesizer: Synthesizer, distiller: Offline, batch_size: int)
 
 def _recipe(method: str, batch_size: int) -> Recipe:
     """The method's own recipe with so many images in each step, and few steps an update."""
-    passes = METHODS[method].passes
-    changes = [f"synthesizer.{passes}=2"] if passes else []
-    if method == "default":
-        changes = [f"synthesizer.draws={batch_size}"]
-    recipe = recipes.override(recipes.recipe(method), changes)
+    recipe, name = recipes.recipe(method), METHODS[method].passes
+    if name:
+        passes = min(MOST_PASSES, getattr(recipe.synthesizer, name))
+        recipe = recipes.override(recipe, [f"synthesizer.{name}={passes}"])
     return batches.with_batch_size(recipe, batch_size)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dfkd import api, arguments, rundir
+from dfkd import arguments, outcome, rundir
 from dfkd.errors import DfkdError
 from dfkd.loading import LoadedModel, load_student_model, load_teacher
 from dfkd.networks import initialise
@@ -33,9 +33,9 @@ def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
     return loaded
 
 
-def origin_of(teacher: str, student: str, loaded: LoadedModel) -> api.Origin:
+def origin_of(teacher: str, student: str, loaded: LoadedModel) -> outcome.Origin:
     """Where a run's networks came from, and the command that is being run."""
-    return api.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
+    return outcome.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
 
 
 def console() -> Console:

@@ -10,7 +10,6 @@ it is banked, the student learns from the bank, and the next batch competes with
 has become. The authors released the loss, and not this loop.
 """
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.augment import flip, jitter
 from dfkd.bank import ImageBank
-from dfkd.generating import observe, require, restore, snapshot, stored
-from dfkd.losses.adversarial import js_competition
+from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
-from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Objective, Term
 from dfkd.protocols import Batch, Metrics
@@ -125,10 +123,8 @@ class Adi:
             loss, parts = objective(Evidence(shown, targets, trace, student_logits))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            # ``where`` copies: the best iterate does not move on with the pixels. And no sync.
             made = {"images": images.detach(), "loss": loss.detach(), **parts}
-            better = made["loss"] < best.get("loss", math.inf)
-            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+            best = lower(best, made)
             optimizer.step()
             if config.clip:
                 pixels.clip_()
@@ -159,15 +155,15 @@ class Adi:
     def _objective(self) -> Objective:
         """At weight 0 a term is not computed."""
         c, normalize = self.config, self.teacher.spec.normalize
-        terms = (
-            Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), c.main),
+        of_images = (
+            Term("cross_entropy", terms.cross_entropy, c.main),
             Term("statistics", self._distance, c.r_feature),
             Term("tv_l2", lambda e: total_variation_l2(normalize(e.images)), c.tv_l2),
             Term("tv_l1", lambda e: total_variation_l1(normalize(e.images)), c.tv_l1),
             Term("l2", lambda e: l2_norm(normalize(e.images)), c.l2),
-            Term("competition", _competition, c.adi),
+            Term("competition", terms.competition, c.adi),
         )
-        return Objective(terms)
+        return Objective(of_images)
 
     def _distance(self, evidence: Evidence) -> Tensor:
         first = self.config.first_bn_multiplier
@@ -178,7 +174,3 @@ class Adi:
         shape = (self.config.batch_size, *self.teacher.spec.shape)
         noise = torch.randn(shape, generator=self._rng).to(self.device)
         return self.teacher.spec.denormalize(noise)
-
-
-def _competition(evidence: Evidence) -> Tensor:
-    return 1 - js_competition(evidence.require_student(), evidence.trace.logits)

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.augment import crop, flip, padded_crop
 from dfkd.bank import ImageBank
 from dfkd.features import ENTERS
 from dfkd.generating import (
     build_decoder,
     gaussian,
+    lower,
     observe,
     random_targets,
     require,
@@ -26,10 +28,7 @@ from dfkd.generating import (
     snapshot,
     stored,
 )
-from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
-from dfkd.losses.response import cross_entropy
-from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -115,9 +114,9 @@ class Cmi:
         """One round (Algorithm 1); metrics are those of the batch that is kept."""
         config, count = self.config, self.config.synthesis_batch_size
         objective = (
-            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
-            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("adversarial", _adversary, config.adv)
+            Term("statistics", terms.statistics, config.bn)
+            + Term("cross_entropy", terms.cross_entropy, config.oh)
+            + Term("adversarial", terms.decision_adversarial, config.adv)
         )
         reset_all(self.generator, self._rng, std=0.02)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
@@ -143,10 +142,9 @@ class Cmi:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.head_optimizer.step()
-            # The images precede the step: the loss is theirs. Chosen without a sync.
+            # The images precede the step: the loss is theirs.
             parts |= {"contrastive": contrastive, "loss": loss, "images": images}
-            better = loss < best.get("loss", torch.inf)
-            best = {k: torch.where(better, v, best.get(k, v)).detach() for k, v in parts.items()}
+            best = lower(best, parts)
         # Rounded to 8 bits, labelled by the teacher as they are then, and banked.
         self.bank.add(*stored(self.teacher, best.pop("images"), self._autocast), targets)
         self.round += 1
@@ -189,10 +187,6 @@ class Cmi:
         parts = torch.split(self.bank.sample(count).images, c.synthesis_batch_size) if count else ()
         self.teacher_images += 2 * count
         return [[self._features(view) for view in self._views(part)] for part in parts]
-
-
-def _adversary(evidence: Evidence) -> Tensor:
-    return decision_adversarial(evidence.require_student(), evidence.trace.logits)
 
 
 def _head(width: int, dim: int) -> nn.Module:

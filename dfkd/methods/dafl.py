@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.features import ENTERS, classifier
 from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
-from dfkd.losses.adversarial import activation, class_balance
-from dfkd.losses.response import cross_entropy
+from dfkd.losses.adversarial import activation
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -104,8 +104,8 @@ class Dafl:
         config, layer = self.config, self._layer
         objective = (
             # The target is the teacher's own decision: any class will do, if the answer is sure.
-            Term("one_hot", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("information_entropy", _information_entropy, config.ie)
+            Term("one_hot", terms.cross_entropy, config.oh)
+            + Term("information_entropy", terms.information_entropy, config.ie)
             + Term("activation", lambda e: activation(e.trace.features[layer].float()), config.a)
         )
         images = self._generate()
@@ -153,7 +153,3 @@ class Dafl:
         with self._autocast():
             normalized = self.generator(latents).float()
         return self.teacher.spec.denormalize(normalized)
-
-
-def _information_entropy(evidence: Evidence) -> Tensor:
-    return class_balance(evidence.trace.logits, base=10)

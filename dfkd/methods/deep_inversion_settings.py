@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from dfkd import terms
 from dfkd.errors import DfkdError
-from dfkd.losses.adversarial import js_competition
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
-from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Objective, Term
 from dfkd.spec import ImageSpec
@@ -186,7 +185,7 @@ def objective(config: DeepInversionConfig, spec: ImageSpec) -> Objective:
     normalize, first = spec.normalize, config.first_bn_multiplier
     return Objective(
         (
-            Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets)),
+            Term("cross_entropy", terms.cross_entropy),
             Term(
                 "statistics",
                 lambda e: norm_distance(e.trace.statistics, first_layer_weight=first),
@@ -197,7 +196,7 @@ def objective(config: DeepInversionConfig, spec: ImageSpec) -> Objective:
             Term("l2", lambda e: l2_norm(normalize(e.images)), config.l2),
             Term(
                 "competition",
-                lambda e: 1 - js_competition(e.require_student(), e.trace.logits).clamp(0, 1),
+                terms.competition,
                 config.adi,
             ),
         )

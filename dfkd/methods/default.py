@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.generating import observe
-from dfkd.losses.adversarial import js_competition
-from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.methods.default_settings import STYLES, DefaultConfig
 from dfkd.objective import Evidence, Term
@@ -69,9 +68,8 @@ class Default:
         )
         self.objective = (
             Term("statistics", lambda e: scale_free_distance(e.trace.statistics), config.statistics)
-            + Term("competition", _competition, config.competition)
-            + config.cross_entropy
-            * Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets))
+            + Term("competition", terms.competition, config.competition)
+            + config.cross_entropy * Term("cross_entropy", terms.cross_entropy)
         )
         self._style: Tensor | None = None  # an index into STYLES, () int64, once they were tried
         self._images_made = self._teacher_images = 0
@@ -194,7 +192,3 @@ class Default:
         style = state["style"]
         self._style = None if style is None else style.to(self.teacher.device)
         self._images_made, self._teacher_images = state["counters"]
-
-
-def _competition(evidence: Evidence) -> Tensor:
-    return 1 - js_competition(evidence.require_student(), evidence.trace.logits)

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
 from dfkd.losses.adversarial import class_balance
-from dfkd.losses.response import cross_entropy, kl_divergence
-from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -84,10 +83,10 @@ class Dfq:
         """One step of the generator."""
         config, count = self.config, self.config.synthesis_batch_size
         objective = (
-            Term("adversarial", _adversary, config.adv)
-            + Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
+            Term("adversarial", terms.disagreement, config.adv)
+            + Term("statistics", terms.statistics, config.bn)
             # The target is the teacher's own decision: any class will do, if the answer is sure.
-            + Term("one_hot", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
+            + Term("one_hot", terms.cross_entropy, config.oh)
             + Term("balance", lambda e: class_balance(e.trace.logits), config.balance)
         )
         images = self._generate(count)
@@ -123,9 +122,3 @@ class Dfq:
             images: Tensor = self.generator(latents).float()
         self.images_made += count
         return images[:count]
-
-
-def _adversary(evidence: Evidence) -> Tensor:
-    """The adversary is -1 times the distillation term."""
-    student_logits = evidence.require_student()
-    return -kl_divergence(student_logits, evidence.trace.logits, temperature=1.0)

@@ -13,13 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import generating
+from dfkd import generating, terms
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import averaged, gaussian, observe, require, restore, smooth, snapshot, stored
-from dfkd.losses.adversarial import decision_adversarial
-from dfkd.losses.response import cross_entropy
-from dfkd.losses.statistics import norm_distance
+from dfkd.generating import (
+    averaged,
+    gaussian,
+    lower,
+    observe,
+    require,
+    restore,
+    smooth,
+    snapshot,
+    stored,
+)
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -118,9 +125,9 @@ class Fast:
         self.round += 1
         adv = config.adv if self.round > config.warmup else 0.0
         objective = (
-            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
-            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("adversarial", _adversary, adv)
+            Term("statistics", terms.statistics, config.bn)
+            + Term("cross_entropy", terms.cross_entropy, config.oh)
+            + Term("adversarial", terms.decision_adversarial, adv)
         )
         if config.reset_round and self.round == config.warmup + config.reset_round:
             reset_first(self.generator, self._rng)
@@ -147,11 +154,10 @@ class Fast:
             if config.meta == "fomaml":
                 _add_gradients(self.generator, (p.grad for p in adapted.parameters()))
             optimizer.step()
-            # The images precede the step: the loss is theirs. Chosen without a sync.
+            # The images precede the step: the loss is theirs.
             made = {"images": images.detach(), "loss": loss.detach()}
             made |= {"adversarial": loss.new_zeros(()), **parts}  # 0 while nobody watches
-            better = made["loss"] < best.get("loss", torch.inf)
-            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+            best = lower(best, made)
         if config.meta == "reptile":
             pairs = zip(self.generator.parameters(), adapted.parameters(), strict=True)
             _add_gradients(self.generator, (REPTILE * (p - q).detach() for p, q in pairs))
@@ -188,7 +194,3 @@ def _add_gradients(network: nn.Module, gradients: Iterable[Tensor | None]) -> No
     for parameter, gradient in zip(network.parameters(), gradients, strict=True):
         assert gradient is not None
         parameter.grad = gradient + (0 if parameter.grad is None else parameter.grad)
-
-
-def _adversary(evidence: Evidence) -> Tensor:
-    return decision_adversarial(evidence.require_student(), evidence.trace.logits)

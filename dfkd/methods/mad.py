@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.generating import (
     build_decoder,
     gaussian,
@@ -27,8 +28,6 @@ from dfkd.generating import (
     restore,
     snapshot,
 )
-from dfkd.losses.response import cross_entropy, kl_divergence
-from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -102,9 +101,9 @@ class Mad:
         """One step of the generator; its average follows."""
         config, count = self.config, self.config.synthesis_batch_size
         objective = (
-            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
-            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("adversarial", _adversary, config.adv)
+            Term("statistics", terms.statistics, config.bn)
+            + Term("cross_entropy", terms.cross_entropy, config.oh)
+            + Term("adversarial", terms.disagreement, config.adv)
         )
         images, targets = self._generate(self.generator, count)
         trace, student_logits = observe(
@@ -157,9 +156,3 @@ class Mad:
                 value.lerp_(current[name], 1 - self.config.momentum)
             else:
                 value.copy_(current[name])
-
-
-def _adversary(evidence: Evidence) -> Tensor:
-    """The adversary is -1 times the distillation term."""
-    student_logits = evidence.require_student()
-    return -kl_divergence(student_logits, evidence.trace.logits, temperature=1.0)

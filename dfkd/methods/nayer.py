@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
 from dfkd.generating import (
     Average,
     averaged,
     build_decoder,
+    lower,
     observe,
     restore,
     smooth,
@@ -24,9 +26,6 @@ from dfkd.generating import (
     stored,
 )
 from dfkd.loading.matrix import read_matrix
-from dfkd.losses.adversarial import decision_adversarial
-from dfkd.losses.response import cross_entropy
-from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -111,9 +110,9 @@ class Nayer:
         """One round (Algorithm 1); metrics are those of the batch that is kept."""
         config = self.config
         objective = (
-            Term("statistics", lambda e: norm_distance(e.trace.statistics), config.bn)
-            + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("adversarial", _adversary, config.adv)
+            Term("statistics", terms.statistics, config.bn)
+            + Term("cross_entropy", terms.cross_entropy, config.oh)
+            + Term("adversarial", terms.decision_adversarial, config.adv)
         )
         if self.round and self.round % config.recreate == 0:
             reset_all(self.generator, self._rng, std=None)
@@ -132,10 +131,9 @@ class Nayer:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            # The images precede the step: the loss is theirs. Chosen without a sync.
+            # The images precede the step: the loss is theirs.
             made = {"images": images.detach(), "loss": loss.detach(), **parts}
-            better = made["loss"] < best.get("loss", torch.inf)
-            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+            best = lower(best, made)
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
         self.average = averaged(statistics)
         self._keep(best.pop("images"), targets)
@@ -180,7 +178,3 @@ class Nayer:
         self.round += 1
         self.images_made += len(images)
         self.teacher_images += len(images) * (self.config.g_steps + 1)
-
-
-def _adversary(evidence: Evidence) -> Tensor:
-    return decision_adversarial(evidence.require_student(), evidence.trace.logits)

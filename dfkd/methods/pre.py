@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd import terms
 from dfkd.features import ENTERS, classifier
 from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
-from dfkd.losses.adversarial import activation, class_balance, js_competition
-from dfkd.losses.response import cross_entropy
+from dfkd.losses.adversarial import activation, js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
@@ -107,8 +107,8 @@ class Pre:
         config, layer = self.config, self._layer
         objective = (
             # The target is the teacher's own decision: any class will do, if the answer is sure.
-            Term("one_hot", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
-            + Term("information_entropy", _information_entropy, config.ie)
+            Term("one_hot", terms.cross_entropy, config.oh)
+            + Term("information_entropy", terms.information_entropy, config.ie)
             + Term("activation", lambda e: activation(e.trace.features[layer].float()), config.a)
             + Term("competition", _competition, config.js)
         )
@@ -180,10 +180,6 @@ class Pre:
         latents = gaussian(count, self.config.memory_dim, self._rng, self.device)
         with self._autocast():
             return self.memory.eval().recall(latents).float()
-
-
-def _information_entropy(evidence: Evidence) -> Tensor:
-    return class_balance(evidence.trace.logits, base=10)
 
 
 def _competition(evidence: Evidence) -> Tensor:

@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dfkd import terms
 from dfkd.generating import (
     build_decoder,
     gaussian,
+    lower,
     observe,
     random_targets,
     require,
     restore,
     snapshot,
 )
-from dfkd.losses.response import cross_entropy
-from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -102,9 +102,9 @@ class Spaceship:
     def update(self, student: nn.Module) -> Metrics:
         """One round; metrics are those of the batch whose maps are kept, the one of lowest loss."""
         config, count = self.config, self.config.synthesis_batch_size
-        objective = Term(
-            "statistics", lambda e: norm_distance(e.trace.statistics), config.bn
-        ) + Term("cross_entropy", lambda e: cross_entropy(e.trace.logits, e.targets), config.oh)
+        objective = Term("statistics", terms.statistics, config.bn) + Term(
+            "cross_entropy", terms.cross_entropy, config.oh
+        )
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         first = random_targets(1, self.teacher.num_classes, self._rng, self.device)
         targets = (first + torch.arange(count, device=self.device)) % self.teacher.num_classes
@@ -121,11 +121,10 @@ class Spaceship:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            # The maps precede the step: the loss is theirs. Chosen without a sync.
+            # The maps precede the step: the loss is theirs.
             made = {f"depth {d}": m.detach().half() for d, m in enumerate(maps[:DEPTHS])}
             made |= {"loss": loss.detach(), **parts}
-            better = made["loss"] < best.get("loss", torch.inf)
-            best = {k: torch.where(better, v, best.get(k, v)) for k, v in made.items()}
+            best = lower(best, made)
         self.generator.eval()
         self._remember([best.pop(f"depth {d}") for d in range(DEPTHS)])
         self.teacher_images += count * config.g_steps
