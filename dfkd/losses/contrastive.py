@@ -43,12 +43,69 @@ def instance_discrimination(
         shapes = f"{tuple(local_features.shape)} and {tuple(global_features.shape)}"
         raise DfkdError(f"local and global views must give features of one shape, not {shapes}")
     local = F.normalize(local_features, dim=1)
-    logits = local @ F.normalize(global_features.detach(), dim=1).T / temperature
-    own = torch.arange(len(logits), device=logits.device)
-    losses = F.cross_entropy(logits, own, reduction="none")
+    losses = _own_among(local, F.normalize(global_features.detach(), dim=1), temperature)
     cached = losses[current:] if current is not None else losses[:0]
     loss = losses[:current].mean()
     return loss + cached.mean() if len(cached) else loss
+
+
+def representation_contrast(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    teacher_negatives: Tensor,
+    student_negatives: Tensor,
+    *,
+    temperature: float = 0.07,
+) -> Tensor:
+    """-log softmax_j(s_i . t_j / T) at j = i, plus the same with s and t exchanged.
+
+    What CRD (Tian et al., ICLR 2020) maximises, a bound on the mutual information of the two
+    representations, in its InfoNCE form (van den Oord et al., 2018, eq. 4), not by the NCE with
+    sampled noise of CRD's eqs. 17-19: that one needs the size of the data set and constants that
+    a run estimates as it goes, and there is no data set here. Row i of both embeddings is one
+    image; the student's row is told apart from the teacher's of the other images of the batch
+    and of ``teacher_negatives``, and the other way round. All embeddings are scaled to length 1.
+
+    Args:
+        student_embedding: N x dimensions, behind a projection that is trained too.
+        teacher_embedding: the same; not detached, as its projection is trained as well.
+        teacher_negatives: K x dimensions, of other images, which the caller remembers (detached)
+            from earlier batches; K may be 0.
+        student_negatives: K' x dimensions, likewise.
+        temperature: T > 0.
+
+    Returns:
+        In nats, a sum of two means over samples, > 0 unless N is 1 and nothing is remembered;
+        log(N + K) + log(N + K') where all embeddings are alike.
+
+    >>> one, none = torch.eye(2), torch.zeros(0, 2)
+    >>> round(representation_contrast(one, one, none, none, temperature=1.0).item(), 4)
+    0.6265
+    >>> round(representation_contrast(one, one, -one, none, temperature=1.0).item(), 4)
+    0.9398
+    """
+    shape, dimensions = student_embedding.shape, student_embedding.shape[1:]
+    negatives = (teacher_negatives, student_negatives)
+    if teacher_embedding.shape != shape or any(n.shape[1:] != dimensions for n in negatives):
+        # More teacher's rows would be taken for negatives without a word.
+        given = (student_embedding, teacher_embedding, *negatives)
+        shapes = ", ".join(str(tuple(embedding.shape)) for embedding in given)
+        raise DfkdError(
+            "crd needs a student's and a teacher's embedding of one shape and remembered ones "
+            f"of as many dimensions, not {shapes}"
+        )
+    student, teacher = (F.normalize(e, dim=1) for e in (student_embedding, teacher_embedding))
+    teachers, students = (F.normalize(remembered, dim=1) for remembered in negatives)
+    to_teacher = _own_among(student, torch.cat([teacher, teachers]), temperature)
+    to_student = _own_among(teacher, torch.cat([student, students]), temperature)
+    return to_teacher.mean() + to_student.mean()
+
+
+def _own_among(anchors: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+    """-log softmax_j(a_i . c_j / T) at j = i, N values; after the Nth all c_j are strangers."""
+    logits = anchors @ candidates.T / temperature
+    own = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits, own, reduction="none")
 
 
 def spatial_means(features: Iterable[Tensor]) -> Tensor:
