@@ -1,0 +1,75 @@
+"""Images moved a little, within [0, 1], to where a loss of a network's answers is high."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from dfkd.errors import DfkdError
+
+
+def pgd(
+    network: Callable[[Tensor], Tensor],
+    images: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    generator: Generator | None = None,
+    random_start: bool = True,
+) -> Tensor:
+    """x <- P(x + step_size * sign(dloss/dx)), ``steps`` times: projected gradient ascent.
+
+    P clamps to the ball |x - images| <= epsilon in every value and to [0, 1] (Madry et al.,
+    ICLR 2018, section 2.1). One step of size epsilon without a random start is FGSM (Goodfellow
+    et al., ICLR 2015).
+
+    The caller chooses the network's mode: a batch-norm in train mode would move its buffers here,
+    and its images would depend on each other. No parameter's ``grad`` is touched, parameters may
+    be frozen, and the caller's ``no_grad`` does not matter.
+
+    Args:
+        network: images in [0, 1] -> logits; it normalises by itself.
+        images: N x C x H x W in [0, 1].
+        loss: logits -> a scalar or N values, to be maximised; each image's part of it must depend
+            on that image alone.
+        epsilon: of the ball, in units of [0, 1], such as 8/255.
+        step_size: of one step, in the same units.
+        steps: 0 leaves the random start.
+        generator: of the random start, drawn where it lives; without it the global random state.
+        random_start: begin anywhere in the ball with equal chance, not at the images.
+
+    Returns:
+        Images like ``images``, without a graph.
+
+    Raises:
+        DfkdError: a negative epsilon, step size or number of steps.
+
+    >>> images = torch.full((1, 1, 1, 2), 0.5)
+    >>> weight = torch.tensor([[3.0, -1.0]])
+    >>> moved = pgd(lambda x: x.flatten(1) @ weight.T, images, torch.sum,
+    ...             epsilon=0.25, step_size=0.125, steps=4)
+    >>> moved.flatten()
+    tensor([0.7500, 0.2500])
+    """
+    # "not >=" also refuses nan.
+    if not (epsilon >= 0 and step_size >= 0 and steps >= 0):
+        raise DfkdError(
+            "an attack needs epsilon, step_size and steps of at least 0, not "
+            f"{epsilon:g}, {step_size:g} and {steps}"
+        )
+    images = images.detach()
+    low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
+    moved = images
+    if random_start:
+        place = images.device if generator is None else generator.device
+        noise = torch.rand(images.shape, generator=generator, device=place, dtype=images.dtype)
+        moved = images + epsilon * (2 * noise - 1).to(images.device)
+    moved = moved.clamp(low, high)
+    for _ in range(steps):
+        with torch.enable_grad():
+            moved.requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(network(moved)).sum(), moved)
+        moved = (moved.detach() + step_size * gradient.sign()).clamp(low, high)
+    return moved
