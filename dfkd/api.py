@@ -11,16 +11,17 @@ from torch import nn
 from dfkd import checkpoint, outcome, recipes, rundir, runtime
 from dfkd.background import Background
 from dfkd.curve import Curve
-from dfkd.datasets import LabelledImages, check_fits
-from dfkd.distillers.offline import Offline
-from dfkd.engine import Account, Budget, Engine
+from dfkd.datasets import GivenImages, LabelledImages, check_fits
+from dfkd.engine import Account, Budget, Engine, Rhythm
 from dfkd.errors import DfkdError
+from dfkd.given import Given
 from dfkd.initialise import start_student
 from dfkd.loading import check_student
-from dfkd.optimizers import make_optimizer
 from dfkd.outcome import Origin
+from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
+from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.working import sized, work_ahead, working_teacher
 
@@ -55,6 +56,7 @@ def distill(
     init: str | None = None,
     recipe: Recipe | None = None,
     evaluation: LabelledImages | None = None,
+    images: GivenImages | None = None,
     curve: int = 0,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -78,6 +80,7 @@ def distill(
         minutes, steps: the budget, in wall time or student steps; 4 minutes by default.
         init: ``auto``, ``teacher`` or ``random``; the recipe's own when left out.
         evaluation: real labelled images, used after training and for nothing but figures.
+        images: the user's own to learn from, labelled or not, in place of the method's.
         curve: at how many evenly spaced points of the budget the student is kept; all are measured
             on ``evaluation`` after the run, the finished one last. Training is the same with any.
         out: directory for manifest, log, page, student and checkpoint.
@@ -97,6 +100,7 @@ def distill(
     budget, origin = Budget(minutes, steps), origin or Origin()
     plan = recipe or replace(recipes.recipe(method), seed=seed)
     plan = replace(plan, init=init) if init else plan
+    plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
     check_student(student, teacher)
     if evaluation is not None:
         check_fits(evaluation, teacher.spec, teacher.num_classes)
@@ -114,9 +118,6 @@ def distill(
         plan = sized(plan, words, teacher, place.world_size)
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
-    learning = plan.distiller
-    optimizer = make_optimizer(student, learning.optimizer, learning.lr, learning.weight_decay)
-    network, optimizer = place.setup(student, optimizer)
     if compile == "auto" and (saved or place.world_size > 1):
         # What one session measured need not be what another does, and all must compute alike.
         compile = "on" if saved and saved["compiled"] else "off"
@@ -125,19 +126,16 @@ def distill(
         teacher, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
     working = compiled.teacher
-    distiller = Offline(
-        working,
-        student,
-        plan.distiller,
-        plan.seed,
-        network=network,
-        optimizer=optimizer,
-        backward=place.backward,
-        autocast=place.autocast,
-        rank=place.rank,
-        world_size=place.world_size,
+    distiller = build_distiller(
+        working, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
     )
-    synthesizer = recipes.build_synthesizer(plan, working, place.autocast)
+    synthesizer: Synthesizer
+    if images is None:
+        synthesizer = recipes.build_synthesizer(plan, working, place.autocast)
+    else:
+        synthesizer = Given(
+            working, images.images, images.labels, plan.seed, autocast=place.autocast
+        )
     kept = Curve(curve, distiller, saved.get("curve", {"points": 0, "kept": []}) if saved else None)
     log: MetricsLog | None = None
 
@@ -181,16 +179,19 @@ def distill(
             log.close()
     finished = distiller.finished()
     figures = {
-        "method": plan.method,
+        "method": plan.method if images is None else images.name,
+        "scheme": plan.scheme,
+        "knowledge": plan.distiller.knowledge,
+        "pairs": list(distiller.pairs),
         **outcome.figures(
-            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete
+            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete, plan
         ),
         "init": start.told(),
         "compiled": {"used": compiled.used, "reason": compiled.reason},
     }
     if directory and place.rank == 0:
         manifest = outcome.manifest(plan, budget, place, teacher, origin, hash_before) | {
-            "real_data": outcome.real_data(evaluation, curve)
+            "real_data": outcome.real_data(evaluation, curve, images)
         }
         outcome.save_student(directory, finished, teacher, origin)
         outcome.write(directory, manifest, figures, synthesizer, teacher)

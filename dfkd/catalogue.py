@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
+from dfkd.learner_settings import LearnerConfig
 from dfkd.methods import deep_inversion_settings
 from dfkd.methods.adi import Adi, AdiConfig
 from dfkd.methods.cmi import Cmi, CmiConfig
@@ -56,7 +56,7 @@ class Method(NamedTuple):
     build: Callable[..., Synthesizer]
     line: str
     rhythm: Rhythm = Rhythm()
-    distiller: OfflineConfig = OfflineConfig()
+    distiller: LearnerConfig = LearnerConfig()
     batch: str = ""
     passes: str = ""
     statistics: bool = True
@@ -73,7 +73,7 @@ METHODS: dict[str, Method] = {
         Default,
         "Drawings, their pixels corrected by what the teacher remembers",
         Rhythm(warmup_updates=8, warmup_share=0.25, steps_per_update=80),
-        OfflineConfig(temperature=20.0),
+        LearnerConfig(temperature=20.0),
         batch="refine_batch",
         passes="refine_steps",
         statistics=False,
@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
         Fast,
         "FastDFKD (Fang et al., AAAI 2022): a meta-generator, adapted to each batch in five steps",
         Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=40),
-        OfflineConfig(temperature=20.0),
+        LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
     ),
@@ -116,7 +116,7 @@ METHODS: dict[str, Method] = {
         Cmi,
         "CMI (Fang et al., IJCAI 2021): a new generator a round, images unlike earlier ones",
         Rhythm(warmup_updates=1, steps_per_update=100),
-        OfflineConfig(temperature=20.0),
+        LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
         shapes=untraced,
@@ -128,7 +128,7 @@ METHODS: dict[str, Method] = {
         # Ours, as DFQ's: 1 step of the generator to 10 of the student. T = 1, so that what the
         # generator raises is what the student lowers.
         Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
-        OfflineConfig(temperature=1.0),
+        LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
     ),
     "dafl": Method(
@@ -137,7 +137,7 @@ METHODS: dict[str, Method] = {
         "DAFL (Chen et al., ICCV 2019): sure answers, even classes and an excited classifier",
         # Generator and student step on the same batch, in turns.
         Rhythm(warmup_updates=1, steps_per_update=1, batch_size=512),
-        OfflineConfig(temperature=1.0),
+        LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
         statistics=False,
         classifier=True,
@@ -148,7 +148,7 @@ METHODS: dict[str, Method] = {
         Pre,
         "PRE-DFKD (Binici et al., AAAI 2022): the student rehearses what a memory draws",
         Rhythm(warmup_updates=1, steps_per_update=10, batch_size=1024),
-        OfflineConfig(knowledge="l1"),
+        LearnerConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
         classifier=True,
@@ -159,7 +159,7 @@ METHODS: dict[str, Method] = {
         Dfad,
         "DFAD (Fang et al., 2019): images on which student and teacher differ most",
         Rhythm(warmup_updates=1, steps_per_update=5, batch_size=256),
-        OfflineConfig(knowledge="l1"),
+        LearnerConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
         shapes=untraced,
@@ -169,7 +169,7 @@ METHODS: dict[str, Method] = {
         Zskt,
         "ZSKT (Micaelli & Storkey, NeurIPS 2019): adversarial images, and where the teacher looks",
         Rhythm(warmup_updates=1, steps_per_update=10, batch_size=128),
-        OfflineConfig(knowledge="kd_mean + 250*at", temperature=1.0),
+        LearnerConfig(knowledge="kd_mean + 250*at", temperature=1.0),
         batch="synthesis_batch_size",
         statistics=False,
         shapes=untraced,
@@ -180,7 +180,7 @@ METHODS: dict[str, Method] = {
         "DFQ (Choi et al., CVPRW 2020): an adversary that keeps to what the teacher knows",
         Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
         # T is ours: so the student lowers what the generator raises.
-        OfflineConfig(temperature=1.0),
+        LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
     ),
     "spaceship": Method(
@@ -188,7 +188,7 @@ METHODS: dict[str, Method] = {
         Spaceship,
         "SpaceshipNet (Yu et al., CVPR 2023): exchanged features, and where the teacher looks",
         Rhythm(warmup_updates=1, steps_per_update=100),
-        OfflineConfig(knowledge="kd + cam + grad_cam", temperature=30.0),
+        LearnerConfig(knowledge="kd + cam + grad_cam", temperature=30.0),
         batch="synthesis_batch_size",
         passes="g_steps",
         classifier=True,
@@ -198,7 +198,7 @@ METHODS: dict[str, Method] = {
         Nayer,
         "NAYER (Tran et al., CVPR 2024): class embeddings through a noisy layer drawn anew",
         Rhythm(warmup_updates=2, steps_per_update=60),
-        OfflineConfig(temperature=20.0),
+        LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
     ),

@@ -26,6 +26,8 @@ COMMANDS: dict[str, type[Any]] = {
     "compare": arguments.Compare,
     "evaluate": arguments.Evaluate,
     "recipes": arguments.Recipes,
+    "knowledge": arguments.Knowledge,
+    "schemes": arguments.Schemes,
     "bench": arguments.Bench,
 }
 

@@ -120,32 +120,6 @@ def last_map(network: nn.Module, images: Tensor) -> str:
     if not maps:
         raise DfkdError(
             "the chosen knowledge looks at feature maps, and a network has none: "
-            "--set distiller.knowledge=kd compares answers alone"
+            "--knowledge kd compares answers alone"
         )
     return maps[-1]
-
-
-def pair_layers(
-    student: nn.Module, teacher: nn.Module, images: Tensor
-) -> tuple[tuple[str, str], ...]:
-    """(student's layer, teacher's layer) for every spatial size that both have, large to small.
-
-    Of the layers of one size the last to be called: the end of a stage.
-
-    Args:
-        images: N x C x H x W, normalised, as both networks take them.
-
-    Raises:
-        DfkdError: no size in common.
-    """
-    mine, theirs = (
-        {tuple(shape[2:]): name for name, shape in feature_maps(network, images).items()}
-        for network in (student, teacher)
-    )
-    shared = sorted(set(mine) & set(theirs), reverse=True)
-    if not shared:
-        raise DfkdError(
-            "the chosen knowledge compares feature maps, and student and teacher have none of one "
-            "size: --set distiller.knowledge=kd compares their answers alone"
-        )
-    return tuple((mine[size], theirs[size]) for size in shared)

@@ -11,17 +11,17 @@ from torch import nn
 from dfkd import rundir
 from dfkd.bank import quantize
 from dfkd.curve import Curve
-from dfkd.datasets import LabelledImages
-from dfkd.distillers.offline import Offline
+from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Budget, Engine
 from dfkd.evaluation.measure import agreement, compare, predictions
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
-from dfkd.protocols import Synthesizer
+from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe, to_dict
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.runtime import Runtime, hardware
+from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
 
 
@@ -41,15 +41,19 @@ def figures(
     student: nn.Module,
     engine: Engine,
     synthesizer: Synthesizer,
-    distiller: Offline,
+    distiller: Distiller,
     evaluation: LabelledImages | None,
     kept: Curve,
     complete: bool,
+    plan: Recipe,
 ) -> dict[str, Any]:
     """What the run took, and how good its student is; with ``evaluation`` over time as well."""
     # First, for its clock is still running: measuring is no part of a run's time.
     cost = spent(teacher, student, engine, synthesizer, distiller)
-    measured = quality(teacher, student, synthesizer, evaluation)
+    measured = quality(teacher, student, synthesizer, distiller, evaluation)
+    further = SCHEMES[plan.scheme].measure
+    if further and evaluation is not None:
+        measured |= further(student, teacher, evaluation, plan.arrangement)
     points: list[dict[str, Any]] = []
     if evaluation is not None and complete:  # who interrupts does not want to wait for it
         end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
@@ -62,7 +66,7 @@ def spent(
     student: nn.Module,
     engine: Engine,
     synthesizer: Synthesizer,
-    distiller: Offline,
+    distiller: Distiller,
 ) -> dict[str, Any]:
     """What the run took: steps, images, forward passes, seconds, memory."""
     account, counts = engine.account, distiller.class_counts()
@@ -90,6 +94,7 @@ def quality(
     teacher: Teacher,
     student: nn.Module,
     synthesizer: Synthesizer,
+    distiller: Distiller,
     evaluation: LabelledImages | None,
 ) -> dict[str, Any]:
     """Accuracies on real images where given; else agreement on synthetic ones."""
@@ -104,6 +109,7 @@ def quality(
             "agreement_on": "synthetic images",
         }
     models = [("teacher", teacher.network, spec), ("student", student, spec)]
+    models += [(name, network, spec) for name, network in distiller.networks().items()]
     rows = compare(models, evaluation)
     return {
         "teacher_accuracy": rows[0].accuracy,
@@ -114,12 +120,19 @@ def quality(
     }
 
 
-def real_data(evaluation: LabelledImages | None, points: int = 0) -> dict[str, Any]:
+def real_data(
+    evaluation: LabelledImages | None, points: int = 0, images: GivenImages | None = None
+) -> dict[str, Any]:
     """The manifest's word on whether real data was used, and for what.
 
     Args:
         points: how many students the accuracy's curve has; 0: there is none.
     """
+    if images is not None:
+        labels = "without labels" if images.labels is None else "with its labels"
+        training = f"{len(images)} images of {images.name}, {labels}, for training"
+        measured = f"; {evaluation.name} for measuring afterwards" if evaluation else ""
+        return {"used": True, "purpose": training + measured}
     if evaluation is None:
         return {"used": False, "purpose": "none"}
     others = f" and of {points - 1} kept on the way" if points > 1 else ""

@@ -1,12 +1,16 @@
-"""The two seams of the package: what makes images, and what consumes them.
+"""The seams of the package: what makes images, and what consumes them.
 
-The engine knows only these. A method or a training scheme is one class that
-fits; nobody inherits from anything.
+The engine knows the first two. A method is one class that fits ``Synthesizer``, a training
+scheme one that fits ``Scheme`` (``dfkd.distillation`` makes a ``Distiller`` of any); nobody
+inherits from anything.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from dfkd.learner import Learner
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device: reading them is the logger's business, every k steps."""
@@ -64,6 +68,12 @@ class Distiller(Protocol):
     def finished(self) -> nn.Module:
         """The student to keep: on its own, in eval mode, with averaged weights where kept."""
 
+    def networks(self) -> dict[str, nn.Module]:
+        """What else is worth measuring, by name: peers, exits; in eval mode."""
+
+    def class_counts(self) -> list[int]:
+        """How often the teacher answered each class so far: even is healthy, one is collapse."""
+
     @property
     def teacher_images(self) -> int:
         """How many images the teacher has been shown so far for the student's sake."""
@@ -73,3 +83,38 @@ class Distiller(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
+
+
+class Stateful(Protocol):
+    """Modules, optimisers, and whatever else an exact resume needs."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Continue from ``state_dict``."""
+
+
+class Scheme(Protocol):
+    """How teacher and students stand to one another: the step alone, readable from top to bottom.
+
+    Attributes:
+        learners: all that is trained; the first is the user's student.
+    """
+
+    learners: "tuple[Learner, ...]"
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of everybody who learns."""
+
+    def set_progress(self, progress: float) -> None:
+        """Where in [0, 1] the run's budget stands."""
+
+    def finished(self) -> nn.Module:
+        """The network to keep, a copy in eval mode."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What else is worth measuring, by name."""
+
+    def extras(self) -> dict[str, Stateful]:
+        """What a resume needs besides the learners, by name."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from dfkd import overlay
 from dfkd.catalogue import METHODS
-from dfkd.distillers.offline import OfflineConfig
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
+from dfkd.learner_settings import LearnerConfig
 from dfkd.methods import dafl
 from dfkd.methods import deep_inversion_settings as settings
 from dfkd.methods.adi import AdiConfig
@@ -27,6 +28,7 @@ from dfkd.methods.nayer import NayerConfig
 from dfkd.methods.spaceship import SpaceshipConfig
 from dfkd.protocols import Synthesizer
 from dfkd.runtime import Autocast
+from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
 
 
@@ -37,6 +39,8 @@ class Recipe:
     Attributes:
         method: who makes the images; decides the type of ``synthesizer``.
         init: ``auto``, ``teacher`` or ``random``: where the student starts.
+        distiller: how a student learns, whatever the scheme.
+        scheme: how teacher and students stand to one another; decides the type of ``arrangement``.
         trunk: what becomes of copied layers from the input on that are the teacher's own:
             ``frozen`` leaves them, ``trained`` trains them like the rest.
         seed: of every random choice.
@@ -44,7 +48,9 @@ class Recipe:
 
     method: str = "default"
     synthesizer: Any = field(default_factory=METHODS["default"].config)
-    distiller: OfflineConfig = field(default_factory=OfflineConfig)
+    distiller: LearnerConfig = field(default_factory=LearnerConfig)
+    scheme: str = "offline"
+    arrangement: Any = field(default_factory=SCHEMES["offline"].config)
     rhythm: Rhythm = field(default_factory=Rhythm)
     init: str = "auto"
     trunk: str = "frozen"
@@ -56,6 +62,25 @@ class Recipe:
         wanted = type(METHODS[self.method].config())
         if not isinstance(self.synthesizer, wanted):
             raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
+        check_scheme(self.scheme)
+        if not isinstance(self.arrangement, type(SCHEMES[self.scheme].config())):
+            raise DfkdError(f"{type(self.arrangement).__name__} does not configure {self.scheme}")
+
+
+def check_scheme(name: str) -> None:
+    """Raise unless there is a scheme of that name."""
+    if name not in SCHEMES:
+        raise DfkdError(f"unknown scheme {name!r}{nearest(name, SCHEMES)}")
+
+
+def with_scheme(value: Recipe, name: str) -> Recipe:
+    """``value`` under another scheme, with the settings that it starts from.
+
+    Raises:
+        DfkdError: there is none of that name.
+    """
+    check_scheme(name)
+    return replace(value, scheme=name, arrangement=SCHEMES[name].config())
 
 
 def dafl_cifar10() -> Recipe:
@@ -99,7 +124,7 @@ def _of(name: str) -> Callable[[], Recipe]:
     method = METHODS[name]
 
     def build() -> Recipe:
-        return Recipe(name, method.config(), method.distiller, method.rhythm)
+        return Recipe(name, method.config(), method.distiller, rhythm=method.rhythm)
 
     build.__doc__ = f"{method.line}."
     return build
@@ -109,7 +134,7 @@ def _published(name: str) -> Callable[[], Recipe]:
     method, (config, rhythm) = METHODS[name], PUBLISHED[name]
 
     def build() -> Recipe:
-        return Recipe(name, config(), method.distiller, rhythm)
+        return Recipe(name, config(), method.distiller, rhythm=rhythm)
 
     build.__doc__ = f"{method.line}; the paper's sizes, for a GPU."
     return build
@@ -176,7 +201,9 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     start = base or recipe(str(values.get("method", "default")))
     if "method" in values and values["method"] != start.method:
         start = replace(recipe(str(values["method"])), seed=start.seed)
-    merged: Recipe = _merge(start, values, "")
+    if "scheme" in values and values["scheme"] != start.scheme:
+        start = with_scheme(start, str(values["scheme"]))
+    merged: Recipe = overlay.merge(start, values)
     return merged
 
 
@@ -199,50 +226,7 @@ def override(base: Recipe, assignments: list[str]) -> Recipe:
 
     Together, because two settings may only be valid with one another.
     """
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        path, separator, text = assignment.partition("=")
-        if not separator or not path:
-            raise DfkdError(f"--set wants key=value such as distiller.lr=0.01, not {assignment!r}")
-        *groups, key = path.split(".")
-        group = values
-        for name in groups:
-            group = group.setdefault(name, {})
-            if not isinstance(group, dict):
-                raise DfkdError(f"--set gives {path!r} two meanings: a value and a group")
-        group[key] = _scalar(text)
-    return from_dict(values, base)
-
-
-def _scalar(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise DfkdError(f"--set cannot read the value {text!r}") from None
-
-
-def _merge(start: Any, values: Mapping[str, Any], path: str) -> Any:
-    """``start`` with ``values`` laid over it, field by field, each checked against its type."""
-    fields = {f.name: f for f in dataclasses.fields(start)}
-    changes = {}
-    for key, value in values.items():
-        if key not in fields:
-            raise DfkdError(f"unknown key {path + str(key)!r}{nearest(str(key), fields)}")
-        current = getattr(start, key)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise DfkdError(f"{path}{key} is a group of settings: write {path}{key}.NAME=value")
-            changes[key] = _merge(current, value, f"{path}{key}.")
-        else:
-            changes[key] = _checked(fields[key].type, value, path + key)
-    return replace(start, **changes)
-
-
-def _checked(annotation: Any, value: Any, name: str) -> Any:
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
+    return from_dict(overlay.assigned(assignments), base)
 
 
 def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dfkd.batchnorm import synchronise_batchnorm
 from dfkd.errors import DfkdError
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -68,10 +69,33 @@ class Runtime:
         dist.all_reduce(vote, op=dist.ReduceOp.MAX)
         return bool(vote.item())
 
+    @torch.no_grad()
+    def average(self, module: nn.Module) -> None:
+        """Mean over processes of the gradients of a small module that ``setup`` did not wrap."""
+        if self.world_size == 1:
+            return
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world_size
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The rows of all processes, in the same order everywhere; without gradients."""
+        values = values.detach()
+        if self.world_size == 1:
+            return values
+        rows = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(rows, values.contiguous())
+        return torch.cat(rows)
+
     def barrier(self) -> None:
         """Wait for the other processes."""
         if self.world_size > 1:
             dist.barrier()
+
+
+ALONE = Runtime(None, torch.device("cpu"), "fp32", 0, 1)
+"""One process in float32: what is used where nothing else is said."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -148,57 +172,6 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
     }
-
-
-class _ProcessSum(torch.autograd.Function):
-    """Sum over processes; its gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch-norm over the batches of all processes; torch's own SyncBatchNorm refuses CPUs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.running_mean is None or self.running_var is None:
-            return super().forward(x)
-        dimensions = [0, *range(2, x.ndim)]
-        count = x.numel() // x.shape[1] * dist.get_world_size()
-        wide = x.float()
-        sums = torch.stack([wide.sum(dimensions), wide.square().sum(dimensions)])
-        mean, square = _ProcessSum.apply(sums) / count
-        var = (square - mean.square()).clamp_min(0)
-        with torch.no_grad():
-            momentum = 0.1 if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked += 1
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        scale = (var + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
-        normalised: Tensor = x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
-        return normalised
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any dimension will do: 1-d, 2-d and 3-d norms are all turned into this class."""
-
-
-def synchronise_batchnorm(network: nn.Module) -> None:
-    """Let every BatchNorm of ``network`` see all processes, in place; its state stays as named."""
-    for module in network.modules():
-        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            module.__class__ = SharedBatchNorm
 
 
 def is_first() -> bool:

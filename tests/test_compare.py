@@ -336,19 +336,20 @@ def test_a_curve_ends_with_the_finished_student_and_touches_nothing(
 def test_points_of_a_curve_are_the_students_of_their_steps(
     tiny_teacher, tiny_student, data, monkeypatch
 ):
-    from dfkd.distillers.offline import Offline
     from dfkd.evaluation.measure import accuracy, predictions
 
     seen = {}
-    original = Offline.update
+    from dfkd.distillation import Distillation
+
+    original = Distillation.update
 
     def note(self, batch):
         metrics = original(self, batch)
         logits = predictions(self.finished(), tiny_teacher.spec, data.images)
-        seen[self._steps] = accuracy(logits, data.labels)
+        seen[self.scheme.learners[0].steps] = accuracy(logits, data.labels)
         return metrics
 
-    monkeypatch.setattr(Offline, "update", note)
+    monkeypatch.setattr(Distillation, "update", note)
     found = run(tiny_teacher, tiny_student, "drawings", evaluation=data, steps=12, curve=4)
     curve = found.figures["curve"]
     assert [point["accuracy"] for point in curve] == [seen[point["steps"]] for point in curve]

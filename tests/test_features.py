@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.features import classifier, feature_maps, named_layers, open_features, pair_layers
+from dfkd.features import classifier, feature_maps, named_layers, open_features
 from dfkd.networks import resnet, vgg
+from dfkd.pairing import pair_layers
 from dfkd.teacher import fingerprint
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.distillers.offline import Offline, OfflineConfig
 from dfkd.errors import DfkdError
 from dfkd.initialise import shared_trunk, start_student
+from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import resnet
 from dfkd.protocols import Batch
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -45,7 +46,7 @@ def test_a_frozen_trunk_computes_what_the_teacher_computes_and_the_rest_learns()
     student = resnet(20, 1, 4, (16, 32, 24), (3, 3, 1))
     start = start_student(student, frozen.network, "teacher", "frozen")
     before = copy.deepcopy(student)
-    distiller = Offline(frozen, student, OfflineConfig(warmup=0.0), 0)
+    distiller = build_distiller(frozen, student, LearnerConfig(warmup=0.0), 0)
     for _ in range(3):
         distiller.update(Batch(torch.rand(8, 1, 8, 8)))
     for kept in (student, distiller.finished()):

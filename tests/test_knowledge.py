@@ -10,25 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dfkd.answers import Asking
-from dfkd.distillers.offline import Offline, OfflineConfig
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, parse
+from dfkd.knowledge import KINDS, Asking, parse
+from dfkd.learner import Learner
+from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
 from dfkd.losses.attention import class_activation_map
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
-CONFIG = OfflineConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n"])
 WEIGHTS = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 
 
 @given(
     st.dictionaries(st.sampled_from(sorted(KINDS)), st.none() | WEIGHTS, min_size=1),
-    st.lists(BLANKS, min_size=40, max_size=40),
+    st.lists(BLANKS, min_size=4 * len(KINDS), max_size=4 * len(KINDS)),
 )
 def test_what_is_written_is_read(weights, blanks):
     space = iter(blanks)
@@ -71,7 +72,7 @@ def test_what_is_written_is_read(weights, blanks):
         ("kd + at + kd", 11, "kd stands there twice"),
         ("kd + grad_kam", 6, "unknown kind 'grad_kam'; did you mean 'grad_cam'?"),
         ("kd + 2 * l2", 10, "unknown kind 'l2'; did you mean 'l1'?"),
-        ("kd + zzzzz", 6, "unknown kind 'zzzzz'; choose from at, cam, grad_cam, kd,"),
+        ("kd + zzzzz", 6, "unknown kind 'zzzzz'; choose from at, cam, cc, crd, dkd,"),
     ],
 )
 def test_errors_point_at_the_column(expression, column, what):
@@ -82,7 +83,7 @@ def test_errors_point_at_the_column(expression, column, what):
     assert what in message
     assert "\n" not in message
     with pytest.raises(DfkdError):
-        OfflineConfig(knowledge=expression)
+        LearnerConfig(knowledge=expression)
 
 
 @given(st.text(alphabet="kdatcm_l1*+-. e", max_size=12))
@@ -118,7 +119,7 @@ def ask(teacher, student, names, cached=None, **options):
 def learn(knowledge, teacher, student, updates=60, cached=None):
     """Metrics of the first and the last update, all on the same images."""
     config = dataclasses.replace(CONFIG, knowledge=knowledge)
-    distiller = Offline(teacher, student, config, seed=0)
+    distiller = build_distiller(teacher, student, config, seed=0)
     found = [distiller.update(Batch(some_images(), cached)) for _ in range(updates)]
     return distiller, found[0], found[-1]
 
@@ -143,8 +144,10 @@ def test_the_loss_is_the_weighted_sum(pair, monkeypatch):
     teacher, student = pair
     losses = []
     config = dataclasses.replace(CONFIG, knowledge="kd + 250*at + 0.5*l1")
-    distiller = Offline(
-        teacher, student, config, 0, backward=lambda loss: (losses.append(loss), loss.backward())
+    distiller = build_distiller(teacher, student, config, 0)
+    learn = Learner.learn
+    monkeypatch.setattr(
+        Learner, "learn", lambda self, loss: (losses.append(loss), learn(self, loss))
     )
     parts = distiller.update(Batch(some_images()))
     wanted = parts["distillation/kd"] + 250 * parts["distillation/at"]
@@ -229,7 +232,8 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn(pair):
     teacher, _ = pair
     answers = ask(teacher, copy.deepcopy(teacher.network), KINDS)
     for name, kind in KINDS.items():
-        assert kind.loss(answers).abs() < 1e-6, name
+        if kind.loss and name != "hard":
+            assert kind.loss(answers).abs() < 1e-5, name
 
 
 def test_one_pass_of_the_teacher_is_enough_and_leaves_no_graph(pair):
@@ -296,6 +300,6 @@ def test_the_scales_of_the_kinds(pair):
 def test_the_meta_device_is_never_read(knowledge):
     teacher = Teacher(resnet(20, 1, 10).to("meta"), ImageSpec(1, 16, 16))
     config = dataclasses.replace(CONFIG, knowledge=knowledge)
-    distiller = Offline(teacher, resnet(8, 1, 10).to("meta"), config, 0)
+    distiller = build_distiller(teacher, resnet(8, 1, 10).to("meta"), config, 0)
     metrics = distiller.update(Batch(torch.rand(4, 1, 16, 16, device="meta")))
     assert all(value.device.type == "meta" for value in metrics.values())

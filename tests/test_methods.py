@@ -16,9 +16,9 @@ from torch import nn
 
 from dfkd import recipes
 from dfkd.catalogue import METHODS
-from dfkd.distillers.offline import Offline
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.recipes import Recipe
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher, fingerprint
 
@@ -357,7 +357,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(method, optimizer):
     student.layer1.requires_grad_(False)
     recipe = small(method)
     config = dataclasses.replace(recipe.distiller, optimizer=optimizer)
-    distiller = Offline(teacher, student, config, 0)
+    distiller = build_distiller(teacher, student, config, 0)
     synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
     for step in range(6):
         metrics = dict(synthesizer.update(student))

@@ -3,17 +3,18 @@
 import pytest
 import torch
 
-from dfkd.distillers.offline import Offline, OfflineConfig
+from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Batch
+from dfkd.schemes import build_distiller
 
-CONFIG = OfflineConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_student_comes_nearer_to_its_teacher(cached, tiny_teacher, tiny_student):
     images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = Batch(images, tiny_teacher(images) if cached else None)
-    distiller = Offline(tiny_teacher, tiny_student, CONFIG, seed=0)
+    distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, seed=0)
     losses = [float(distiller.update(batch)["distillation/kd"]) for _ in range(60)]
     assert 0 <= losses[-1] < 0.5 * losses[0]
     assert distiller.teacher_images == (0 if cached else 60 * 64)
@@ -21,11 +22,13 @@ def test_a_student_comes_nearer_to_its_teacher(cached, tiny_teacher, tiny_studen
 
 
 def test_the_rate_spans_the_budget(tiny_teacher, tiny_student):
-    distiller = Offline(tiny_teacher, tiny_student, OfflineConfig(lr=1.0, warmup=0.1), seed=0)
+    distiller = build_distiller(
+        tiny_teacher, tiny_student, LearnerConfig(lr=1.0, warmup=0.1), seed=0
+    )
     rates = []
     for progress in (0.0, 0.05, 0.1, 0.5, 1.0):
         distiller.set_progress(progress)
-        rates.append(distiller._optimizer.param_groups[0]["lr"])
+        rates.append(distiller.scheme.learners[0]._optimizer.param_groups[0]["lr"])
     assert rates[0] == 0
     assert rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)

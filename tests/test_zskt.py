@@ -9,12 +9,12 @@ from test_methods import Odd, make_student, make_teacher
 from torch import nn
 
 from dfkd import recipes
-from dfkd.distillers.offline import Offline
 from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.knowledge import KINDS, Answers, parse
 from dfkd.losses.attention import attention_map, attention_transfer
 from dfkd.methods.zskt import Zskt, ZsktConfig
+from dfkd.schemes import build_distiller
 
 TINY = ZsktConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 STUDENT = recipes.recipe("zskt").distiller
@@ -59,7 +59,7 @@ def test_the_students_kl_has_the_same_scale():
     batch = method.sample(12)
     normalized = teacher.spec.normalize(batch.images)
     expected = divergence(*answers(method, student, normalized)) / 4
-    distiller = Offline(teacher, student, replace(STUDENT, flip=0.0), seed=0)
+    distiller = build_distiller(teacher, student, replace(STUDENT, flip=0.0), seed=0)
     found = distiller.update(batch)
     torch.testing.assert_close(found["distillation/kd_mean"], expected)
     assert set(found) == {f"distillation/{n}" for n in ("kd_mean", "at", "agreement")}
@@ -94,7 +94,7 @@ def test_attention_transfer_by_hand():
     assert expected.item() == pytest.approx(0.0011876, rel=1e-3)
     torch.testing.assert_close(attention_transfer(student, teacher), expected)
     logits = torch.zeros(1, 4)
-    pairs = Answers(logits, logits, 1.0, (student, 7 * student), (teacher, 7 * teacher))
+    pairs = Answers(logits, logits, 1.0, None, (student, 7 * student), (teacher, 7 * teacher))
     torch.testing.assert_close(KINDS["at"].loss(pairs), 2 * expected)  # a sum over depths
 
 
@@ -120,9 +120,9 @@ def test_the_published_setting():
 
 
 def test_a_student_without_maps_to_compare_is_told_what_to_do():
-    with pytest.raises(DfkdError, match="knowledge=kd"):
-        Offline(make_teacher(), Odd(), STUDENT, seed=0)
-    Offline(make_teacher(), Odd(), replace(STUDENT, knowledge="kd"), seed=0)
+    with pytest.raises(DfkdError, match="--knowledge kd"):
+        build_distiller(make_teacher(), Odd(), STUDENT, seed=0)
+    build_distiller(make_teacher(), Odd(), replace(STUDENT, knowledge="kd"), seed=0)
 
 
 @pytest.mark.parametrize("setting", [{"synthesis_batch_size": 1}, {"lr_g": 0.0}, {"clip": 0.0}])

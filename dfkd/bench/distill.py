@@ -9,9 +9,10 @@ from torch import nn
 
 from dfkd.bank import ImageBank
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.distillers.offline import Offline, OfflineConfig
+from dfkd.learner_settings import LearnerConfig
 from dfkd.optimizers import make_optimizer
 from dfkd.protocols import Batch
+from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
 
 
@@ -27,10 +28,10 @@ def bench_distill(
     targets = torch.arange(len(images), device=device) % teacher.num_classes
     bank.add(images, torch.randn(len(images), teacher.num_classes, device=device), targets)
     ready = images[:batch_size].contiguous(memory_format=torch.channels_last)
-    config = OfflineConfig()
+    config = LearnerConfig()
     plain, labels = copy.deepcopy(student).train(), targets[:batch_size]
     optimizer = make_optimizer(plain, config.optimizer, config.lr, config.weight_decay)
-    distillers = [Offline(teacher, copy.deepcopy(student), config, 0) for _ in range(2)]
+    distillers = [build_distiller(teacher, copy.deepcopy(student), config, 0) for _ in range(2)]
     for distiller in distillers:
         distiller.set_progress(0.5)
 

@@ -11,10 +11,10 @@ from torch import nn
 from dfkd import batches, recipes
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.catalogue import METHODS
-from dfkd.distillers.offline import Offline
 from dfkd.folding import fold
-from dfkd.protocols import Synthesizer
+from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe
+from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
 
 MOST_PASSES = 5
@@ -38,7 +38,7 @@ def bench_methods(
         recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
         synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
-        distiller = Offline(teacher, learner, recipe.distiller, recipe.seed)
+        distiller = build_distiller(teacher, learner, recipe.distiller, recipe.seed)
         _, steps = batches.traced(recipe, teacher.spec)
         if steps:
             variants[f"{method}, images"] = partial(synthesizer.update, learner)
@@ -59,7 +59,7 @@ def bench_methods(
     }
 
 
-def _student_step(synthesizer: Synthesizer, distiller: Offline, batch_size: int) -> None:
+def _student_step(synthesizer: Synthesizer, distiller: Distiller, batch_size: int) -> None:
     distiller.update(synthesizer.sample(batch_size))
 
 

@@ -7,7 +7,14 @@ from dfkd import arguments
 from dfkd.commands.compare import compare
 from dfkd.commands.distill import demo, distill
 from dfkd.commands.invert import invert
-from dfkd.commands.look import bench, evaluate, show_probe, show_recipes
+from dfkd.commands.look import (
+    bench,
+    evaluate,
+    show_knowledge,
+    show_probe,
+    show_recipes,
+    show_schemes,
+)
 
 
 def run(command: Any) -> int:
@@ -20,6 +27,8 @@ def run(command: Any) -> int:
         arguments.Compare: compare,
         arguments.Evaluate: evaluate,
         arguments.Recipes: show_recipes,
+        arguments.Knowledge: show_knowledge,
+        arguments.Schemes: show_schemes,
         arguments.Bench: bench,
     }
     return actions[type(command)](command)

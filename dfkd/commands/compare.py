@@ -43,7 +43,7 @@ def compare(command: arguments.Compare) -> int:
     """Checks, runs, writes the figures after every run, and shows the tables at the end."""
     if command.minutes is None and command.steps is None:
         command = replace(command, minutes=2.0)
-    methods = comparison.method_names(command.methods)
+    methods = comparison.method_names(command.methods or "all")
     plans = _checked(command, methods)
     settings = _settings(command, methods)
     directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))

@@ -7,10 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from dfkd import api, arguments, recipes, rundir, runtime
-from dfkd.commands.shared import console, origin_of, student_of, teacher_of, tell_compiled
-from dfkd.datasets import LabelledImages, load_data
+from dfkd.commands.plan import plan_of
+from dfkd.commands.shared import (
+    arranged,
+    check_teachers,
+    console,
+    origin_of,
+    student_of,
+    tell_compiled,
+)
+from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.engine import Budget
-from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
 from dfkd.report.table import comparison_table
@@ -40,7 +47,8 @@ def distill(command: arguments.Distill) -> int:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
     plan = _plan(command)
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
-    teacher = teacher_of(command.teacher, command.facts)
+    teacher = arranged(command.teacher, command.teachers, command.facts, plan)
+    images = load_images(command.images, teacher) if command.images else None
     loaded = student_of(command.student, teacher, command.seed)
     evaluation = _evaluation(command.eval, teacher)
     with Progress("Distilling", console()) as progress:
@@ -52,6 +60,7 @@ def distill(command: arguments.Distill) -> int:
             init=command.init,
             recipe=plan,
             evaluation=evaluation,
+            images=images,
             out=directory,
             overwrite=command.overwrite,
             resume=command.resume,
@@ -71,6 +80,8 @@ def distill(command: arguments.Distill) -> int:
         return 130
     _tell_start(result.figures["init"])
     tell_compiled(result.figures["compiled"])
+    if pairs := result.figures["pairs"]:
+        print(f"compared: {', '.join(pairs)}")
     rows = result.figures.get("comparison")
     if rows:
         console().print(comparison_table(rows))
@@ -85,15 +96,17 @@ def distill(command: arguments.Distill) -> int:
 
 
 def _plan(command: arguments.Distill) -> Recipe:
-    """Recipe, then ``--config``, then ``--set``, then the seed."""
-    plan = recipes.recipe(command.method)
-    if command.config:
-        try:
-            text = command.config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DfkdError(f"--config {command.config} cannot be read ({error})") from None
-        plan = recipes.from_yaml(text, plan)
-    return replace(recipes.override(plan, list(command.set)), seed=command.seed)
+    plan = plan_of(
+        recipes.recipe(command.method),
+        config=command.config,
+        scheme=command.scheme,
+        knowledge=command.knowledge,
+        pairs=command.pair,
+        exits=command.exits,
+        assignments=command.set,
+    )
+    check_teachers(plan, command.teachers)
+    return replace(plan, seed=command.seed)
 
 
 def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:

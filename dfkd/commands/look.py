@@ -1,4 +1,4 @@
-"""``dfkd probe``, ``evaluate``, ``recipes`` and ``bench``: nothing is trained."""
+"""``dfkd probe``, ``evaluate``, the lists of what there is, and ``bench``: nothing is trained."""
 
 import dataclasses
 import json
@@ -12,9 +12,11 @@ from dfkd.commands.shared import console, teacher_of
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import compare
+from dfkd.knowledge import KINDS
 from dfkd.loading import load_student_model
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
+from dfkd.schemes import SCHEMES
 
 BENCHES = ("step", "distill", "methods", "scaling")
 
@@ -66,6 +68,20 @@ def show_recipes(command: arguments.Recipes) -> int:
     width = max(map(len, recipes.RECIPES))
     for name, build in recipes.RECIPES.items():
         print(f"{name:{width}}  {(build.__doc__ or '').strip()}")
+    return 0
+
+
+def show_knowledge(command: arguments.Knowledge) -> int:
+    """Every kind with a line, and the weight to start from beside ``kd``."""
+    for name, kind in KINDS.items():
+        print(f"{name:{max(map(len, KINDS))}}  {kind.weight:>5g}*  {kind.line}")
+    return 0
+
+
+def show_schemes(command: arguments.Schemes) -> int:
+    """Every scheme with a line."""
+    for name, row in SCHEMES.items():
+        print(f"{name:{max(map(len, SCHEMES))}}  {row.line}")
     return 0
 
 

@@ -10,6 +10,8 @@ from dfkd import arguments, outcome, rundir
 from dfkd.errors import DfkdError
 from dfkd.loading import LoadedModel, load_student_model, load_teacher
 from dfkd.networks import initialise
+from dfkd.recipes import Recipe
+from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
 
 
@@ -22,6 +24,22 @@ def teacher_of(uri: str, facts: arguments.ImageFacts) -> Teacher:
         except (OSError, UnicodeDecodeError) as error:
             raise DfkdError(f"--class-names {facts.class_names} cannot be read ({error})") from None
     return load_teacher(uri, image=facts.image, mean=facts.mean, std=facts.std, class_names=names)
+
+
+def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
+    """Raise unless there are further teachers where, and only where, the scheme has several."""
+    if plan.scheme == "ensemble" and not further:
+        raise DfkdError("--scheme ensemble wants more than one teacher: name them after --teachers")
+    if further and plan.scheme != "ensemble":
+        raise DfkdError("--teachers belongs to --scheme ensemble")
+
+
+def arranged(
+    uri: str, further: Sequence[str], facts: arguments.ImageFacts, plan: Recipe
+) -> Teacher:
+    """The teacher as the student will see it: several as one, or behind a front end."""
+    teachers = [teacher_of(uri, facts), *(teacher_of(other, facts) for other in further)]
+    return SCHEMES[plan.scheme].arrange(teachers, plan.arrangement)
 
 
 def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:

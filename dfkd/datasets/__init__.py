@@ -1,5 +1,6 @@
-"""Labelled images from DATA URIs."""
+"""Images from DATA URIs."""
 
+from dfkd.datasets.given import GivenImages, load_images
 from dfkd.datasets.sources import LabelledImages, check_fits, load_data
 
-__all__ = ["LabelledImages", "check_fits", "load_data"]
+__all__ = ["GivenImages", "LabelledImages", "check_fits", "load_data", "load_images"]

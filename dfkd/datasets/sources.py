@@ -50,7 +50,7 @@ def load_data(
     if kind not in ("npz", "folder", "idx", "bundled") or not place:
         raise DfkdError(f"not DATA: {uri!r}; write {FORMS}")
     if kind == "folder":
-        return _read_folder(Path(place).expanduser(), spec, class_names, uri)
+        return read_folder(Path(place).expanduser(), spec, class_names, uri)
     if kind == "idx":
         images, labels = _read_idx_folder(Path(place).expanduser())
     else:
@@ -143,7 +143,7 @@ def _read_idx(path: Path) -> Any:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _read_folder(
+def read_folder(
     folder: Path, spec: ImageSpec | None, class_names: Sequence[str], name: str
 ) -> LabelledImages:
     from torchvision.datasets import ImageFolder
@@ -154,7 +154,7 @@ def _read_folder(
         reason = str(error).splitlines()[0]
         raise DfkdError(f"{name} holds no pictures in one directory a class ({reason})") from None
     numbers = _class_numbers(listing.classes, class_names)
-    images = [_read_picture(path, spec) for path, _ in listing.samples]
+    images = [read_picture(path, spec) for path, _ in listing.samples]
     odd = next((image.shape for image in images if image.shape != images[0].shape), None)
     if odd is not None:
         raise DfkdError(f"{name} holds pictures of several sizes, and no size was asked for")
@@ -175,7 +175,7 @@ def _class_numbers(folders: Sequence[str], class_names: Sequence[str]) -> dict[s
     return {folder: index for index, folder in enumerate(folders)}
 
 
-def _read_picture(path: str, spec: ImageSpec | None) -> Any:
+def read_picture(path: str, spec: ImageSpec | None) -> Any:
     try:
         with Image.open(path) as picture:
             mode = "L" if spec is not None and spec.channels == 1 else "RGB"

@@ -61,7 +61,8 @@ def lead(result: Record) -> str:
     if size is not None:
         parts.append(f"has {percent(size, 0)} of its parameters")
     outcome = f"The student {' and '.join(parts)}. " if parts else ""
-    return outcome + (f"It learnt from {whole(images)} synthetic images." if images else "")
+    source = f"{whole(images)} synthetic images" if images else result.get("method")
+    return outcome + (f"It learnt from {source}." if source else "")
 
 
 def warning(manifest: Record, result: Record) -> str:
@@ -105,6 +106,8 @@ def account(result: Record) -> Rows:
     total = seconds.get("total")
     rows = [
         ("Method", str(result.get("method") or "")),
+        ("Scheme", str(result.get("scheme") or "")),
+        ("Knowledge", str(result.get("knowledge") or "")),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),

@@ -1,8 +1,4 @@
-"""The commands and their options, as data; their docstrings are what ``--help`` says.
-
-Nothing here imports torch: ``dfkd.cli`` reads this to understand a command before anything
-slow is loaded.
-"""
+"""The commands that train: ``demo``, ``distill``, ``compare``, and ``invert``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What images the model takes, where its source does not say.
-
-    Attributes:
-        image: CHANNELSxHEIGHTxWIDTH, such as 3x224x224.
-        mean: One number a channel, in units of [0, 1] intensity.
-        std: One positive number a channel.
-        class_names: A text file with one name a line.
-    """
-
-    image: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    class_names: Path | None = None
+from dfkd.arguments.facts import UNSAID, ImageFacts
 
 
 @dataclass(frozen=True)
@@ -45,21 +26,6 @@ class Demo:
     init: str = "auto"
     out: Path = Path("runs/demo")
     set: UseAppendAction[tuple[str, ...]] = ()
-    debug: bool = False
-
-
-@dataclass(frozen=True)
-class ProbeModel:
-    """What a teacher offers, and which methods that allows.
-
-    Attributes:
-        teacher: MODEL URI.
-        layers: List the layers with statistics, and which of them can be folded.
-    """
-
-    teacher: Positional[str]
-    layers: bool = False
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     debug: bool = False
 
 
@@ -92,7 +58,7 @@ class Invert:
     compile: str = "auto"
     recompute: bool = False
     batch_size: str | None = None
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     overwrite: bool = False
     debug: bool = False
 
@@ -106,6 +72,12 @@ class Distill:
         student: MODEL URI.
         out: Directory of the run.
         method: A name of `dfkd recipes`; the recipe of that name is the start.
+        knowledge: What is transferred, such as "kd + 0.5*at"; the names of `dfkd knowledge`.
+        pair: Layers to compare, as teacher.LAYER=student.LAYER; found by size where none is given.
+        scheme: How teacher and students stand to one another; a name of `dfkd schemes`.
+        teachers: MODEL URIs of further teachers, for --scheme ensemble.
+        exits: keep: the early exits of --scheme self stay in the student.
+        images: DATA URI of images to learn from, in place of a method's; labels are used if there.
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
         eval: DATA URI of real labelled images, for figures and nothing else.
@@ -127,6 +99,12 @@ class Distill:
     student: Positional[str]
     out: Path
     method: str = "default"
+    knowledge: str | None = None
+    pair: UseAppendAction[tuple[str, ...]] = ()
+    scheme: str | None = None
+    teachers: tuple[str, ...] = ()
+    exits: str | None = None
+    images: str | None = None
     minutes: float | None = None
     steps: int | None = None
     eval: str | None = None
@@ -140,7 +118,7 @@ class Distill:
     compile: str = "auto"
     recompute: bool = False
     batch_size: str | None = None
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
     debug: bool = False
@@ -148,13 +126,16 @@ class Distill:
 
 @dataclass(frozen=True)
 class Compare:
-    """Methods side by side: one teacher, one student, the same clock and the same seeds.
+    """Methods, kinds of knowledge or schemes side by side: the same clock and the same seeds.
 
     Attributes:
         teacher: MODEL URI.
         student: MODEL URI; for each seed every method starts from the same weights.
         out: Directory of the comparison; each run has its own in it, METHOD/seed_S.
-        methods: all, or names of `dfkd recipes` such as default,nayer.
+        vary: What the runs differ in: methods, knowledge or scheme.
+        methods: all, or names of `dfkd recipes` such as default,nayer; knowledge and schemes are
+            varied with one of them, default where none is named.
+        only: Of the knowledge or the schemes these alone, separated by commas.
         minutes: Wall time of each run; 2 where no budget is given.
         steps: Student steps of each run instead.
         seeds: One run a method and seed.
@@ -171,7 +152,9 @@ class Compare:
     teacher: Positional[str]
     student: Positional[str]
     out: Path
-    methods: str = "all"
+    vary: str = "methods"
+    methods: str | None = None
+    only: str | None = None
     minutes: float | None = None
     steps: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -181,54 +164,7 @@ class Compare:
     init: str | None = None
     device: str = "auto"
     precision: str = "auto"
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Accuracy, size, latency and agreement with the first, side by side.
-
-    Attributes:
-        models: MODEL URIs.
-        data: DATA URI of real labelled images.
-    """
-
-    models: Positional[tuple[str, ...]]
-    data: str
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
-    debug: bool = False
-
-
-@dataclass(frozen=True)
-class Recipes:
-    """List the recipes, or print one as YAML."""
-
-    name: Positional[str | None] = None
-    debug: bool = False
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a step of synthesis or distillation costs, against the bare one, in one run.
-
-    Attributes:
-        what: step (of synthesis), distill (of the student), methods (every one's two steps) or
-            scaling (with batch, resolution, classes and depth).
-        model: MODEL URI of the teacher; scaling has its own.
-        student: MODEL URI of the student, for distill and methods.
-        batch_size: Images a step.
-        rounds: Interleaved repetitions.
-        compile: on or off: whether step also measures the compiled pass, which takes a minute.
-    """
-
-    what: Positional[str] = "step"
-    model: str = "bundled:fashion_resnet20"
-    student: str = "dfkd.networks:resnet?depth=8"
-    batch_size: int = 128
-    rounds: int = 11
-    compile: str = "on"
-    facts: Annotated[ImageFacts, arg(name="")] = ImageFacts()
     debug: bool = False

@@ -7,15 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.features import (
-    classifier,
-    last_map,
-    named_layers,
-    open_features,
-    pair_layers,
-)
-from dfkd.knowledge import Answers, Kind
+from dfkd.features import classifier, last_map, named_layers, open_features
+from dfkd.knowledge.answers import Answers
+from dfkd.knowledge.kinds import Kind
 from dfkd.losses.attention import logit_gradients
+from dfkd.pairing import Pairs, check_pairs, embedding_layer, pair_layers
 from dfkd.teacher import Teacher
 
 
@@ -27,6 +23,8 @@ class Asking:
     Args:
         student: whose layers are looked at; ``network`` is what is called (a wrapper of it).
         kinds: what will be looked at.
+        temperature: handed on in the answers; may change between two calls.
+        pairs: (student's layer, teacher's layer) to compare; found by size when left out.
         autocast: context of both forward passes; logits come out as float32.
 
     Raises:
@@ -40,42 +38,64 @@ class Asking:
         network: nn.Module,
         kinds: Iterable[Kind],
         temperature: float,
+        pairs: Pairs = (),
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.teacher, self.network, self.temperature = teacher, network, temperature
-        self._autocast, self._layers = autocast, named_layers(student)
+        self._student, self._autocast = student, autocast
+        self._layers = named_layers(student)
         kinds = tuple(kinds)
         self._gradients = any(kind.gradients for kind in kinds)
-        self._pairs: tuple[tuple[str, str], ...] = ()
         grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
         grey = teacher.spec.normalize(grey)
+        self._pairs: Pairs = ()
         if any(kind.features for kind in kinds):
-            self._pairs = pair_layers(student, teacher.network, grey)
+            self._pairs = pairs or pair_layers(student, teacher.network, grey)
+            check_pairs(self._pairs, student, teacher.network, grey)
         self._heads: list[Any] = []
-        self._last: list[str] = []  # names of the last maps, the student's and the teacher's
-        if any(kind.heads for kind in kinds):
-            for part in (student, teacher.network):
-                self._heads.append(named_layers(part)[classifier(part, teacher.num_classes)])
-                self._last.append(last_map(part, grey))
-        # Layers of the student and of the teacher, none of them twice.
-        self._looked_at = [
-            list(
-                dict.fromkeys([*(pair[side] for pair in self._pairs), *self._last[side : side + 1]])
-            )
-            for side in (0, 1)
-        ]
+        # Names in the student and in the teacher.
+        self._last: list[str] = []
+        self._embeddings: list[str] = []
+        for network in (student, teacher.network):
+            if any(kind.heads for kind in kinds):
+                self._heads.append(named_layers(network)[classifier(network, teacher.num_classes)])
+                self._last.append(last_map(network, grey))
+            if any(kind.embeddings for kind in kinds):
+                self._embeddings.append(embedding_layer(network, teacher.num_classes, grey))
+        self._looked_at = [self._names(side) for side in (0, 1)]
+
+    def _names(self, side: int) -> list[str]:
+        """Layers of the student (0) or of the teacher (1), none of them twice."""
+        names = [pair[side] for pair in self._pairs]
+        names += [*self._last[side : side + 1], *self._embeddings[side : side + 1]]
+        return list(dict.fromkeys(names))
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(student's layer, teacher's layer) of the features, large maps first."""
         return self._pairs
 
-    def __call__(self, images: Tensor, cached: Tensor | None = None) -> Answers:
+    @torch.no_grad()
+    def example(self) -> Answers:
+        """Answers to two grey images: the shapes of what a learnt loss will see."""
+        modes = {module: module.training for module in self._student.modules()}
+        self._student.eval()  # or the norms would take the grey images into account
+        grey = torch.full((2, *self.teacher.spec.shape), 0.5, device=self.teacher.device)
+        with torch.enable_grad():
+            answers = self(grey)
+        for module, training in modes.items():
+            module.training = training
+        return answers
+
+    def __call__(
+        self, images: Tensor, cached: Tensor | None = None, targets: Tensor | None = None
+    ) -> Answers:
         """The student's answers are part of its graph, the teacher's of none.
 
         Args:
             images: N x C x H x W in [0, 1].
             cached: the teacher's logits to them, N x classes.
+            targets: the classes that they were made for, N.
         """
         mine, theirs = [pair[0] for pair in self._pairs], [pair[1] for pair in self._pairs]
         if self._gradients:
@@ -109,17 +129,30 @@ class Asking:
         if self._heads:
             maps = (captured[self._last[0]].float(), inside[self._last[1]].detach().float())
             tops = (*maps, *(head.weight for head in self._heads))
+        ends: tuple[Tensor | None, ...] = (None,) * 2
+        if self._embeddings:
+            ends = (
+                _embedding(captured[self._embeddings[0]]),
+                _embedding(inside[self._embeddings[1]].detach()),
+            )
         return Answers(
             student_logits,
             teacher_logits.detach(),
             self.temperature,
+            targets,
             tuple(value.float() for value in student_features),
             tuple(value.detach().float() for value in teacher_features),
             tuple(value.float() for value in student_gradients),
             tuple(value.float() for value in teacher_gradients),
             *tops,
+            *ends,
         )
 
     def asks_teacher(self, cached: Tensor | None) -> bool:
         """Whether the teacher will be shown images whose answers are ``cached`` (or are not)."""
-        return cached is None or bool(self._pairs or self._heads)
+        return cached is None or bool(self._looked_at[1])
+
+
+def _embedding(values: Tensor) -> Tensor:
+    """N x D in float32: maps are averaged over their places."""
+    return (values.mean((2, 3)) if values.ndim == 4 else values.flatten(1)).float()

@@ -1,0 +1,23 @@
+"""The commands and their options, as data; their docstrings are what ``--help`` says.
+
+Nothing here imports torch: ``dfkd.cli`` reads this to understand a command before anything
+slow is loaded.
+"""
+
+from dfkd.arguments.facts import ImageFacts
+from dfkd.arguments.looks import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
+from dfkd.arguments.runs import Compare, Demo, Distill, Invert
+
+__all__ = [
+    "Bench",
+    "Compare",
+    "Demo",
+    "Distill",
+    "Evaluate",
+    "ImageFacts",
+    "Invert",
+    "Knowledge",
+    "ProbeModel",
+    "Recipes",
+    "Schemes",
+]

@@ -1,0 +1,25 @@
+"""What images a model takes, as several commands ask."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What images the model takes, where its source does not say.
+
+    Attributes:
+        image: CHANNELSxHEIGHTxWIDTH, such as 3x224x224.
+        mean: One number a channel, in units of [0, 1] intensity.
+        std: One positive number a channel.
+        class_names: A text file with one name a line.
+    """
+
+    image: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: Path | None = None
+
+
+UNSAID = ImageFacts()
+"""All of it as the model's source says."""

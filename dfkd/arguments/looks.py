@@ -1,0 +1,84 @@
+"""The commands that train nothing."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from dfkd.arguments.facts import UNSAID, ImageFacts
+
+
+@dataclass(frozen=True)
+class ProbeModel:
+    """What a teacher offers, and which methods that allows.
+
+    Attributes:
+        teacher: MODEL URI.
+        layers: List the layers with statistics, and which of them can be folded.
+    """
+
+    teacher: Positional[str]
+    layers: bool = False
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Accuracy, size, latency and agreement with the first, side by side.
+
+    Attributes:
+        models: MODEL URIs.
+        data: DATA URI of real labelled images.
+    """
+
+    models: Positional[tuple[str, ...]]
+    data: str
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes, or print one as YAML."""
+
+    name: Positional[str | None] = None
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """List what can be transferred: the names that --knowledge adds up."""
+
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Schemes:
+    """List how teacher and students can stand to one another: the names of --scheme."""
+
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a step of synthesis or distillation costs, against the bare one, in one run.
+
+    Attributes:
+        what: step (of synthesis), distill (of the student), methods (every one's two steps) or
+            scaling (with batch, resolution, classes and depth).
+        model: MODEL URI of the teacher; scaling has its own.
+        student: MODEL URI of the student, for distill and methods.
+        batch_size: Images a step.
+        rounds: Interleaved repetitions.
+        compile: on or off: whether step also measures the compiled pass, which takes a minute.
+    """
+
+    what: Positional[str] = "step"
+    model: str = "bundled:fashion_resnet20"
+    student: str = "dfkd.networks:resnet?depth=8"
+    batch_size: int = 128
+    rounds: int = 11
+    compile: str = "on"
+    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    debug: bool = False

@@ -1,0 +1,83 @@
+"""The user's own images to learn from: DATA URIs whose labels may be missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfkd.datasets.sources import check_fits, load_data, read_picture
+from dfkd.errors import DfkdError
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """``images`` uint8 N x C x H x W; ``labels`` int64 N, or None; the URI they came from."""
+
+    images: Tensor
+    labels: Tensor | None
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load_images(uri: str, teacher: Teacher) -> GivenImages:
+    """What a DATA URI names, with labels where it has any.
+
+    Beyond ``load_data``: an ``.npz`` without ``labels``, and a folder with pictures directly in it.
+
+    Raises:
+        DfkdError: see ``load_data``; images or labels that do not fit ``teacher``.
+    """
+    kind, _, place = uri.partition(":")
+    found = None
+    if kind == "npz" and place:
+        found = _without_labels(Path(place).expanduser(), uri)
+    if kind == "folder" and place:
+        found = _flat(Path(place).expanduser(), teacher.spec, uri)
+    if found is None:
+        data = load_data(uri, spec=teacher.spec, class_names=teacher.class_names)
+        check_fits(data, teacher.spec, teacher.num_classes)
+        return GivenImages(data.images, data.labels, uri)
+    if tuple(found.images.shape[1:]) != teacher.spec.shape:
+        have, want = (
+            "x".join(map(str, shape)) for shape in (found.images.shape[1:], teacher.spec.shape)
+        )
+        raise DfkdError(f"{uri} holds {have} images and the teacher takes {want}")
+    return found
+
+
+def _without_labels(path: Path, name: str) -> GivenImages | None:
+    """None where there are labels, or where ``load_data`` knows better what is wrong."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "labels" in file or "images" not in file:
+                return None
+            images = file["images"]
+    except Exception:
+        return None
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise DfkdError(
+            f"the images of {name} must be uint8, N x H x W (x C), not {images.dtype} "
+            f"{images.shape}"
+        )
+    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return GivenImages(torch.from_numpy(np.array(pixels)), None, name)
+
+
+def _flat(folder: Path, spec: ImageSpec, name: str) -> GivenImages | None:
+    """The pictures of a folder without directories of classes; None where there are no such."""
+    if not folder.is_dir():
+        return None
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not paths:
+        return None
+    pictures = np.stack([read_picture(str(path), spec) for path in paths])
+    pixels = pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
+    return GivenImages(torch.from_numpy(np.array(pixels)), None, name)

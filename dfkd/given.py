@@ -1,0 +1,68 @@
+"""Images that are given, not made: the user's own, shown to the student in the method's place."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.bank import ImageBank, dequantize
+from dfkd.protocols import Batch, Metrics
+from dfkd.teacher import Teacher
+
+CHUNK = 256
+
+
+class Given:
+    """A ``Synthesizer`` that makes nothing: a bank of images with the teacher's answers.
+
+    Args:
+        images: uint8 N x C x H x W.
+        labels: N classes, or None; then the teacher's decisions stand in for them.
+        seed: of the order in which they are shown.
+        autocast: context of the teacher's forward passes.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        images: Tensor,
+        labels: Tensor | None,
+        seed: int,
+        *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.bank = ImageBank(len(images), teacher.spec, teacher.num_classes, seed, teacher.device)
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK].to(teacher.device)
+            with torch.no_grad(), autocast():
+                logits = teacher(dequantize(part)).float()
+            targets = logits.argmax(1) if labels is None else labels[start : start + CHUNK]
+            self.bank.add(part, logits, targets.to(teacher.device))
+
+    def update(self, student: nn.Module) -> Metrics:
+        """Nothing to do."""
+        return {}
+
+    def sample(self, count: int) -> Batch:
+        """``count`` images at random, all different unless there are fewer."""
+        return self.bank.sample(count)
+
+    @property
+    def images_made(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def teacher_images(self) -> int:
+        """Every image once."""
+        return len(self.bank)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The bank's."""
+        return self.bank.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self.bank.load_state_dict(state)

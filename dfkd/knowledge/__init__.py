@@ -1,0 +1,12 @@
+"""What the student is taught: kinds of knowledge, and weighted sums of them.
+
+``parse`` reads a sum, ``Asking`` asks both networks for what its terms look at, and ``KINDS`` has
+a loss for each.
+"""
+
+from dfkd.knowledge.answers import Answers
+from dfkd.knowledge.asking import Asking
+from dfkd.knowledge.expression import parse
+from dfkd.knowledge.kinds import KINDS, Kind
+
+__all__ = ["KINDS", "Answers", "Asking", "Kind", "parse"]

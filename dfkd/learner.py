@@ -1,0 +1,206 @@
+"""A student and all that trains it: what it is asked, its optimiser, its average.
+
+Every scheme of ``dfkd.distillers`` writes its own step from these pieces:
+
+    lesson = learner.receive(batch)          # flipped; this process's share
+    answers = learner.ask(lesson)            # both networks, what the knowledge looks at
+    parts = learner.losses(answers)          # by name, unweighted
+    learner.learn(learner.weighted(parts))   # backward, step, average
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.augment import flip
+from dfkd.knowledge import KINDS, Answers, Asking, parse
+from dfkd.learner_settings import LearnerConfig
+from dfkd.optimizers import make_optimizer
+from dfkd.pairing import read_pair
+from dfkd.protocols import Batch, Metrics
+from dfkd.runtime import ALONE, Runtime
+from dfkd.teacher import Teacher
+
+
+class Learner:
+    """One student of a teacher.
+
+    Args:
+        teacher: frozen.
+        student: trained in place.
+        seed: of the flips and of adapters' weights.
+        place: processes and precision.
+        network: what is called and trained in the student's place: a module that holds it.
+
+    Attributes:
+        student: the live network; what ``finished`` copies.
+        network: what is called: ``student``, or Fabric's wrapper of it under several processes.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        config: LearnerConfig,
+        seed: int,
+        place: Runtime = ALONE,
+    ) -> None:
+        self.teacher, self.student, self.config, self.place = teacher, student, config, place
+        optimizer = make_optimizer(student, config.optimizer, config.lr, config.weight_decay)
+        self.network, self._optimizer = place.setup(student, optimizer)
+        self._weights = parse(config.knowledge)
+        kinds = {name: KINDS[name] for name in self._weights}
+        pairs = tuple(read_pair(pair) for pair in config.pairs)
+        self._ask = Asking(
+            teacher,
+            student,
+            self.network,
+            kinds.values(),
+            config.temperature,
+            pairs,
+            place.autocast,
+        )
+        self._losses, self.aids = self._begin(seed)
+        self._aids_optimizer = (
+            torch.optim.AdamW(self.aids.parameters(), config.lr, weight_decay=config.weight_decay)
+            if len(self.aids)
+            else None
+        )
+        self._average = copy.deepcopy(student).requires_grad_(False) if config.ema else None
+        self._generator = torch.Generator().manual_seed(seed)
+        # Layers that take no gradient keep their running statistics as well.
+        self._resting = tuple(module for module in student.modules() if _is_frozen(module))
+        self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
+        self.teacher_images = 0
+        self.steps = 0
+
+    def _begin(self, seed: int) -> tuple[dict[str, Any], nn.ModuleDict]:
+        """The losses by name, and those of them that have parts to learn."""
+        kinds = {name: KINDS[name] for name in self._weights}
+        if not any(kind.learned for kind in kinds.values()):
+            return {name: kind.loss for name, kind in kinds.items()}, nn.ModuleDict()
+        example = self._ask.example()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            losses = {name: kind.begin(example, self.place.gather) for name, kind in kinds.items()}
+        modules = {name: loss for name, loss in losses.items() if isinstance(loss, nn.Module)}
+        return losses, nn.ModuleDict(modules).to(self.teacher.device)
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """The layers whose features are compared, as ``teacher.LAYER=student.LAYER``."""
+        return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._ask.pairs)
+
+    def set_progress(self, progress: float) -> None:
+        """Rates and temperature for this point of the budget: linear warm-up, half a cosine."""
+        config = self.config
+        rise = min(1.0, progress / config.warmup) if config.warmup else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for optimizer in filter(None, (self._optimizer, self._aids_optimizer)):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * rise * fall
+        if config.temperature_end is not None:
+            change = config.temperature_end - config.temperature
+            self._ask.temperature = config.temperature + progress * change
+
+    def receive(self, batch: Batch) -> Batch:
+        """This process's share, flipped; every process flips the whole batch alike."""
+        # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
+        images = flip(batch.images, self.config.flip, self._generator)
+        part = slice(self.place.rank, None, self.place.world_size)
+        images = images[part].contiguous(memory_format=torch.channels_last)
+        known = (None if value is None else value[part] for value in batch[1:])
+        return Batch(images, *known)
+
+    def ask(self, lesson: Batch) -> Answers:
+        """Student (in training mode) and teacher about the images of ``lesson``."""
+        self.network.train()
+        for module in self._resting:
+            module.eval()
+        self.teacher_images += len(lesson.images) * self._ask.asks_teacher(lesson.teacher_logits)
+        answers = self._ask(*lesson)
+        self._counts.index_add_(0, answers.classes, torch.ones_like(answers.classes))
+        return answers
+
+    def losses(self, answers: Answers) -> dict[str, Tensor]:
+        """The terms of the knowledge by name, without their weights."""
+        return {name: loss(answers) for name, loss in self._losses.items()}
+
+    def weighted(self, parts: dict[str, Tensor]) -> Tensor:
+        """Their weighted sum."""
+        return torch.stack([self._weights[name] * value for name, value in parts.items()]).sum()
+
+    def learn(self, loss: Tensor) -> None:
+        """One optimiser step, and the averaged student follows."""
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._aids_optimizer:
+            self._aids_optimizer.zero_grad(set_to_none=True)
+        self.place.backward(loss)
+        self._optimizer.step()
+        if self._aids_optimizer:
+            self.place.average(self.aids)
+            self._aids_optimizer.step()
+        self.steps += 1
+        self._follow()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged student; younger runs average over fewer steps."""
+        if self._average is None:
+            return
+        weight = 1 - min(self.config.ema, (1 + self.steps) / (10 + self.steps))
+        average = [v for v in self._average.state_dict().values() if v.is_floating_point()]
+        current = [v for v in self.student.state_dict().values() if v.is_floating_point()]
+        torch._foreach_lerp_(average, current, weight)
+
+    def class_counts(self) -> list[int]:
+        """How often the teacher answered each class so far."""
+        return [int(count) for count in self._counts.tolist()]
+
+    def finished(self) -> nn.Module:
+        """The averaged student (or the live one where none is kept), a copy in eval mode."""
+        return copy.deepcopy(self.student if self._average is None else self._average).eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Student, average, optimisers, adapters, generator and counters."""
+        return {
+            "student": self.student.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "aids": self.aids.state_dict(),
+            "aids_optimizer": self._aids_optimizer.state_dict() if self._aids_optimizer else None,
+            "generator": self._generator.get_state(),
+            "class_counts": self._counts,
+            "teacher_images": self.teacher_images,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where ``state_dict`` was taken."""
+        self.student.load_state_dict(state["student"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.aids.load_state_dict(state["aids"])
+        if self._aids_optimizer:
+            self._aids_optimizer.load_state_dict(state["aids_optimizer"])
+        self._generator.set_state(state["generator"])
+        self._counts.copy_(state["class_counts"])
+        self.teacher_images, self.steps = state["teacher_images"], state["steps"]
+
+
+def metrics(parts: dict[str, Tensor], answers: Answers) -> Metrics:
+    """What a step reports: its terms by name, and how often student and teacher decide alike."""
+    decided = answers.student_logits.argmax(1)
+    return {
+        **{f"distillation/{name}": value.detach() for name, value in parts.items()},
+        "distillation/agreement": (decided == answers.classes).float().mean(),
+    }
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)

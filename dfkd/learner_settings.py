@@ -1,0 +1,45 @@
+"""How a student learns: data alone."""
+
+import math
+from dataclasses import dataclass
+
+from dfkd.errors import DfkdError
+from dfkd.knowledge import parse
+from dfkd.pairing import read_pair
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How a student learns.
+
+    Attributes:
+        lr: peak learning rate; a cosine from it to 0 spans the budget, whatever its unit.
+        warmup: fraction of the budget in which the rate rises from 0.
+        optimizer, weight_decay: see ``dfkd.optimizers``.
+        knowledge: a weighted sum of what is transferred, such as ``kd + 250*at``; see
+            ``dfkd knowledge``.
+        pairs: layers to compare, as ``teacher.LAYER=student.LAYER``; found by size where none is.
+        temperature: softens both distributions; the loss carries T^2.
+        temperature_end: what it becomes by the end of the budget, linearly; left out: it stays.
+        ema: decay of the averaged student that is kept; 0 keeps the live one.
+        flip: probability of a mirror image, where mirror images keep the meaning.
+    """
+
+    lr: float = 0.01
+    warmup: float = 0.03
+    optimizer: str = "muon"
+    weight_decay: float = 5e-4
+    knowledge: str = "kd"
+    pairs: tuple[str, ...] = ()
+    temperature: float = 4.0
+    temperature_end: float | None = None
+    ema: float = 0.995
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        parse(self.knowledge)
+        for pair in self.pairs:
+            read_pair(pair)
+        ends = (self.temperature, self.temperature_end)
+        if any(end is not None and not 0 < end < math.inf for end in ends):
+            raise DfkdError("temperature and temperature_end must be positive and finite")

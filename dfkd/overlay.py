@@ -1,0 +1,67 @@
+"""Frozen dataclasses with settings laid over them: from mappings, and from ``key=value``."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from dfkd.errors import DfkdError, nearest
+
+
+def assigned(assignments: list[str]) -> dict[str, Any]:
+    """``key.path=value`` settings as one nested mapping; values are YAML scalars or lists.
+
+    Raises:
+        DfkdError: not of that form.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator or not path:
+            raise DfkdError(f"--set wants key=value such as distiller.lr=0.01, not {assignment!r}")
+        *groups, key = path.split(".")
+        group = values
+        for name in groups:
+            group = group.setdefault(name, {})
+            if not isinstance(group, dict):
+                raise DfkdError(f"--set gives {path!r} two meanings: a value and a group")
+        group[key] = _scalar(text)
+    return values
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise DfkdError(f"--set cannot read the value {text!r}") from None
+
+
+def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
+    """``start`` with ``values`` laid over it, field by field, each checked against its type.
+
+    Raises:
+        DfkdError: an unknown key (the nearest is named) or a value of the wrong type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(start)}
+    changes = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise DfkdError(f"unknown key {path + str(key)!r}{nearest(str(key), fields)}")
+        current = getattr(start, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise DfkdError(f"{path}{key} is a group of settings: write {path}{key}.NAME=value")
+            changes[key] = merge(current, value, f"{path}{key}.")
+        else:
+            changes[key] = _checked(fields[key].type, value, path + key)
+    return replace(start, **changes)
+
+
+def _checked(annotation: Any, value: Any, name: str) -> Any:
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None

@@ -1,0 +1,88 @@
+"""Which layers of student and teacher are compared: by the sizes of their maps, or as told."""
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.errors import DfkdError
+from dfkd.features import ENTERS, classifier, feature_maps, last_map, named_layers, open_features
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def pair_layers(student: nn.Module, teacher: nn.Module, images: Tensor) -> Pairs:
+    """(student's layer, teacher's layer) for every spatial size that both have, large to small.
+
+    Of the layers of one size the last to be called: the end of a stage.
+
+    Args:
+        images: N x C x H x W, normalised, as both networks take them.
+
+    Raises:
+        DfkdError: no size in common.
+    """
+    mine, theirs = (
+        {tuple(shape[2:]): name for name, shape in feature_maps(network, images).items()}
+        for network in (student, teacher)
+    )
+    shared = sorted(set(mine) & set(theirs), reverse=True)
+    if not shared:
+        raise DfkdError(
+            "the chosen knowledge compares feature maps, and student and teacher have none of one "
+            "size: name layers with --pair, or compare answers alone with --knowledge kd"
+        )
+    return tuple((mine[size], theirs[size]) for size in shared)
+
+
+def read_pair(words: str) -> tuple[str, str]:
+    """``teacher.layer3=student.block2`` -> (student's layer, teacher's layer); in any order.
+
+    Raises:
+        DfkdError: not of that form.
+
+    >>> read_pair("teacher.layer3=student.block2")
+    ('block2', 'layer3')
+    """
+    named = {}
+    for side in words.split("="):
+        whose, _, layer = side.strip().partition(".")
+        named[whose] = layer
+    if words.count("=") != 1 or set(named) != {"student", "teacher"} or not all(named.values()):
+        raise DfkdError(f"a pair is written teacher.LAYER=student.LAYER, not {words!r}")
+    return named["student"], named["teacher"]
+
+
+@torch.no_grad()
+def check_pairs(pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:
+    """Raise unless every pair is of layers that return maps of one height and width.
+
+    Args:
+        images: N x C x H x W, normalised, as both networks take them.
+    """
+    shapes = []
+    for side, (network, whose) in enumerate(((student, "student"), (teacher, "teacher"))):
+        names = list(dict.fromkeys(pair[side] for pair in pairs))
+        modes = {module: module.training for module in network.modules()}
+        with open_features(named_layers(network), names, whose) as captured:
+            network.eval()(images)
+        for module, training in modes.items():
+            module.training = training
+        shapes.append({name: tuple(value.shape) for name, value in captured.items()})
+    for mine, theirs in pairs:
+        sizes = shapes[0][mine][2:], shapes[1][theirs][2:]
+        if sizes[0] != sizes[1] or len(sizes[0]) != 2:
+            told = f"{shapes[0][mine]} in the student, {shapes[1][theirs]} in the teacher"
+            raise DfkdError(
+                f"teacher.{theirs}=student.{mine} are no maps of one height and width: {told}"
+            )
+
+
+def embedding_layer(network: nn.Module, num_classes: int, images: Tensor) -> str:
+    """What a network makes of an image last: the input of its classifier, else its last map.
+
+    Raises:
+        DfkdError: it has neither.
+    """
+    try:
+        return classifier(network, num_classes) + ENTERS
+    except DfkdError:
+        return last_map(network, images)
