@@ -81,6 +81,16 @@ def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, 
     assert method.teacher_images == 2 * (64 + 32) + 64 + 5 * 32 + 32
 
 
+def test_half_of_what_is_corrected_was_corrected_before(teacher, student):
+    # A rate below a byte's step changes nothing: what comes back is what was taken. One style's
+    # 64 drawings fill the bank, so that the second update's replace the first's.
+    method, _ = updated(teacher, student, refine_lr=1e-6, capacity=64)
+    before = {image.numpy().tobytes() for image in method.refined.state_dict()["images"]}
+    method.update(student)
+    again = method.refined.state_dict()["images"][32:]
+    assert sum(image.numpy().tobytes() in before for image in again) == 16
+
+
 @pytest.mark.parametrize("index", range(len(STYLES)))
 def test_the_style_is_the_one_that_the_teacher_remembers(index, student):
     generator = torch.Generator().manual_seed(7)
@@ -142,6 +152,7 @@ def test_large_images_make_small_banks():
         {"refine_steps": -1},
         {"refine_lr": 0.0},
         {"refined_share": 1.5},
+        {"replayed": -0.5},
         {"drawn": False, "refine_steps": 0},
     ],
 )

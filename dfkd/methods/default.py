@@ -7,10 +7,10 @@ its memory make them useful. One update, top to bottom:
    most of them: everything that follows draws from the rare ones as often as from
    the frequent ones. Silhouettes stand on black, or on grounds of all tones and textures:
    the first update tries both, and the teacher's memory decides.
-2. *Correct*: take some of the drawings and move their pixels a few steps down the
-   distance between their statistics and those that the teacher remembers, and
-   towards whatever the student does not know yet (``competition``, the JS term of
-   Adaptive DeepInversion). The pull towards a class (``cross_entropy``) stays faint:
+2. *Correct*: take some of the drawings, and some that were corrected before, and move their
+   pixels a few steps down the distance between their statistics and those that the teacher
+   remembers, and towards whatever the student does not know yet (``competition``, the JS
+   term of Adaptive DeepInversion). The pull towards a class (``cross_entropy``) stays faint:
    at weight 1 it drowns the statistics and costs the student five points of accuracy.
 
 The student's batch is half drawings and half corrected ones, with cached answers.
@@ -83,7 +83,7 @@ class Default:
         if not self._corrects:
             return {}
         if self.config.drawn:
-            start = self.drawings.sample(self.config.refine_batch, balanced=True)
+            start = self._stored(self.config.refine_batch, self.config.replayed)
             assert start.targets is not None
             return self._refine(start.images, start.targets, student)
         return self._refine(*self._noise(self.config.refine_batch), student)
@@ -141,13 +141,15 @@ class Default:
 
     def sample(self, count: int) -> Batch:
         """Drawn and corrected images, every class as often as the others, answers cached."""
-        config = self.config
-        refined = round(count * (config.refined_share if config.drawn else 1.0))
-        sources = [(self.refined, refined if len(self.refined) else 0)]
-        sources.append((self.drawings, count - sources[0][1] if len(self.drawings) else 0))
-        batches = [bank.sample(number, balanced=True) for bank, number in sources if number]
-        if not batches:
+        if not len(self.drawings) and not len(self.refined):
             return Batch(self._draw(count))
+        return self._stored(count, self.config.refined_share if self.config.drawn else 1.0)
+
+    def _stored(self, count: int, refined_share: float) -> Batch:
+        """Images from the banks, ``refined_share`` of them corrected where there are any."""
+        refined = round(count * refined_share) if len(self.refined) else 0
+        sources = ((self.refined, refined), (self.drawings, count - refined))
+        batches = [bank.sample(number, balanced=True) for bank, number in sources if number]
         return Batch(*(torch.cat(column) for column in zip(*batches, strict=True)))
 
     def _draw(self, count: int) -> Tensor:

@@ -20,6 +20,9 @@ class DefaultConfig:
         refine_batch, refine_steps: images corrected in one update, and by how many
             steps of Adam (betas 0.5 and 0.9); 0 steps correct nothing.
         refine_lr: their rate, in units of [0, 1] intensity.
+        replayed: share of the images to correct that were corrected before, so that some go
+            further than ``refine_steps`` (as the samples of Du & Mordatch's replay buffer do,
+            arXiv:1903.08689); the others are drawings.
         statistics, competition, cross_entropy: weights of the three terms; 0 leaves one out.
         refined_share: share of the student's batch that was corrected.
         capacity: images of either kind that are kept, the latest ones.
@@ -30,6 +33,7 @@ class DefaultConfig:
     refine_batch: int = 256
     refine_steps: int = 5
     refine_lr: float = 0.06
+    replayed: float = 0.5
     statistics: float = 1.0
     competition: float = 0.1
     cross_entropy: float = 0.01
@@ -41,7 +45,8 @@ class DefaultConfig:
             raise DfkdError("draws and capacity must be >= 1 and refine_batch >= 2")
         if self.refine_steps < 0 or self.refine_lr <= 0:
             raise DfkdError("refine_steps must be >= 0 and refine_lr positive")
-        if not 0 <= self.refined_share <= 1:
-            raise DfkdError(f"refined_share must be in [0, 1], not {self.refined_share}")
+        for name in ("replayed", "refined_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DfkdError(f"{name} must be in [0, 1], not {getattr(self, name)}")
         if not self.drawn and not self.refine_steps:
             raise DfkdError("without drawings and without refinement there is nothing to see")
