@@ -14,6 +14,7 @@ from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages, check_fits
 from dfkd.engine import Account, Budget, Engine, Rhythm
 from dfkd.errors import DfkdError
+from dfkd.folding import fold
 from dfkd.given import Given
 from dfkd.initialise import start_student
 from dfkd.loading import check_student
@@ -21,7 +22,7 @@ from dfkd.outcome import Origin
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
-from dfkd.schemes import build_distiller
+from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
 from dfkd.working import sized, work_ahead, working_teacher
 
@@ -102,6 +103,7 @@ def distill(
     plan = replace(plan, init=init) if init else plan
     plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
     check_student(student, teacher)
+    SCHEMES[plan.scheme].check(plan.arrangement, images is not None)
     if evaluation is not None:
         check_fits(evaluation, teacher.spec, teacher.num_classes)
     elif curve:
@@ -121,20 +123,21 @@ def distill(
     if compile == "auto" and (saved or place.world_size > 1):
         # What one session measured need not be what another does, and all must compute alike.
         compile = "on" if saved and saved["compiled"] else "off"
+    folded = fold(teacher).teacher
+    # Before anything is compiled: what does not fit together is said at once.
+    distiller = build_distiller(
+        folded, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
+    )
     work = work_ahead(plan, budget, teacher.spec)
     compiled = working_teacher(
-        teacher, work, compile=compile, recompute=recompute, autocast=place.autocast
-    )
-    working = compiled.teacher
-    distiller = build_distiller(
-        working, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
+        folded, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
     synthesizer: Synthesizer
     if images is None:
-        synthesizer = recipes.build_synthesizer(plan, working, place.autocast)
+        synthesizer = recipes.build_synthesizer(plan, compiled.teacher, place.autocast)
     else:
         synthesizer = Given(
-            working, images.images, images.labels, plan.seed, autocast=place.autocast
+            compiled.teacher, images.images, images.labels, plan.seed, autocast=place.autocast
         )
     kept = Curve(curve, distiller, saved.get("curve", {"points": 0, "kept": []}) if saved else None)
     log: MetricsLog | None = None

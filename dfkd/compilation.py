@@ -20,6 +20,9 @@ from dfkd.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher import Teacher, Trace
 
 MODES = ("auto", "on", "off")
+SECONDS_TO_START = 20.0
+"""Of a process's first compilation, whatever its size; measured 20 on one core (VGG, 6 layers: 25
+in all; ResNet-20, 21 layers: 36), and less on several."""
 SECONDS_A_LAYER = 0.8
 """Of compilation for one shape; measured 0.6 (ResNet-20) and 0.8 (MobileNetV2) on two cores."""
 SAVED = 0.1
@@ -75,7 +78,7 @@ def compile_teacher(
         if seconds is None:
             eager = partial(teacher.trace, statistics=True)
             seconds = work.traces * _passes(eager, work.shapes[-1:], teacher, autocast)
-        cost = SECONDS_A_LAYER * len(teacher.layers) * len(work.shapes)
+        cost = SECONDS_TO_START + SECONDS_A_LAYER * len(teacher.layers) * len(work.shapes)
         if SAVED * seconds < cost:
             reason = f"it would take about {cost:.0f} s to save about {SAVED * seconds:.0f} s"
             return Compilation(teacher, False, reason, time.perf_counter() - started)

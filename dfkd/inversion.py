@@ -11,6 +11,7 @@ from torch import Tensor
 from dfkd.compilation import Work
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
+from dfkd.folding import fold
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, traced_shapes
 from dfkd.objective import Term
@@ -122,7 +123,7 @@ def invert_run(
     teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
     seconds = None if minutes is None else 60 * minutes
     work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
-    compiled = working_teacher(teacher, work, compile=compile, recompute=recompute)
+    compiled = working_teacher(fold(teacher).teacher, work, compile=compile, recompute=recompute)
     begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
     synthesizer = DeepInversion(compiled.teacher, config, seed, classes=classes, extra=extra)
     made: list[Batch] = []

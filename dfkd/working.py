@@ -8,7 +8,6 @@ from dfkd import batches
 from dfkd.compilation import Compilation, Work, compile_teacher
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.memory import fitting_batch, recomputing
 from dfkd.recipes import Recipe
 from dfkd.spec import ImageSpec
@@ -23,11 +22,10 @@ def working_teacher(
     recompute: bool = False,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Compilation:
-    """``teacher`` with folded norms; its pass compiled, or its blocks recomputed in backward."""
-    folded = fold(teacher).teacher
+    """A folded ``teacher`` with its pass compiled, or its blocks recomputed in backward."""
     if recompute and teacher.layers:
-        return Compilation(recomputing(folded), False, "its blocks are recomputed")
-    return compile_teacher(folded, compile, work, autocast)
+        return Compilation(recomputing(teacher), False, "its blocks are recomputed")
+    return compile_teacher(teacher, compile, work, autocast)
 
 
 def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:

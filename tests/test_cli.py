@@ -69,6 +69,28 @@ def test_distill_evaluate_and_use_the_run(tmp_path):
     assert json.loads((out / "result.json").read_text())["student_steps"] == 2
 
 
+def test_knowledge_and_schemes_go_by_name(tmp_path):
+    kinds, schemes = dfkd("knowledge").stdout, dfkd("schemes").stdout
+    assert all(line.split()[1].endswith("*") for line in kinds.splitlines())
+    assert {"kd", "rkd", "crd"} < {line.split()[0] for line in kinds.splitlines()}
+    assert {"online", "robust"} < {line.split()[0] for line in schemes.splitlines()}
+    assert "arrangement.epsilon=0.03" in dfkd("schemes", "robust").stdout
+    unknown = dfkd("schemes", "robus")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
+    out = tmp_path / "run"
+    words = ("--scheme", "self", "--exits", "keep", "--knowledge", "kd + hint", "--steps", 4)
+    done = dfkd("distill", TEACHER, STUDENT, *words, "--eval", TEACHER, "--out", out, *QUICK)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((out / "result.json").read_text())
+    assert (figures["scheme"], len(figures["pairs"])) == ("self", 2)
+    assert any(row["name"].startswith("exit") for row in figures["comparison"])
+    # The exits were to stay; the adapters of the hints were not.
+    names = {name.split(".")[0] for name in load_file(out / "student.safetensors")}
+    assert names == {"module", "heads"}
+    again = dfkd("evaluate", f"run:{out}", "--data", TEACHER)
+    assert again.returncode == 0, again.stderr
+
+
 def test_two_processes_share_a_run_and_speak_once(tmp_path):
     out = tmp_path / "run"
     words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--out", out, *QUICK)
@@ -150,6 +172,38 @@ BAD = {
     "class index": (("invert", TEACHER, "--classes", "99", "--count", "1"), "99"),
     "class words": (("invert", TEACHER, "--classes", "cat", "--count", "1"), "indices"),
     "no such data": (("distill", TEACHER, STUDENT, "--eval", "npz:none.npz"), "none.npz"),
+    "knowledge": (("distill", TEACHER, STUDENT, "--knowledge", "kd + att"), "column 6"),
+    "negative weight": (("distill", TEACHER, STUDENT, "--knowledge", "kd + -1*at"), "column 6"),
+    "pair": (("distill", TEACHER, STUDENT, "--pair", "layer3=layer2"), "teacher.LAYER"),
+    "no such layer": (
+        ("distill", TEACHER, STUDENT, "--knowledge", "at", "--pair", "teacher.x=student.layer1"),
+        "no layer 'x' in the teacher",
+    ),
+    "unknown scheme": (("distill", TEACHER, STUDENT, "--scheme", "onlin"), "online"),
+    "unknown form": (
+        ("distill", TEACHER, STUDENT, "--scheme", "self", "--set", "arrangement.form=x"),
+        "exits or generations",
+    ),
+    "exits of no self": (("distill", TEACHER, STUDENT, "--exits", "keep"), "--scheme self"),
+    "one teacher": (("distill", TEACHER, STUDENT, "--scheme", "ensemble"), "--teachers"),
+    "teachers of no ensemble": (("distill", TEACHER, STUDENT, "--teachers", TEACHER), "ensemble"),
+    "no such images": (("distill", TEACHER, STUDENT, "--images", "npz:none.npz"), "none.npz"),
+    "images of another size": (
+        ("distill", TEACHER, STUDENT, "--images", "bundled:fashion_resnet20"),
+        "1x28x28",
+    ),
+    "critic without images": (
+        (
+            "distill",
+            TEACHER,
+            STUDENT,
+            "--scheme",
+            "adversarial",
+            "--set",
+            "arrangement.form=images",
+        ),
+        "--images",
+    ),
     "bad device": (("distill", TEACHER, STUDENT, "--device", "tpu"), "tpu"),
 }
 
