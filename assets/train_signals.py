@@ -48,13 +48,18 @@ def read_ts(path: Path) -> tuple[Series, Labels]:
     return series, np.array(labels)
 
 
+def stretched(cepstrum: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every coefficient at ``WIDTH`` evenly spaced times, linearly interpolated."""
+    frames = cepstrum.shape[1]
+    when = np.linspace(0, frames - 1, WIDTH)
+    return np.stack([np.interp(when, np.arange(frames), row) for row in cepstrum])
+
+
 def spectrogram(cepstrum: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Log-spectrum 2 sum c_n cos(n w) of every frame, stretched to ``WIDTH`` frames, as bytes."""
-    coefficients, frames = cepstrum.shape
-    when = np.linspace(0, frames - 1, WIDTH)
-    stretched = np.stack([np.interp(when, np.arange(frames), row) for row in cepstrum])
+    order = np.arange(1, len(cepstrum) + 1)
     frequency = (np.arange(HEIGHT) + 0.5) * np.pi / HEIGHT
-    spectrum = 2 * np.cos(np.outer(frequency, np.arange(1, coefficients + 1))) @ stretched
+    spectrum = 2 * np.cos(np.outer(frequency, order)) @ stretched(cepstrum)
     share = (spectrum - DARKEST) / (BRIGHTEST - DARKEST)
     return np.round(255 * share.clip(0, 1)).astype(np.uint8)
 

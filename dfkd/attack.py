@@ -18,6 +18,7 @@ def pgd(
     steps: int,
     generator: Generator | None = None,
     random_start: bool = True,
+    start: Tensor | None = None,
 ) -> Tensor:
     """x <- P(x + step_size * sign(dloss/dx)), ``steps`` times: projected gradient ascent.
 
@@ -39,6 +40,7 @@ def pgd(
         steps: 0 leaves the random start.
         generator: of the random start, drawn where it lives; without it the global random state.
         random_start: begin anywhere in the ball with equal chance, not at the images.
+        start: begin there instead, or at the nearest place in the ball; like ``images``.
 
     Returns:
         Images like ``images``, without a graph.
@@ -61,8 +63,8 @@ def pgd(
         )
     images = images.detach()
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
-    moved = images
-    if random_start:
+    moved = images if start is None else start.detach()
+    if random_start and start is None:
         place = images.device if generator is None else generator.device
         noise = torch.rand(images.shape, generator=generator, device=place, dtype=images.dtype)
         moved = images + epsilon * (2 * noise - 1).to(images.device)

@@ -10,13 +10,14 @@ Every scheme of ``dfkd.distillers`` writes its own step from these pieces:
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.augment import flip
-from dfkd.knowledge import KINDS, Answers, Asking, parse
+from dfkd.knowledge import KINDS, Answers, Asking, Kind, parse
 from dfkd.learner_settings import LearnerConfig
 from dfkd.optimizers import make_optimizer
 from dfkd.pairing import read_pair
@@ -33,11 +34,15 @@ class Learner:
         student: trained in place.
         seed: of the flips and of adapters' weights.
         place: processes and precision.
-        network: what is called and trained in the student's place: a module that holds it.
+        network: what is called, trained and averaged in the student's place: a module that holds
+            it and answers alike.
+        also: further kinds of knowledge that are looked at, and whose parts learn; what they weigh
+            is the scheme's business.
 
     Attributes:
-        student: the live network; what ``finished`` copies.
-        network: what is called: ``student``, or Fabric's wrapper of it under several processes.
+        student: the live network.
+        network: what is called, or Fabric's wrapper of it under several processes.
+        aids: by name, what learns with the student to be thrown away with the run.
     """
 
     def __init__(
@@ -47,12 +52,19 @@ class Learner:
         config: LearnerConfig,
         seed: int,
         place: Runtime = ALONE,
+        also: Sequence[str] = (),
+        network: nn.Module | None = None,
     ) -> None:
         self.teacher, self.student, self.config, self.place = teacher, student, config, place
-        optimizer = make_optimizer(student, config.optimizer, config.lr, config.weight_decay)
-        self.network, self._optimizer = place.setup(student, optimizer)
+        self._whole = student if network is None else network
+        own = {id(parameter) for parameter in student.parameters()}
+        beside = [p for p in self._whole.parameters() if id(p) not in own]
+        optimizer = make_optimizer(
+            student, config.optimizer, config.lr, config.weight_decay, beside
+        )
+        self.network, self._optimizer = place.setup(self._whole, optimizer)
         self._weights = parse(config.knowledge)
-        kinds = {name: KINDS[name] for name in self._weights}
+        kinds = {name: KINDS[name] for name in (*self._weights, *also)}
         pairs = tuple(read_pair(pair) for pair in config.pairs)
         self._ask = Asking(
             teacher,
@@ -63,23 +75,22 @@ class Learner:
             pairs,
             place.autocast,
         )
-        self._losses, self.aids = self._begin(seed)
+        self._losses, self.aids = self._begin(kinds, seed)
         self._aids_optimizer = (
             torch.optim.AdamW(self.aids.parameters(), config.lr, weight_decay=config.weight_decay)
             if len(self.aids)
             else None
         )
-        self._average = copy.deepcopy(student).requires_grad_(False) if config.ema else None
+        self._average = copy.deepcopy(self._whole).requires_grad_(False) if config.ema else None
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well.
-        self._resting = tuple(module for module in student.modules() if _is_frozen(module))
+        self._resting = tuple(module for module in student.modules() if is_frozen(module))
         self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
         self.teacher_images = 0
         self.steps = 0
 
-    def _begin(self, seed: int) -> tuple[dict[str, Any], nn.ModuleDict]:
+    def _begin(self, kinds: dict[str, Kind], seed: int) -> tuple[dict[str, Any], nn.ModuleDict]:
         """The losses by name, and those of them that have parts to learn."""
-        kinds = {name: KINDS[name] for name in self._weights}
         if not any(kind.learned for kind in kinds.values()):
             return {name: kind.loss for name, kind in kinds.items()}, nn.ModuleDict()
         example = self._ask.example()
@@ -127,7 +138,7 @@ class Learner:
 
     def losses(self, answers: Answers) -> dict[str, Tensor]:
         """The terms of the knowledge by name, without their weights."""
-        return {name: loss(answers) for name, loss in self._losses.items()}
+        return {name: self._losses[name](answers) for name in self._weights}
 
     def weighted(self, parts: dict[str, Tensor]) -> Tensor:
         """Their weighted sum."""
@@ -153,7 +164,7 @@ class Learner:
             return
         weight = 1 - min(self.config.ema, (1 + self.steps) / (10 + self.steps))
         average = [v for v in self._average.state_dict().values() if v.is_floating_point()]
-        current = [v for v in self.student.state_dict().values() if v.is_floating_point()]
+        current = [v for v in self._whole.state_dict().values() if v.is_floating_point()]
         torch._foreach_lerp_(average, current, weight)
 
     def class_counts(self) -> list[int]:
@@ -161,13 +172,13 @@ class Learner:
         return [int(count) for count in self._counts.tolist()]
 
     def finished(self) -> nn.Module:
-        """The averaged student (or the live one where none is kept), a copy in eval mode."""
-        return copy.deepcopy(self.student if self._average is None else self._average).eval()
+        """What is trained, averaged (or live where no average is kept): a copy in eval mode."""
+        return copy.deepcopy(self._whole if self._average is None else self._average).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Student, average, optimisers, adapters, generator and counters."""
         return {
-            "student": self.student.state_dict(),
+            "student": self._whole.state_dict(),
             "average": self._average.state_dict() if self._average else None,
             "optimizer": self._optimizer.state_dict(),
             "aids": self.aids.state_dict(),
@@ -180,7 +191,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where ``state_dict`` was taken."""
-        self.student.load_state_dict(state["student"])
+        self._whole.load_state_dict(state["student"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -201,6 +212,7 @@ def metrics(parts: dict[str, Tensor], answers: Answers) -> Metrics:
     }
 
 
-def _is_frozen(module: nn.Module) -> bool:
+def is_frozen(module: nn.Module) -> bool:
+    """Whether it has parameters of its own and none of them takes a gradient."""
     own = list(module.parameters(recurse=False))
     return bool(own) and not any(parameter.requires_grad for parameter in own)

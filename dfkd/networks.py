@@ -5,6 +5,7 @@ other ``nn.Module`` works as well; nothing in the package treats these specially
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +119,43 @@ def vgg(
 ) -> nn.Module:
     """A small VGG with batch-norm: ``convolutions`` per stage, one stage per width."""
     return VGG(tuple(widths), convolutions, in_channels, num_classes)
+
+
+class BiLSTM(nn.Module):
+    """An LSTM over the frames, in both directions (Graves & Schmidhuber, 2005); then their mean."""
+
+    def __init__(
+        self, hidden: int, layers: int, channels: int, in_channels: int, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(
+            in_channels * channels, hidden, layers, batch_first=True, bidirectional=True
+        )
+        self.head = nn.Linear(2 * hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # cuDNN's LSTM has no backward in eval mode, and methods ask there what images the student
+        # does not know yet; torch's own has one.
+        watched = torch.is_grad_enabled() and not self.training
+        with torch.backends.cudnn.flags(enabled=False) if watched else nullcontext():
+            heard, _ = self.lstm(x.flatten(1, 2).transpose(1, 2))
+        logits: Tensor = self.head(heard.mean(1))
+        return logits
+
+
+def bilstm(
+    hidden: int = 64,
+    layers: int = 1,
+    channels: int = 12,
+    in_channels: int = 1,
+    num_classes: int = 9,
+) -> nn.Module:
+    """A recurrent network for signals. Input N x ``in_channels`` x channels x frames.
+
+    Args:
+        channels: rows of a signal, such as cepstrum coefficients; frames may be any number.
+    """
+    return BiLSTM(hidden, layers, channels, in_channels, num_classes)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -6,6 +6,7 @@ convolutional students of this package it reaches in 1,200 steps what AdamW need
 twice as many for (``ARCHITECTURE.md``, "What was tried").
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,11 @@ NAMES = ("muon", "adamw", "sgd")
 
 
 def make_optimizer(
-    network: nn.Module, name: str, lr: float, weight_decay: float
+    network: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    beside: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """An optimiser over what ``network`` trains; norms and biases are never decayed.
 
@@ -25,6 +30,7 @@ def make_optimizer(
         name: ``muon`` for the hidden layers' weights with AdamW for the rest, at the same
             rate; ``adamw``; ``sgd`` (Nesterov momentum 0.9).
         weight_decay: decoupled for Muon and AdamW, L2 for SGD.
+        beside: parameters of small heads on ``network``, for AdamW or SGD.
 
     Raises:
         DfkdError: nothing to train, or no such optimiser.
@@ -39,6 +45,7 @@ def make_optimizer(
     # a depthwise filter is no matrix between channels: all of them stay with AdamW.
     inner = [p for p in matrices[1:-1] if p.requires_grad and p.shape[1] > 1]
     hidden = inner if name == "muon" else []
+    parameters = [*parameters, *beside]
     others = [p for p in parameters if p.ndim > 1 and all(p is not h for h in hidden)]
     groups: list[dict[str, Any]] = [
         {"params": others, "weight_decay": weight_decay},

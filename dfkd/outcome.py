@@ -14,6 +14,7 @@ from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Budget, Engine
 from dfkd.evaluation.measure import agreement, compare, predictions
+from dfkd.exits import factory_of
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
 from dfkd.protocols import Distiller, Synthesizer
@@ -166,8 +167,9 @@ def manifest(
 
 def save_student(directory: Path, student: nn.Module, teacher: Teacher, origin: Origin) -> None:
     """``student.safetensors``, with what ``run:DIR`` needs to build it again."""
-    path, keywords = directory / "student.safetensors", dict(origin.keywords)
-    save_artefact(path, student, origin.factory, keywords, teacher.spec, teacher.class_names)
+    path = directory / "student.safetensors"
+    factory, keywords = factory_of(student, origin.factory, origin.keywords)
+    save_artefact(path, student, factory, keywords, teacher.spec, teacher.class_names)
 
 
 def write(

@@ -16,7 +16,7 @@ class Decoder(nn.Module):
     rounded up, so every size in between is half the next one, rounded up.
 
     Args:
-        channels, height, width: the images; height and width at least 4.
+        channels, height, width: the images; a side of 1 (a waveform's) is never doubled.
         latent_dim: length of a latent vector (the papers' nz).
         ngf: channels before the last convolution; twice that before the last stage.
         large: G_l, whose coarse map has 4 ngf channels instead of 2 ngf.
@@ -28,7 +28,7 @@ class Decoder(nn.Module):
         stages: doublings; 2 as published, 4 keeps the linear layer small at 224x224.
 
     Raises:
-        ValueError: an image below 4x4, a count below 1, or ``affine`` without ``normalized``.
+        ValueError: a size or count below 1, or ``affine`` without ``normalized``.
 
     Source: Chen et al., ICCV 2019 (DAFL); Fang et al., IJCAI 2021 (CMI); Micaelli & Storkey,
     NeurIPS 2019 (ZSKT).
@@ -49,10 +49,10 @@ class Decoder(nn.Module):
         stages: int = 2,
     ) -> None:
         super().__init__()
-        if min(height, width) < 4 or min(channels, latent_dim, ngf, stages) < 1:
+        if min(channels, height, width, latent_dim, ngf, stages) < 1:
             raise ValueError(
-                f"a decoder needs images of at least 4x4 and positive counts, not {channels}x"
-                f"{height}x{width}, latent_dim {latent_dim}, ngf {ngf}, stages {stages}"
+                f"a decoder needs positive sizes and counts, not {channels}x{height}x{width}, "
+                f"latent_dim {latent_dim}, ngf {ngf}, stages {stages}"
             )
         if affine and not normalized:
             raise ValueError("affine is a form of normalized: a decoder cannot have it alone")

@@ -124,7 +124,16 @@ def learn(knowledge, teacher, student, updates=60, cached=None):
     return distiller, found[0], found[-1]
 
 
-EXPRESSIONS = ["kd + 250*at", "l1", "mse", "kd_mean", "kd + cam + grad_cam", "grad_cam + at"]
+EXPRESSIONS = [
+    "kd + 250*at", "l1", "mse", "kd_mean", "kd + cam + grad_cam", "grad_cam + at", "hard", "dkd",
+    "kd + hint", "kd + vid", "kd + 3*fsp", "kd + 25*rkd", "kd + 30*rkd_distance",
+    "kd + 9*rkd_angle", "kd + 300*sp", "kd + 9*cc", "kd + crd",
+]  # fmt: skip
+
+
+SHARE = {"hard": 0.99, "dkd": 0.9, "vid": 0.95, "crd": 0.97, "hint": 0.9, "cc": 0.9}
+"""What is left of a term after 60 steps, where it falls slowly by its nature: a likelihood or a
+contrast has no zero to go to, and adapters have to be learnt first."""
 
 
 @pytest.mark.parametrize("knowledge", EXPRESSIONS)
@@ -134,7 +143,9 @@ def test_a_student_learns_every_term(knowledge, pair):
     _, first, last = learn(knowledge, teacher, student)
     for name in parse(knowledge):
         assert first[f"distillation/{name}"] > 0
-        assert last[f"distillation/{name}"] < 0.7 * first[f"distillation/{name}"], name
+        assert (
+            last[f"distillation/{name}"] < SHARE.get(name, 0.7) * first[f"distillation/{name}"]
+        ), name
     assert set(first) == {f"distillation/{name}" for name in [*parse(knowledge), "agreement"]}
     assert teacher.fingerprint() == before
     assert all(p.grad is None and not p.requires_grad for p in teacher.network.parameters())
@@ -303,3 +314,129 @@ def test_the_meta_device_is_never_read(knowledge):
     distiller = build_distiller(teacher, resnet(8, 1, 10).to("meta"), config, 0)
     metrics = distiller.update(Batch(torch.rand(4, 1, 16, 16, device="meta")))
     assert all(value.device.type == "meta" for value in metrics.values())
+
+
+LEARNT = {"hint", "vid", "fsp", "crd"}
+
+
+def test_every_kind_has_a_line_and_a_weight_and_one_loss():
+    for name, kind in KINDS.items():
+        assert kind.line, name
+        assert kind.weight > 0, name
+        assert (kind.loss is None) != (kind.learned is None), name
+    assert {name for name, kind in KINDS.items() if kind.learned} == LEARNT
+
+
+@pytest.mark.parametrize("name", sorted(LEARNT))
+def test_adapters_are_trained_resumed_and_never_shipped(name, pair):
+    teacher, student = pair
+    config = dataclasses.replace(CONFIG, knowledge=f"kd + {name}")
+    distiller = build_distiller(teacher, student, config, seed=0)
+    aids = distiller.scheme.learners[0].aids
+    before = copy.deepcopy(aids.state_dict())
+    for _ in range(3):
+        distiller.update(Batch(some_images()))
+    saved = copy.deepcopy(distiller.state_dict())
+    parameters = dict(aids.named_parameters())
+    assert parameters
+    assert all(not torch.equal(p, before[key]) for key, p in parameters.items())
+    assert set(distiller.finished().state_dict()) == set(student.state_dict())
+    goes_on = [distiller.update(Batch(some_images())) for _ in range(3)]
+    again = build_distiller(teacher, vgg((6, 10), 1, 1, 4), config, seed=5)
+    again.load_state_dict(saved)
+    for wanted in goes_on:
+        found = again.update(Batch(some_images()))
+        assert all(torch.equal(found[key], value) for key, value in wanted.items())
+
+
+def test_a_memory_forgets_the_oldest_and_goes_round(pair, monkeypatch):
+    from dfkd.knowledge.learned import Contrast
+
+    monkeypatch.setattr(Contrast, "MEMORY", 48)
+    teacher, student = pair
+    config = dataclasses.replace(CONFIG, knowledge="kd + crd", lr=0.0)
+    distiller = build_distiller(teacher, student, config, seed=0)
+    contrast = distiller.scheme.learners[0].aids["crd"]
+    start = contrast.teacher_memory.clone()
+    distiller.update(Batch(some_images()))
+    first = contrast.teacher_memory.clone()
+    assert torch.equal(first[32:], start[32:])
+    assert not torch.isclose(first[:32], start[:32]).all(1).any()
+    distiller.update(Batch(some_images()))
+    # The same 32 images again, from place 32 on: 16 to the end, 16 from the beginning.
+    torch.testing.assert_close(contrast.teacher_memory[32:], first[:16])
+    torch.testing.assert_close(contrast.teacher_memory[:16], first[16:32])
+    assert contrast.get_extra_state() == 16
+
+
+def test_labels_are_the_targets_where_images_have_some(pair):
+    teacher, student = pair
+    images, targets = some_images(), torch.zeros(32, dtype=torch.int64)
+    config = dataclasses.replace(CONFIG, knowledge="hard")
+    for said, labels in ((targets, targets), (None, teacher(images).argmax(1))):
+        trained = copy.deepcopy(student)
+        logits = copy.deepcopy(student).train()(teacher.spec.normalize(images))
+        distiller = build_distiller(teacher, trained, config, 0)
+        found = distiller.update(Batch(images, targets=said))["distillation/hard"]
+        torch.testing.assert_close(found, nn.functional.cross_entropy(logits, labels))
+
+
+def test_named_pairs_are_compared_and_told(pair):
+    teacher, student = pair
+    names = ("teacher.stages.1=student.stages.1",)
+    config = dataclasses.replace(CONFIG, knowledge="kd + at", pairs=names)
+    distiller = build_distiller(teacher, student, config, 0)
+    assert distiller.pairs == names
+    found = build_distiller(teacher, student, dataclasses.replace(config, pairs=()), 0)
+    assert len(found.pairs) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("teacher.stages.0=student.stages.1", "no maps of one height and width"),
+        ("teacher.head=student.head", "no maps of one height and width"),
+        ("teacher.stages.7=student.stages.1", "no layer 'stages.7' in the teacher"),
+        ("teacher.stages.0=student.stage.0", "no layer 'stage.0' in the student"),
+    ],
+)
+def test_pairs_that_do_not_match_are_refused(words, what, pair):
+    config = dataclasses.replace(CONFIG, knowledge="at", pairs=(words,))
+    with pytest.raises(DfkdError, match=what) as refusal:
+        build_distiller(*pair, config, 0)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "words", ["", "a=b", "teacher.a", "teacher.a=teacher.b", "teacher.=student.b"]
+)
+def test_pairs_that_cannot_be_read_are_refused(words):
+    with pytest.raises(DfkdError, match=r"teacher\.LAYER=student\.LAYER"):
+        LearnerConfig(pairs=(words,))
+
+
+def test_one_pair_of_layers_has_no_flow(pair):
+    names = ("teacher.stages.1=student.stages.1",)
+    config = dataclasses.replace(CONFIG, knowledge="fsp", pairs=names)
+    with pytest.raises(DfkdError, match="needs two pairs"):
+        build_distiller(*pair, config, 0)
+
+
+def test_the_temperature_follows_its_schedule(pair):
+    config = dataclasses.replace(CONFIG, temperature=4.0, temperature_end=1.0)
+    distiller = build_distiller(*pair, config, 0)
+    learner = distiller.scheme.learners[0]
+    for progress, wanted in ((0.0, 4.0), (0.5, 2.5), (1.0, 1.0)):
+        distiller.set_progress(progress)
+        assert learner.ask(Batch(some_images())).temperature == pytest.approx(wanted)
+    with pytest.raises(DfkdError, match="positive"):
+        dataclasses.replace(config, temperature_end=0.0)
+
+
+def test_students_without_maps_are_taught_by_their_answers_and_embeddings(pair):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 4))
+    _, first, last = learn("kd + hard + rkd + cc + crd", pair[0], flat)
+    assert last["distillation/kd"] < first["distillation/kd"]
+    for name in ("hint", "vid", "fsp", "sp", "at"):
+        with pytest.raises(DfkdError, match="none of one size"):
+            learn(name, pair[0], flat, 1)

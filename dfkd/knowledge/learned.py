@@ -26,9 +26,13 @@ class Hints(nn.Module):
 
     def forward(self, answers: Answers) -> Tensor:
         """Mean squared difference, summed over depths."""
-        adapted = zip(self.adapters, _pairs(answers), strict=True)
-        losses = [feature.hint(layer(student), teacher) for layer, (student, teacher) in adapted]
-        return torch.stack(losses).sum()
+        pairs = zip(self.adapted(answers), answers.teacher_features, strict=True)
+        return torch.stack([feature.hint(student, teacher) for student, teacher in pairs]).sum()
+
+    def adapted(self, answers: Answers) -> tuple[Tensor, ...]:
+        """The student's features, as they stand for the teacher's."""
+        pairs = zip(self.adapters, answers.student_features, strict=True)
+        return tuple(layer(features) for layer, features in pairs)
 
 
 class Variational(nn.Module):

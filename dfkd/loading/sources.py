@@ -60,14 +60,23 @@ def _from_artefact(uri: ModelURI) -> LoadedModel:
         raise DfkdError(
             f"{path} does not say how to build its network; write FILE.py:FACTORY?weights={path}"
         )
-    inner = replace(parse_uri(artefact.factory), keywords=artefact.keywords)
-    if inner.kind in ("bundled", "run"):
-        raise DfkdError(f"{path} names {inner.base} as its factory, which builds nothing")
-    network = build(inner, {}, trusted=False).network
-    load_weights(network, path, inner.base)
+    network = rebuild(artefact.factory, artefact.keywords, str(path))
+    load_weights(network, path, artefact.factory)
     return LoadedModel(
         network, artefact.spec, artefact.class_names, artefact.factory, artefact.keywords
     )
+
+
+def rebuild(factory: str, keywords: Mapping[str, Any], source: str) -> nn.Module:
+    """The architecture that a file names, without its weights; ``source`` is the file.
+
+    Raises:
+        DfkdError: it names no factory, or one that is neither a network nor the user's own code.
+    """
+    uri = replace(parse_uri(factory), keywords=dict(keywords))
+    if uri.kind in ("bundled", "run"):
+        raise DfkdError(f"{source} names {uri.base} as its factory, which builds nothing")
+    return build(uri, {}, trusted=False).network
 
 
 def published_weights(uri: ModelURI) -> Any:

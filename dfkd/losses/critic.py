@@ -93,11 +93,11 @@ def fooling_loss(fake_scores: Tensor, *, kind: Kind) -> Tensor:
     raise _unknown(kind)
 
 
-def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> float:
+def told_apart(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> Tensor:
     """Share told apart rightly: the mean of the shares of real above and fake below the threshold.
 
     It lies midway between what the critic aims at: 0 for ``hinge`` and ``bce``, 1/2 for
-    ``lsgan``. A score on it counts as fake. As a number it waits for the device.
+    ``lsgan``. A score on it counts as fake.
 
     Args:
         real_scores: N, of the teacher's answers.
@@ -105,10 +105,24 @@ def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> 
         kind: which threshold.
 
     Returns:
-        Within [0, 1]; 1/2 for a critic that gives all the same score.
+        Within [0, 1], on the device; 1/2 for a critic that gives all the same score.
 
     Raises:
         DfkdError: no such kind.
+
+    >>> import torch
+    >>> told_apart(torch.tensor([2.0, -1.0]), torch.tensor([-3.0, -2.0]), kind="bce").item()
+    0.75
+    """
+    if kind not in KINDS:
+        raise _unknown(kind)
+    threshold = 0.5 if kind == "lsgan" else 0.0
+    real, fake = real_scores > threshold, fake_scores <= threshold
+    return 0.5 * (real.float().mean() + fake.float().mean())
+
+
+def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> float:
+    """``told_apart`` as a number, which waits for the device.
 
     >>> import torch
     >>> critic_accuracy(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="hinge")
@@ -116,11 +130,7 @@ def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> 
     >>> critic_accuracy(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="lsgan")
     0.75
     """
-    if kind not in KINDS:
-        raise _unknown(kind)
-    threshold = 0.5 if kind == "lsgan" else 0.0
-    real, fake = real_scores > threshold, fake_scores <= threshold
-    return float(0.5 * (real.float().mean() + fake.float().mean()))
+    return float(told_apart(real_scores, fake_scores, kind=kind))
 
 
 def _unknown(kind: str) -> DfkdError:

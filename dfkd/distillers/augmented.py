@@ -1,0 +1,150 @@
+"""The form ``images`` of adversarial distillation: a generator adds to the user's own images.
+
+One update, top to bottom: make images, let the critic learn to tell them from the given ones, let
+the generator learn to fool it, and let the student learn what the teacher says to both. Few images
+become more of their kind; the teacher labels them all.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.distillers.adversarial_settings import AdversarialConfig
+from dfkd.errors import DfkdError
+from dfkd.generating import build_decoder, gaussian
+from dfkd.judging import BETAS, Judge
+from dfkd.learner import Learner, metrics
+from dfkd.learner_settings import LearnerConfig
+from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.runtime import ALONE, Runtime
+from dfkd.teacher import Teacher
+from generators.discriminators import ImageCritic
+
+SMALLEST = 8
+
+
+class Maker:
+    """A generator in training, with its optimiser and the latents it starts from."""
+
+    def __init__(self, teacher: Teacher, config: AdversarialConfig, seed: int, place: Runtime):
+        self._generator = torch.Generator().manual_seed(seed)
+        decoder = build_decoder(teacher.spec, self._generator, config.latent_dim, config.ngf)
+        self.network, self._place = decoder.to(teacher.device), place
+        self._optimizer = torch.optim.Adam(decoder.parameters(), config.generator_lr, betas=BETAS)
+
+    def images(self, count: int) -> Tensor:
+        """``count`` new images, N x C x H x W in [0, 1], as part of the generator's graph."""
+        # Every process makes those of all, so that batch-norms see the same images everywhere.
+        rank, size = self._place.rank, self._place.world_size
+        device = self.network.to_image.weight.device
+        latents = gaussian(size * count, self.network.latent_dim, self._generator, device)
+        with self._place.autocast():
+            images: Tensor = self.network(latents)
+        return images.float()[rank::size]
+
+    def learn(self, loss: Tensor) -> None:
+        """One step of the generator."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._place.average(self.network)
+        self._optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, optimiser and the latents' generator; copies."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+        }
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Continue exactly where ``state_dict`` was taken."""
+        self.network.load_state_dict(state_dict["network"])
+        self._optimizer.load_state_dict(copy.deepcopy(state_dict["optimizer"]))
+        self._generator.set_state(state_dict["generator"].cpu())
+
+
+class Augmented:
+    """The ``Scheme`` adversarial, for ``images``; what it is given are the user's images.
+
+    Raises:
+        DfkdError: images too small for a critic.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        config: LearnerConfig,
+        seed: int,
+        scheme: AdversarialConfig,
+        place: Runtime = ALONE,
+    ) -> None:
+        self.config, self._place = scheme, place
+        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self._judge: Judge | None = None
+        if not scheme.weight:
+            return
+        if min(teacher.spec.height, teacher.spec.width) < SMALLEST:
+            raise DfkdError(
+                f"arrangement.form=images needs images of at least {SMALLEST}x{SMALLEST}, not "
+                f"{teacher.spec.height}x{teacher.spec.width}; take arrangement.form=logits"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            critic = ImageCritic(*teacher.spec.shape, scheme.width)
+        rates = (scheme.critic_lr, scheme.noise)
+        self._judge = Judge([critic], scheme.loss, *rates, seed, teacher.device, place)
+        self._maker = Maker(teacher, scheme, seed, place)
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of the critic, one of the generator, one of the student."""
+        (learner,) = self.learners
+        lesson = learner.receive(batch)
+        told = self._contest(self._judge, lesson.images) if self._judge else {}
+        answers = learner.ask(lesson)
+        parts = learner.losses(answers)
+        loss = learner.weighted(parts)
+        if self._judge:
+            with torch.no_grad():
+                # What the generator has just become shows others than the critic has seen.
+                made = self._maker.images(len(lesson.images))
+            further = learner.losses(learner.ask(Batch(made)))
+            loss = loss + self.config.weight * learner.weighted(further)
+            told |= {f"distillation/made_{name}": part.detach() for name, part in further.items()}
+        learner.learn(loss)
+        return metrics(parts, answers) | told
+
+    def _contest(self, judge: Judge, real: Tensor) -> Metrics:
+        """The critic learns to tell generated images, then the generator to fool it."""
+        fake = self._maker.images(len(real))
+        with self._place.autocast():
+            loss, share = judge.tell((real,), (fake,))
+        judge.learn(loss)
+        with judge.fixed(), self._place.autocast():
+            fooling = judge.fooling((real,), (fake,))
+        self._maker.learn(fooling)
+        return {
+            "distillation/critic": loss.detach(),
+            "distillation/critic_accuracy": share,
+            "distillation/fooling": fooling.detach(),
+        }
+
+    def set_progress(self, progress: float) -> None:
+        """The student's rates and temperature; critic and generator keep theirs."""
+        self.learners[0].set_progress(progress)
+
+    def finished(self) -> nn.Module:
+        """The averaged student, without critic and generator."""
+        return self.learners[0].finished()
+
+    def networks(self) -> dict[str, nn.Module]:
+        """None but the student."""
+        return {}
+
+    def extras(self) -> dict[str, Stateful]:
+        """Critic and generator."""
+        return {"judge": self._judge, "maker": self._maker} if self._judge else {}

@@ -1,0 +1,103 @@
+"""Be Your Own Teacher (Zhang et al., ICCV 2019): heads at a student's depths learn from its end.
+
+One update, top to bottom: ask teacher and student, and every head what it makes of the map at its
+depth; the student learns the knowledge; each head learns the teacher's answers, the student's
+own and where the student's last map lies (``SelfConfig.alpha`` and ``beta``). What the heads learn
+reaches the layers below them, the student's end takes no gradient from it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.distillers.self_settings import SelfConfig
+from dfkd.exits import EarlyExits, Head
+from dfkd.features import named_layers, open_features
+from dfkd.learner import Learner, metrics
+from dfkd.learner_settings import LearnerConfig
+from dfkd.losses import feature, response
+from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.runtime import ALONE, Runtime
+from dfkd.teacher import Teacher
+
+EXITS = SelfConfig()
+
+
+class OwnTeacher:
+    """The ``Scheme`` ``self`` in the form ``exits``.
+
+    Attributes:
+        whole: the live student with its heads.
+
+    Raises:
+        DfkdError: a student whose feature maps are all of one size.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        config: LearnerConfig,
+        seed: int,
+        scheme: SelfConfig = EXITS,
+        place: Runtime = ALONE,
+    ) -> None:
+        self.scheme = scheme
+        with torch.random.fork_rng(devices=[]):  # whatever else is drawn is drawn as without heads
+            torch.manual_seed(seed)
+            self.whole = EarlyExits(student, teacher.spec.shape, teacher.num_classes)
+        learner = Learner(teacher, student, config, seed, place, network=self.whole)
+        self.learners: tuple[Learner, ...] = (learner,)
+        self._layers = named_layers(student)
+
+    def update(self, batch: Batch) -> Metrics:
+        """One optimiser step of the student and its heads on the sum of what each learns."""
+        (learner,) = self.learners
+        lesson, whole, scheme = learner.receive(batch), self.whole, self.scheme
+        with open_features(self._layers, (*whole.layers, whole.last), "student") as maps:
+            answers = learner.ask(lesson)
+        parts = learner.losses(answers)
+        reported, losses = metrics(parts, answers), [learner.weighted(parts)]
+        end = maps[whole.last].detach().mean((2, 3)).float()
+        for number, (head, layer) in enumerate(zip(whole.heads, whole.layers, strict=True), 1):
+            with learner.place.autocast():
+                assert isinstance(head, Head)
+                embedding = head.embedding(maps[layer])
+                logits = head.classifier(embedding).float()
+            teacher, own = (
+                response.kl_divergence(logits, others, temperature=answers.temperature)
+                for others in (answers.teacher_logits, answers.student_logits.detach())
+            )
+            near = feature.hint(embedding.float(), end)
+            loss = (1 - scheme.alpha) * teacher + scheme.alpha * own + scheme.beta * near
+            losses.append(loss)
+            reported[f"distillation/exit_{number}"] = loss.detach()
+            reported[f"distillation/exit_{number}_agreement"] = _alike(logits, answers.classes)
+        learner.learn(torch.stack(losses).sum())
+        return reported
+
+    def set_progress(self, progress: float) -> None:
+        """Rates and temperature for this point of the budget."""
+        self.learners[0].set_progress(progress)
+
+    def finished(self) -> nn.Module:
+        """The averaged student: with its heads, or as it came where they are dropped."""
+        whole = self._averaged()
+        return whole if self.scheme.exits == "keep" else whole.module
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The student as far as each exit, whether they are kept or not."""
+        whole = self._averaged()
+        return {f"exit {index + 1}": whole.exit(index) for index in range(len(whole.layers))}
+
+    def _averaged(self) -> EarlyExits:
+        whole = self.learners[0].finished()
+        assert isinstance(whole, EarlyExits)
+        return whole
+
+    def extras(self) -> dict[str, Stateful]:
+        """Nothing but the learner."""
+        return {}
+
+
+def _alike(logits: Tensor, classes: Tensor) -> Tensor:
+    return (logits.argmax(1) == classes).float().mean()

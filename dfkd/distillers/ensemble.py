@@ -1,0 +1,166 @@
+"""Several teachers as one, whose merged answers the student learns as if from one teacher.
+
+What is averaged are logits: a student that sees softmax(mean of logits / T) learns, at any
+temperature, the geometric mean of the teachers' distributions (Hinton et al., 2015, section 1;
+several teachers with weights: You et al., KDD 2017). Where the teachers know different classes
+their logits stand side by side, a teacher's the smaller the stranger the image is to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.errors import DfkdError, nearest
+from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted, wide
+from dfkd.spec import ImageSpec
+from dfkd.statistics import statistics_layers
+from dfkd.teacher import Teacher
+
+COMBINE = ("mean", "weighted", "confidence", "classes")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """How the teachers' answers become one.
+
+    Attributes:
+        combine: ``mean``, ``weighted``, ``confidence`` (a teacher counts the more the fewer classes
+            it hesitates between on an image) or ``classes`` (each teacher has classes of its own;
+            the student learns all of them, in the order of the teachers).
+        weights: of ``weighted``, one a teacher; their sum does not matter.
+    """
+
+    combine: str = "mean"
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.combine not in COMBINE:
+            raise DfkdError(f"combine cannot be {self.combine!r}{nearest(self.combine, COMBINE)}")
+        if bool(self.weights) != (self.combine == "weighted"):
+            raise DfkdError("combine=weighted and weights, one a teacher, belong together")
+        if not all(0 < weight < float("inf") for weight in self.weights):
+            raise DfkdError(f"weights of teachers must be positive and finite, not {self.weights}")
+
+
+class Ensemble(nn.Module):
+    """Several networks as one: N x C x H x W normalised by ``spec`` -> N x classes merged logits.
+
+    Args:
+        teachers: of one image space; each member is fed with its own normalisation.
+        spec: how what comes in is normalised.
+    """
+
+    def __init__(
+        self, teachers: Sequence[Teacher], spec: ImageSpec, config: EnsembleConfig
+    ) -> None:
+        super().__init__()
+        # What torch.compile made does not see hooks that are opened later.
+        networks = (getattr(teacher.network, "_orig_mod", teacher.network) for teacher in teachers)
+        self.members = nn.ModuleList(networks)
+        self.spec, self.config = spec, config
+        self._specs = tuple(teacher.spec for teacher in teachers)
+        # Those who cannot say what is strange to them are compared with nobody.
+        self._compared = config.combine == "classes" and all(t.layers for t in teachers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits, strange = [], []
+        for member, spec in zip(self.members, self._specs, strict=True):
+            own = x if spec == self.spec else spec.normalize(self.spec.denormalize(x))
+            watched = statistics_layers(member).values() if self._compared else ()
+            with open_means(watched) as means:
+                logits.append(wide(member(own)))
+            if means:
+                strange.append(strangeness(means))
+        combine = self.config.combine
+        if combine == "confidence":
+            return by_confidence(logits)
+        if combine == "classes":
+            # A teacher whose norms are never called cannot be compared either.
+            return side_by_side(logits, strange if len(strange) == len(logits) else ())
+        return weighted(logits, self.config.weights)
+
+
+def ensemble(
+    teachers: Sequence[Teacher], combine: str = "mean", weights: Sequence[float] = ()
+) -> Teacher:
+    """Several teachers as one ``Teacher``, for any method and any student.
+
+    Their networks are shared, not copied, and stay as they are, on the first one's device.
+
+    Args:
+        teachers: of any architectures, for images of one shape; each keeps its normalisation.
+        combine, weights: see ``EnsembleConfig``.
+
+    Raises:
+        DfkdError: fewer than two teachers, or teachers that do not go together.
+    """
+    return arrange(teachers, EnsembleConfig(combine, tuple(weights)))
+
+
+def arrange(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
+    """``ensemble`` as the table of schemes wants it."""
+    if len(teachers) < 2:
+        raise DfkdError("an ensemble wants more than one teacher")
+    if config.weights and len(config.weights) != len(teachers):
+        raise DfkdError(f"{len(config.weights)} weights for {len(teachers)} teachers")
+    names = _all_names(teachers) if config.combine == "classes" else _same_names(teachers)
+    spec = _common_spec(teachers)
+    network = Ensemble(teachers, spec, config)
+    for teacher in teachers:
+        teacher.to(teachers[0].device)
+    return Teacher(network, spec, names)
+
+
+def _common_spec(teachers: Sequence[Teacher]) -> ImageSpec:
+    """Their shape; means and deviations between theirs: the student wants normalised images."""
+    for one, other in pairwise(teachers):
+        if one.spec.shape != other.spec.shape:
+            shapes = " and ".join("x".join(map(str, t.spec.shape)) for t in (one, other))
+            raise DfkdError(f"the teachers take {shapes} images; an ensemble wants one shape")
+    specs = {teacher.spec for teacher in teachers}
+    if len(specs) == 1:
+        return teachers[0].spec
+    means, deviations = (
+        torch.tensor([getattr(t.spec, name) for t in teachers], dtype=torch.float64).mean(0)
+        for name in ("mean", "std")
+    )
+    return ImageSpec(*teachers[0].spec.shape, tuple(means.tolist()), tuple(deviations.tolist()))
+
+
+def _all_names(teachers: Sequence[Teacher]) -> tuple[str, ...]:
+    """Every class of every teacher, in their order."""
+    names: list[str] = []
+    for teacher in teachers:
+        twice = next((name for name in teacher.class_names if name in names), None)
+        if twice is not None:
+            raise DfkdError(
+                f"two teachers know the class {twice!r}; combine=classes is for classes of their "
+                "own: name them apart (class_names), or use combine=mean if all know all"
+            )
+        names += teacher.class_names
+    return tuple(names)
+
+
+def _same_names(teachers: Sequence[Teacher]) -> tuple[str, ...]:
+    """The names that all have; a teacher whose classes are mere numbers goes by the others'."""
+    first = teachers[0]
+    named = [t for t in teachers if t.class_names != tuple(map(str, range(t.num_classes)))]
+    other = next((t for t in teachers if t.num_classes != first.num_classes), None)
+    if other is not None:
+        raise DfkdError(
+            f"the teachers know {first.num_classes} and {other.num_classes} classes; "
+            "where each has classes of its own use combine=classes"
+        )
+    for one, other in pairwise(named):
+        pairs = zip(one.class_names, other.class_names, strict=True)
+        for mine, theirs in pairs:
+            if mine != theirs:
+                if set(one.class_names) == set(other.class_names):
+                    remedy = "their classes are the same in another order: order them alike"
+                else:
+                    remedy = "where each has classes of its own use combine=classes"
+                raise DfkdError(f"class {mine!r} of one teacher is {theirs!r} to another; {remedy}")
+    return (named or [first])[0].class_names

@@ -1,0 +1,152 @@
+"""Robust distillation: the student answers as the teacher does even to images that were attacked.
+
+One update, top to bottom: ask both networks about the images, move the images to where the student
+is most wrong, ask the student about these as well, and let it give there what the teacher says of
+the images before they were moved. The teacher should be robust itself: a student has its
+robustness from it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfkd.attack import pgd
+from dfkd.draws import Draws
+from dfkd.errors import DfkdError, nearest
+from dfkd.knowledge import Answers
+from dfkd.learner import Learner, metrics
+from dfkd.learner_settings import LearnerConfig
+from dfkd.losses.response import kl_divergence
+from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.runtime import ALONE, Runtime
+from dfkd.teacher import Teacher
+from dfkd.watching import watching
+
+FORMS = ("rslad", "ard")
+
+
+@dataclass(frozen=True)
+class RobustConfig:
+    """(1 - weight) * knowledge + weight * T^2 KL(teacher(x) || student(x_adv)).
+
+    T is the learner's temperature. RSLAD as published is ``--knowledge kd`` at
+    ``distiller.temperature=1``; ARD is ``form=ard`` with ``--knowledge hard``, whose code starts
+    from weight 1 and temperature 30. The authors' code also divides by the number of classes.
+
+    Attributes:
+        form: what the attack raises. ``rslad`` (Zi et al., ICCV 2021): the student's divergence
+            from the teacher's answers to the images before they moved. ``ard`` (Goldblum et al.,
+            AAAI 2020): cross-entropy of the labels.
+        epsilon: largest change of a value, in units of [0, 1].
+        step_size, steps: of the attack, projected gradient ascent.
+        weight: of the attacked images against the others, in [0, 1]; 0 is the scheme ``offline``.
+    """
+
+    form: str = "rslad"
+    epsilon: float = 8 / 255
+    step_size: float = 2 / 255
+    steps: int = 10
+    weight: float = 5 / 6
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise DfkdError(f"robust has no form {self.form!r}{nearest(self.form, FORMS)}")
+        if not 0 <= self.weight <= 1:
+            raise DfkdError(f"weight of robust must be within 0 and 1, not {self.weight}")
+        if not (0 < self.epsilon <= 1 and self.step_size > 0 and self.steps >= 1):
+            raise DfkdError(
+                "robust needs epsilon within 0 and 1, a positive step_size and one step or more, "
+                f"not {self.epsilon:g}, {self.step_size:g} and {self.steps}"
+            )
+
+
+class Robust:
+    """The ``Scheme`` of that name."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        config: LearnerConfig,
+        seed: int,
+        scheme: RobustConfig = RobustConfig(),
+        place: Runtime = ALONE,
+    ) -> None:
+        self.config, self._place = scheme, place
+        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self._draws = Draws(seed, place)
+
+    def update(self, batch: Batch) -> Metrics:
+        """One optimiser step on images as they are and as the attack leaves them."""
+        (learner,) = self.learners
+        weight = self.config.weight
+        lesson = learner.receive(batch)
+        answers = learner.ask(lesson)
+        parts = learner.losses(answers)
+        loss, told = learner.weighted(parts), metrics(parts, answers)
+        if weight:
+            logits = self._answer(learner.network, self._attacked(lesson.images, answers))
+            robust = _divergence(logits, answers).mean()
+            loss = (1 - weight) * loss + weight * robust
+            told["distillation/robust"] = robust.detach()
+            same = logits.argmax(1) == answers.classes
+            told["distillation/robust_agreement"] = same.float().mean()
+        learner.learn(loss)
+        return told
+
+    def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Logits of the student, in the mode it is in."""
+        with self._place.autocast():
+            logits: Tensor = network(self.learners[0].teacher.spec.normalize(images))
+        return logits.float()
+
+    def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
+        """The images, moved within the ball; the student comes out of it as it went in.
+
+        It is attacked in eval mode, as in RSLAD's code, so that no buffer moves and no image
+        depends on the others; ARD's attacks in train mode.
+        """
+        config, student = self.config, self.learners[0].student
+        start = images + config.epsilon * self._draws.uniform(images)
+        with watching(student):
+            return pgd(
+                lambda moved: self._answer(student, moved),
+                images,
+                self._aim(answers),
+                epsilon=config.epsilon,
+                step_size=config.step_size,
+                steps=config.steps,
+                start=start,
+            )
+
+    def _aim(self, answers: Answers) -> Callable[[Tensor], Tensor]:
+        """What the attack raises, of the student's logits."""
+        if self.config.form == "ard":
+            labels = answers.labels
+            return lambda logits: F.cross_entropy(logits, labels, reduction="none")
+        return lambda logits: _divergence(logits, answers)
+
+    def set_progress(self, progress: float) -> None:
+        """Rates and temperature for this point of the budget."""
+        self.learners[0].set_progress(progress)
+
+    def finished(self) -> nn.Module:
+        """The averaged student."""
+        return self.learners[0].finished()
+
+    def networks(self) -> dict[str, nn.Module]:
+        """None but the student."""
+        return {}
+
+    def extras(self) -> dict[str, Stateful]:
+        """Where the attack's random starts go on."""
+        return {"draws": self._draws}
+
+
+def _divergence(logits: Tensor, answers: Answers) -> Tensor:
+    """T^2 KL from the teacher's answers to the images before they moved, N values."""
+    return kl_divergence(
+        logits, answers.teacher_logits, temperature=answers.temperature, reduction="none"
+    )

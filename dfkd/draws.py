@@ -1,0 +1,38 @@
+"""Random numbers for the images of a step: all processes together draw as one does."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfkd.runtime import Runtime
+
+
+class Draws:
+    """Tensors from one seed; every process draws for all and takes its share."""
+
+    def __init__(self, seed: int, place: Runtime) -> None:
+        self._generator, self._place = torch.Generator().manual_seed(seed), place
+
+    def normal(self, like: Tensor) -> Tensor:
+        """N(0, 1), of the shape, type and place of ``like``, whose rows are this process's."""
+        return self._share(torch.randn(self._shape(like), generator=self._generator), like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform in [-1, 1], likewise."""
+        return self._share(2 * torch.rand(self._shape(like), generator=self._generator) - 1, like)
+
+    def _shape(self, like: Tensor) -> tuple[int, ...]:
+        return (self._place.world_size * len(like), *like.shape[1:])
+
+    def _share(self, values: Tensor, like: Tensor) -> Tensor:
+        # As ``Learner.receive`` deals the images out.
+        return values[self._place.rank :: self._place.world_size].to(like)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the draws stand."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Go on there."""
+        self._generator.set_state(state_dict["generator"].cpu())

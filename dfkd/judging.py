@@ -1,0 +1,102 @@
+"""Critics in training: they learn to tell real from fake, and hold still while others fool them."""
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.draws import Draws
+from dfkd.losses.critic import Kind, critic_loss, fooling_loss, told_apart
+from dfkd.runtime import Runtime
+from dfkd.watching import watching
+
+BETAS = (0.5, 0.999)
+
+
+class Judge:
+    """One critic for each thing that is judged, with their optimiser.
+
+    Args:
+        critics: things N x ... -> N scores; moved to the device.
+        loss: a kind of ``dfkd.losses.critic``.
+        lr: learning rate of Adam, betas 0.5 and 0.999.
+        noise: instance noise (Sonderby et al., ICLR 2017), in standard deviations of what is real.
+        seed: of the noise.
+        device: where the critics live.
+        place: processes; critics are the same in all of them.
+    """
+
+    def __init__(
+        self,
+        critics: Iterable[nn.Module],
+        loss: Kind,
+        lr: float,
+        noise: float,
+        seed: int,
+        device: torch.device,
+        place: Runtime,
+    ) -> None:
+        self.critics = nn.ModuleList(critics).to(device)
+        self._loss, self._noise, self._place, self._lr = loss, noise, place, lr
+        self._optimizer = torch.optim.Adam(self.critics.parameters(), lr, betas=BETAS)
+        self._draws = Draws(seed, place)
+
+    def set_progress(self, progress: float) -> None:
+        """Half a cosine, as the student's: against one that hardly moves any critic wins."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    def tell(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the critics minimise, summed, and the share that they told apart, averaged.
+
+        Part of the critics' graph alone.
+        """
+        losses, shares = [], []
+        for critic, truth, other in zip(self.critics, real, fake, strict=True):
+            scores = [critic(self._blurred(side.detach(), truth)) for side in (truth, other)]
+            losses.append(critic_loss(scores[0], scores[1], kind=self._loss))
+            shares.append(told_apart(scores[0].detach(), scores[1].detach(), kind=self._loss))
+        return torch.stack(losses).sum(), torch.stack(shares).mean()
+
+    def learn(self, loss: Tensor) -> None:
+        """One step of the critics."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._place.average(self.critics)
+        self._optimizer.step()
+
+    def fixed(self) -> AbstractContextManager[None]:
+        """What is computed in this block has no gradient for the critics and moves no buffer."""
+        return watching(self.critics)
+
+    def fooling(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+        """What those minimise who made the fakes, averaged over the critics; call it ``fixed``."""
+        losses = [
+            fooling_loss(critic(self._blurred(other, truth)), kind=self._loss)
+            for critic, truth, other in zip(self.critics, real, fake, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+    def _blurred(self, values: Tensor, truth: Tensor) -> Tensor:
+        if not self._noise:
+            return values
+        return values + self._noise * truth.detach().std() * self._draws.normal(values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Critics, optimiser, and where the noise goes on; copies."""
+        state = {
+            "critics": self.critics.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "draws": self._draws.state_dict(),
+        }
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Continue exactly where ``state_dict`` was taken."""
+        self.critics.load_state_dict(state_dict["critics"])
+        self._optimizer.load_state_dict(copy.deepcopy(state_dict["optimizer"]))
+        self._draws.load_state_dict(state_dict["draws"])

@@ -1,0 +1,103 @@
+"""The user's own images in a method's place: from every form of DATA, with labels or without."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dfkd import api, cli
+from dfkd.bank import dequantize
+from dfkd.datasets import load_images
+from dfkd.errors import DfkdError
+from dfkd.given import Given
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+
+
+def saved(tmp_path, **arrays):
+    np.savez(tmp_path / "own.npz", **arrays)
+    return f"npz:{tmp_path / 'own.npz'}"
+
+
+def test_images_without_labels_are_read_from_a_file_and_from_a_flat_folder(
+    tmp_path, pictures, tiny_teacher
+):
+    given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
+    assert given.labels is None
+    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures))
+    for index, picture in enumerate(pictures[:3]):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    given = load_images(f"folder:{tmp_path}", tiny_teacher)
+    assert (given.labels, len(given)) == (None, 3)
+    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures[:3]))
+
+
+def test_labels_are_taken_where_there_are_some(tmp_path, pictures, tiny_teacher):
+    labels = np.arange(40) % 4
+    given = load_images(saved(tmp_path, images=pictures, labels=labels), tiny_teacher)
+    assert given.labels.tolist() == labels.tolist()
+    for index, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pictures[index]).save(tmp_path / name / "x.png")
+    assert load_images(f"folder:{tmp_path}", tiny_teacher).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "what"),
+    [
+        (
+            {"images": np.zeros((4, 9, 9), np.uint8)},
+            "holds 1x9x9 images and the teacher takes 1x8x8",
+        ),
+        ({"images": np.zeros((4, 8, 8))}, "must be uint8"),
+        ({"pictures": np.zeros((4, 8, 8), np.uint8)}, "has no images"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0, 4])}, "has label 4"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0])}, "1 labels"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arrays, what, tmp_path, tiny_teacher):
+    with pytest.raises(DfkdError, match=what) as refusal:
+        load_images(saved(tmp_path, **arrays), tiny_teacher)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_teacher_is_asked_once_about_each(pictures, tiny_teacher):
+    images = torch.from_numpy(pictures)[:, None]
+    given = Given(tiny_teacher, images, None, seed=0)
+    assert (given.images_made, given.teacher_images) == (0, 40)
+    batch = given.sample(40)
+    shown = {tuple(image.flatten().tolist()) for image in batch.images}
+    assert shown == {tuple(image.flatten().tolist()) for image in dequantize(images)}
+    with torch.no_grad():
+        logits = tiny_teacher(batch.images)
+    torch.testing.assert_close(batch.teacher_logits, logits, rtol=1e-2, atol=1e-2)
+    assert torch.equal(batch.targets, logits.argmax(1))
+
+
+def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_student):
+    given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
+    out = tmp_path / "run"
+    result = api.distill(tiny_teacher, tiny_student, images=given, steps=5, out=out, device="cpu")
+    assert result.figures["images_synthesized"] == 0
+    assert result.figures["synthesis_updates"] == 0
+    assert result.figures["teacher_forwards"] == 40
+    real = json.loads((out / "manifest.json").read_text())["real_data"]
+    assert real["used"]
+    assert "40 images" in real["purpose"]
+    assert "without labels, for training" in real["purpose"]
+    assert f"It learnt from {given.name}" in (out / "report.html").read_text()
+
+
+def test_the_command_line_takes_them(tmp_path, capsys):
+    words = ["bundled:digits_vgg", "dfkd.networks:resnet?depth=8&widths=(4,4,4)"]
+    options = ["--images", "bundled:digits_vgg", "--knowledge", "kd + 0.5*hard", "--steps", "3"]
+    out = tmp_path / "run"
+    assert cli.main(["distill", *words, *options, "--device", "cpu", "--out", str(out)]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert "with its labels" in manifest["real_data"]["purpose"]
+    assert manifest["recipe"]["distiller"]["knowledge"] == "kd + 0.5*hard"

@@ -1,0 +1,252 @@
+"""Mutual learning: what students take from each other, what they do not, and who is kept."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from dfkd import api
+from dfkd.checkpoint import snapshot
+from dfkd.datasets import LabelledImages
+from dfkd.distillers.online import OnlineConfig
+from dfkd.errors import DfkdError
+from dfkd.initialise import start_student
+from dfkd.learner import Learner
+from dfkd.learner_settings import LearnerConfig
+from dfkd.losses.response import kl_divergence
+from dfkd.networks import resnet, vgg
+from dfkd.protocols import Batch
+from dfkd.recipes import recipe, with_scheme
+from dfkd.runtime import Runtime
+from dfkd.schemes import build_distiller
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+PEER = "dfkd.networks:vgg?widths=(4,6)&convolutions=1"
+
+
+def images_of(step: int = 0, count: int = 16) -> torch.Tensor:
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(step))
+
+
+def online(teacher, student, config=CONFIG, place=None, **settings):
+    options = {"place": place} if place else {}
+    chosen = OnlineConfig(**settings)
+    return build_distiller(teacher, student, config, 0, "online", chosen, **options)
+
+
+def caught_losses(distiller, monkeypatch, batch):
+    """The losses of one update, one a student; nobody steps."""
+    losses = []
+    monkeypatch.setattr(Learner, "learn", lambda self, loss: losses.append(loss))
+    distiller.update(batch)
+    return losses
+
+
+def test_without_mutual_knowledge_the_student_learns_as_offline(tiny_teacher, tiny_student):
+    config = dataclasses.replace(CONFIG, flip=0.5, ema=0.9, knowledge="kd + 0.5*hint")
+    alone = copy.deepcopy(tiny_student)
+    together = online(tiny_teacher, tiny_student, config, mutual=0.0)
+    offline = build_distiller(tiny_teacher, alone, config, 0)
+    for step in range(5):
+        for distiller in (together, offline):
+            distiller.set_progress(step / 5)
+            distiller.update(Batch(images_of(step)))
+    ours, theirs = tiny_student.state_dict(), alone.state_dict()
+    assert all(map(torch.equal, ours.values(), theirs.values()))
+    ours, theirs = together.scheme.learners[0].finished(), offline.finished()
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+
+
+def test_each_learns_the_teacher_and_the_mean_of_the_others(
+    tiny_teacher, tiny_student, monkeypatch
+):
+    distiller = online(tiny_teacher, tiny_student, students=3, mutual=0.7)
+    networks = [copy.deepcopy(learner.student).train() for learner in distiller.scheme.learners]
+    losses = caught_losses(distiller, monkeypatch, Batch(images_of()))
+    said = [network(tiny_teacher.spec.normalize(images_of())) for network in networks]
+    taught = tiny_teacher(images_of())
+    for index, loss in enumerate(losses):
+        first, second = (kl_divergence(said[index], said[j]) for j in range(3) if j != index)
+        wanted = kl_divergence(said[index], taught) + 0.7 * (first + second) / 2
+        torch.testing.assert_close(loss, wanted)
+        assert first > 0
+
+
+def test_no_gradient_passes_from_one_to_another(tiny_teacher, tiny_student, monkeypatch):
+    distiller = online(tiny_teacher, tiny_student, students=3)
+    losses = caught_losses(distiller, monkeypatch, Batch(images_of()))
+    for index, loss in enumerate(losses):
+        for other, learner in enumerate(distiller.scheme.learners):
+            weights = list(learner.student.parameters())
+            found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+            assert any(g is not None for g in found) == (other == index)
+
+
+@pytest.mark.parametrize(("knowledge", "asked"), [("kd", 1), ("kd + hint", 3)])
+def test_the_teacher_is_asked_once_for_all(knowledge, asked, tiny_teacher, tiny_student):
+    config = dataclasses.replace(CONFIG, knowledge=knowledge)
+    distiller = online(tiny_teacher, tiny_student, config, students=3)
+    distiller.update(Batch(images_of()))
+    # What is looked at inside the teacher cannot be cached.
+    assert distiller.teacher_images == 16 * asked
+    distiller = online(tiny_teacher, tiny_student, students=3)
+    distiller.update(Batch(images_of(), tiny_teacher(images_of())))
+    assert distiller.teacher_images == 0
+
+
+def test_with_hard_knowledge_labels_teach_and_the_teacher_does_not(
+    tiny_teacher, tiny_student, monkeypatch
+):
+    config = dataclasses.replace(CONFIG, knowledge="hard")
+    labels, cached = torch.arange(16) % 4, tiny_teacher(images_of())
+    losses = [
+        caught_losses(
+            online(tiny_teacher, copy.deepcopy(tiny_student), config),
+            monkeypatch,
+            Batch(images_of(), logits, labels),
+        )
+        for logits in (cached, cached.flip(1))
+    ]
+    for first, second in zip(*losses, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_peers_start_from_weights_of_their_own(tiny_teacher):
+    student = vgg((8, 4), 1, 1, 4)
+    start_student(student, tiny_teacher.network, "teacher", "frozen")
+    frozen = [not p.requires_grad for p in student.parameters()]
+    before = torch.random.get_rng_state()
+    distiller = online(tiny_teacher, student, students=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    first, second, third = (learner.student for learner in distiller.scheme.learners)
+    assert any(frozen)
+    assert not all(frozen)
+    assert [not p.requires_grad for p in first.parameters()] == frozen
+    assert all(p.requires_grad for peer in (second, third) for p in peer.parameters())
+    weights = [one.stages[0][0].weight for one in (first, second, third)]
+    assert not any(torch.equal(weights[a], weights[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    again = online(tiny_teacher, student, students=3).scheme.learners[2].student
+    assert torch.equal(again.head.weight, third.head.weight)
+
+
+def test_the_best_of_one_architecture_is_kept(tiny_teacher, tiny_student):
+    distiller = online(tiny_teacher, tiny_student, students=3)
+    finished = distiller.finished()
+    assert torch.equal(finished.head.weight, tiny_student.head.weight)  # of equals the first
+    assert list(distiller.networks()) == ["peer 2", "peer 3"]
+    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    third = distiller.scheme.learners[2].student
+    assert torch.equal(distiller.finished().head.weight, third.head.weight)
+    assert list(distiller.networks()) == ["peer 1", "peer 2"]
+    assert all(not network.training for network in distiller.networks().values())
+
+
+def test_an_unequal_peer_teaches_and_is_never_kept(tiny_teacher, tiny_student):
+    distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3)
+    shapes = [len(learner.student.stages) for learner in distiller.scheme.learners]
+    assert shapes == [1, 2, 1]
+    metrics = distiller.update(Batch(images_of()))
+    assert metrics["distillation/mutual"] > 0
+    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    assert list(distiller.networks()) == ["peer 2", "peer 3"]
+    tiny_student.load_state_dict(distiller.finished().state_dict())
+    first, second = (online(tiny_teacher, tiny_student, peers=(PEER,)) for _ in range(2))
+    twins = [distiller.scheme.learners[1].student for distiller in (first, second)]
+    assert torch.equal(twins[0].head.weight, twins[1].head.weight)
+
+
+def test_agreement_is_that_before_the_step(tiny_teacher, tiny_student):
+    distiller = online(tiny_teacher, tiny_student)
+    networks = [copy.deepcopy(learner.student).train() for learner in distiller.scheme.learners]
+    metrics = distiller.update(Batch(images_of()))
+    decided = tiny_teacher(images_of()).argmax(1)
+    shares = torch.stack(
+        [
+            (network(tiny_teacher.spec.normalize(images_of())).argmax(1) == decided).float().mean()
+            for network in networks
+        ]
+    )
+    assert metrics["distillation/agreement"] == shares[0]
+    assert metrics["distillation/peer_2_agreement"] == shares[1]
+    torch.testing.assert_close(distiller.scheme.standing.agreement, 0.01 * shares)
+
+
+def test_resuming_is_exact(tiny_teacher, tiny_student):
+    config = dataclasses.replace(CONFIG, flip=0.5, ema=0.9)
+    started = copy.deepcopy(tiny_student)
+    whole, part = (
+        online(tiny_teacher, copy.deepcopy(started), config, peers=(PEER,), students=3)
+        for _ in range(2)
+    )
+    for step in range(6):
+        whole.update(Batch(images_of(step)))
+        if step < 3:
+            part.update(Batch(images_of(step)))
+    resumed = online(tiny_teacher, copy.deepcopy(started), config, peers=(PEER,), students=3)
+    resumed.load_state_dict(snapshot(part.state_dict()))
+    for step in range(3, 6):
+        resumed.update(Batch(images_of(step)))
+    networks = [("kept", whole.finished(), resumed.finished())]
+    networks += [(name, n, resumed.networks()[name]) for name, n in whole.networks().items()]
+    for name, one, other in networks:
+        pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs), name
+    assert torch.equal(whole.scheme.standing.agreement, resumed.scheme.standing.agreement)
+    assert whole.teacher_images == resumed.teacher_images
+
+
+def test_all_come_nearer_to_the_teacher_and_it_stays_as_it_was(tiny_teacher, tiny_student):
+    before = tiny_teacher.fingerprint()
+    distiller = online(tiny_teacher, tiny_student)
+    found = [distiller.update(Batch(images_of(count=64))) for _ in range(60)]
+    for name in ("distillation/kd", "distillation/mutual"):
+        assert found[-1][name] < 0.5 * found[0][name], name
+    for name in ("distillation/agreement", "distillation/peer_2_agreement"):
+        assert found[-1][name] > 0.8, name
+    assert tiny_teacher.fingerprint() == before
+
+
+def test_half_precision_learns_too(tiny_teacher, tiny_student):
+    place = Runtime(None, torch.device("cpu"), "bf16", 0, 1)
+    distiller = online(tiny_teacher, tiny_student, place=place)
+    found = [distiller.update(Batch(images_of()))["distillation/kd"] for _ in range(30)]
+    assert found[-1] < 0.7 * found[0]
+    assert found[-1].dtype == torch.float32
+
+
+def test_the_meta_device_is_never_read():
+    teacher = Teacher(resnet(20, 1, 10).to("meta"), ImageSpec(1, 16, 16))
+    student = resnet(8, 1, 10).to("meta")
+    peers = ("dfkd.networks:resnet?depth=14",)
+    distiller = online(teacher, student, peers=peers, students=3)
+    metrics = distiller.update(Batch(torch.rand(4, 1, 16, 16, device="meta")))
+    assert all(value.device.type == "meta" for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"students": 1}, "two at least"), ({"mutual": -1.0}, "mutual"), ({"mutual": float("inf")},
+     "mutual")],
+)  # fmt: skip
+def test_impossible_settings_are_refused(settings, what):
+    with pytest.raises(DfkdError, match=what) as refusal:
+        OnlineConfig(**settings)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_reports_every_peer(tiny_teacher, tiny_student):
+    data = LabelledImages(
+        (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
+    )
+    plan = with_scheme(recipe("drawings"), "online")
+    result = api.distill(
+        tiny_teacher, tiny_student, recipe=plan, steps=3, evaluation=data, device="cpu",
+        precision="fp32", compile="off",
+    )  # fmt: skip
+    names = [row["name"] for row in result.figures["comparison"]]
+    assert names[:2] == ["teacher", "student"]
+    assert len(names) == 3
+    assert names[2].startswith("peer ")
