@@ -1,74 +1,47 @@
-"""A comparison of methods as data: its runs in their order, and what their figures say together.
+"""A comparison as data: its runs in their order, and what their figures say together.
 
 Nothing here trains or writes. ``runs`` says what is to be done, ``tally`` what came of it.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from dfkd import recipes
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
-from dfkd.recipes import Recipe
+from dfkd.variants import refuse_twice
 
 Record = Mapping[str, Any]
 
 
 class Run(NamedTuple):
-    """One method with one seed; ``folder`` is its directory within the comparison's."""
+    """One method (or other variant) with one seed.
+
+    ``folder`` is its directory within the comparison's.
+    """
 
     method: str
     seed: int
 
     @property
     def folder(self) -> str:
-        return f"{self.method}/seed_{self.seed}"
+        return f"{folder_name(self.method)}/seed_{self.seed}"
 
 
-def method_names(words: str) -> tuple[str, ...]:
-    """``all`` -> every method in the order of the catalogue; else the recipes named.
+def folder_name(variant: str) -> str:
+    """A name that any file system takes.
 
-    Raises:
-        DfkdError: no name, an unknown one (the nearest is suggested) or one given twice.
+    >>> folder_name("kd + 250*at")
+    'kd+250_at'
     """
-    if words.strip() == "all":
-        return tuple(METHODS)
-    names = tuple(word.strip() for word in words.split(",") if word.strip())
-    if not names:
-        raise DfkdError("--methods wants all, or names such as default,nayer")
-    _refuse_twice(names, "--methods")
-    for name in names:
-        recipes.recipe(name)
-    return names
+    return re.sub(r"[^\w.+-]", "_", variant.replace(" ", ""))
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raise unless there is a seed, and none twice."""
     if not seeds:
         raise DfkdError("--seeds wants at least one number, such as 0 1 2")
-    _refuse_twice(seeds, "--seeds")
-
-
-def _refuse_twice(values: Sequence[object], option: str) -> None:
-    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
-    if twice:
-        raise DfkdError(f"{option} has {twice[0]} twice; name each once")
-
-
-def plans(methods: Iterable[str], assignments: list[str]) -> dict[str, Recipe]:
-    """The recipe of every method with ``--set`` laid over it.
-
-    Raises:
-        DfkdError: a setting that one of them does not have.
-    """
-    found = {}
-    for name in methods:
-        try:
-            found[name] = recipes.override(recipes.recipe(name), assignments)
-        except DfkdError as error:
-            raise DfkdError(f"--set does not suit {name}: {error}") from None
-    return found
+    refuse_twice(tuple(seeds), "--seeds")
 
 
 def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:

@@ -32,6 +32,7 @@ from dfkd.report.comparison import write_comparison
 from dfkd.report.curves import GAP, Series, apart, curve_chart, style
 from dfkd.report.grid import write_grid
 from dfkd.report.table import standings_tables
+from dfkd.variants import method_names, variants
 
 TEACHER = "bundled:digits_vgg"
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
@@ -250,9 +251,9 @@ def test_runs_take_all_methods_before_the_next_seed():
     found = comparison.runs(["b", "a"], [5, 2])
     assert found == [Run("b", 5), Run("a", 5), Run("b", 2), Run("a", 2)]
     assert found[0].folder == "b/seed_5"
-    assert comparison.method_names("all") == tuple(METHODS)
+    assert method_names("all") == tuple(METHODS)
     with pytest.raises(DfkdError, match="suit nayer"):
-        comparison.plans(["default", "nayer"], ["synthesizer.drawn=false"])
+        variants("methods", "default,nayer", None, ["synthesizer.drawn=false"])
 
 
 def result(accuracy, curve=(), seconds=(10.0, 4.0, 5.0), steps=50, updates=2, collapsed=False):
@@ -513,10 +514,10 @@ def test_tables_for_github_and_terminal():
     lines = standings.markdown(record).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + len(NAMES)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {13}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {14}
     assert table[2].startswith("| default | 91.0 ± 1.0 % |")
     console = Console(width=80, record=True, file=io.StringIO())
-    for each in standings_tables(record["methods"]):
+    for each in standings_tables(record):
         console.print(each)
     shown = console.export_text()
     assert shown.count("deep_inversion") == 2

@@ -30,10 +30,13 @@ class Evaluate:
     Attributes:
         models: MODEL URIs.
         data: DATA URI of real labelled images.
+        epsilon: Also measure the accuracy under attack (PGD, 20 steps, at most 1,000 images) when
+            every value may change by so much, in units of [0, 1], such as 0.03.
     """
 
     models: Positional[tuple[str, ...]]
     data: str
+    epsilon: float | None = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     debug: bool = False
 
@@ -55,8 +58,9 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Schemes:
-    """List how teacher and students can stand to one another: the names of --scheme."""
+    """List how teacher and students can stand to one another (--scheme), or one's settings."""
 
+    name: Positional[str | None] = None
     debug: bool = False
 
 

@@ -1,4 +1,4 @@
-"""``dfkd compare``: every method with every seed, one run after the other, on one clock."""
+"""``dfkd compare``: every variant with every seed, one run after the other, on one clock."""
 
 import gc
 import json
@@ -15,6 +15,7 @@ from dfkd.comparison import Run
 from dfkd.datasets import LabelledImages, check_fits, load_data
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
+from dfkd.evaluation.cost import step_bytes
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
 from dfkd.report.comparison import write_comparison
@@ -23,6 +24,7 @@ from dfkd.report.progress import Progress
 from dfkd.report.standings import markdown, remark
 from dfkd.report.table import standings_tables
 from dfkd.teacher import Teacher
+from dfkd.variants import variants
 
 FILE = "comparison.json"
 FLAGS = ("out", "resume", "overwrite", "debug")  # what does not change any figure
@@ -43,8 +45,8 @@ def compare(command: arguments.Compare) -> int:
     """Checks, runs, writes the figures after every run, and shows the tables at the end."""
     if command.minutes is None and command.steps is None:
         command = replace(command, minutes=2.0)
-    methods = comparison.method_names(command.methods or "all")
-    plans = _checked(command, methods)
+    plans = _checked(command)
+    methods = tuple(plans)
     settings = _settings(command, methods)
     directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))
     earlier = _earlier(directory, settings) if command.resume else {}
@@ -63,6 +65,7 @@ def compare(command: arguments.Compare) -> int:
         "teacher_parameters": count_parameters(teacher.network),
         "student_parameters": count_parameters(student),
         "refused": {},
+        "step_bytes": {name: step_bytes(teacher, student, plan) for name, plan in plans.items()},
     }
     if record["teacher_hash"] != teacher.fingerprint():
         raise DfkdError("the teacher is not the one that the comparison was started with")
@@ -72,7 +75,7 @@ def compare(command: arguments.Compare) -> int:
     return _all(setup, record)
 
 
-def _checked(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, Recipe]:
+def _checked(command: arguments.Compare) -> dict[str, Recipe]:
     """The recipes; every mistake that can be seen in the words alone is refused here."""
     Budget(command.minutes, command.steps)
     comparison.check_seeds(command.seeds)
@@ -84,7 +87,7 @@ def _checked(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, 
         raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
     if command.resume and command.overwrite:
         raise DfkdError("--resume continues a comparison and --overwrite replaces it: give one")
-    return comparison.plans(methods, list(command.set))
+    return variants(command.vary, command.methods, command.only, list(command.set))
 
 
 def _settings(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, Any]:
@@ -122,7 +125,7 @@ def _all(setup: Setup, record: dict[str, Any]) -> int:
             file=sys.stderr,
         )
         return 130
-    for table in standings_tables(record["methods"]):
+    for table in standings_tables(record):
         console().print(table)
     for row in record["methods"]:
         if said := remark(row):
@@ -194,6 +197,8 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     record["methods"] = comparison.tally(
         tuple(setup.plans), results, refused, record["classes"], minutes and 60 * minutes
     )
+    for row in record["methods"]:
+        row["step_bytes"] = record["step_bytes"][row["method"]]
     rundir.write_json(setup.directory / FILE, record)
     text = markdown(record)
     (setup.directory / FILE).with_suffix(".md").write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 """``dfkd probe``, ``evaluate``, the lists of what there is, and ``bench``: nothing is trained."""
 
 import dataclasses
+import inspect
 import json
 from typing import Any
 
@@ -10,8 +11,9 @@ from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
 from dfkd.commands.shared import console, teacher_of
 from dfkd.datasets import load_data
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
+from dfkd.evaluation.robustness import STEPS, robust_accuracy, spread
 from dfkd.knowledge import KINDS
 from dfkd.loading import load_student_model
 from dfkd.probing import probe
@@ -56,6 +58,13 @@ def evaluate(command: arguments.Evaluate) -> int:
         for uri, teacher in zip(command.models, teachers, strict=True)
     ]
     rows = [dataclasses.asdict(row) for row in compare(models, data)]
+    if command.epsilon is not None:
+        attacked = spread(data)
+        for row, teacher in zip(rows, teachers, strict=True):
+            row["robust_accuracy"] = robust_accuracy(
+                teacher, teacher.spec, attacked, epsilon=command.epsilon, steps=STEPS
+            )
+        print(f"PGD-{STEPS}: {len(attacked.labels):,} images, epsilon {command.epsilon:g}")
     console().print(comparison_table(rows))
     return 0
 
@@ -79,7 +88,14 @@ def show_knowledge(command: arguments.Knowledge) -> int:
 
 
 def show_schemes(command: arguments.Schemes) -> int:
-    """Every scheme with a line."""
+    """Every scheme with a line, or what one can be told by ``--set``, and its values."""
+    if command.name:
+        if command.name not in SCHEMES:
+            raise DfkdError(f"unknown scheme {command.name!r}{nearest(command.name, SCHEMES)}")
+        settings = SCHEMES[command.name].config()
+        lines = [f"arrangement.{name}={value}" for name, value in vars(settings).items()]
+        print("\n".join([inspect.getdoc(settings) or "", *lines]))
+        return 0
     for name, row in SCHEMES.items():
         print(f"{name:{max(map(len, SCHEMES))}}  {row.line}")
     return 0

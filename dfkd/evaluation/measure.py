@@ -8,6 +8,7 @@ from statistics import median
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from dfkd.datasets import LabelledImages, check_fits
@@ -24,7 +25,7 @@ PATIENCE = 3.0
 @dataclass(frozen=True)
 class Measurement:
     """One network on one data set. ``agreement`` is the share of images on which it answers
-    as the first network does; latencies are milliseconds a batch."""
+    as the first network does; latencies are milliseconds a batch; ``flops`` see there."""
 
     name: str
     accuracy: float
@@ -33,6 +34,7 @@ class Measurement:
     file_bytes: int
     latency_ms_1: float
     latency_ms_32: float
+    flops: int
 
 
 @torch.no_grad()
@@ -87,6 +89,21 @@ def agreement(logits: Tensor, others: Tensor) -> float:
 def file_size(network: nn.Module) -> int:
     """Bytes of the network's safetensors file, without metadata."""
     return len(save(plain_state(network)))
+
+
+@torch.no_grad()
+def flops(network: nn.Module, spec: ImageSpec) -> int:
+    """Operations on one image, two a multiply-add: convolutions, matrix products, attention."""
+    modes = {module: module.training for module in network.modules()}
+    image = spec.normalize(torch.full((1, *spec.shape), 0.5)).to(_device(network))
+    network.eval()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(image)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return int(counter.get_total_flops())
 
 
 def latency(network: nn.Module, spec: ImageSpec, batch_size: int, rounds: int = 15) -> float:
@@ -164,6 +181,7 @@ def compare(
             file_size(network),
             single[index],
             batched[index],
+            flops(network, spec),
         )
         for index, (name, network, _) in enumerate(models)
     ]

@@ -1,5 +1,7 @@
 """How often a network is right on images that were moved to make it wrong."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -10,6 +12,37 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import predictions
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+
+STEPS, IMAGES = 20, 1000
+"""Of the attack in figures and tables, and how many images it is made on at most."""
+
+
+def spread(data: LabelledImages, count: int = IMAGES) -> LabelledImages:
+    """At most ``count`` images at even distances: many data sets are sorted by class."""
+    total = len(data.labels)
+    index = torch.arange(min(count, total)) * total // max(1, min(count, total))
+    return LabelledImages(data.images[index], data.labels[index], data.name)
+
+
+def robustness(
+    student: nn.Module, teacher: Teacher, data: LabelledImages, epsilon: float
+) -> dict[str, Any]:
+    """What a run's figures say of both networks, each attacked on its own."""
+    data = spread(data)
+    student_accuracy, teacher_accuracy = (
+        robust_accuracy(network, teacher.spec, data, epsilon=epsilon, steps=STEPS)
+        for network in (student, teacher)
+    )
+    return {
+        "robust_accuracy": student_accuracy,
+        "robustness": {
+            "epsilon": epsilon,
+            "steps": STEPS,
+            "images": len(data.labels),
+            "student": student_accuracy,
+            "teacher": teacher_accuracy,
+        },
+    }
 
 
 def robust_accuracy(

@@ -1,4 +1,4 @@
-"""A comparison of methods as one HTML page: nothing is fetched, nothing is executed."""
+"""A comparison as one HTML page: nothing is fetched, nothing is executed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dfkd.comparison import Run
 from dfkd.report import pieces, standings
 from dfkd.report.curves import COLOURS, DASHES, Series, curve_chart, style
 from dfkd.report.figures import percent, whole
@@ -22,15 +23,16 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
     """
     directory = Path(directory)
     rows: Sequence[Record] = record["methods"]
+    quality, cost = (standings.titled(part, record) for part in (standings.QUALITY, standings.COST))
     template = pieces.environment().get_template("comparison.html.j2")
     html = template.render(
-        title=f"{len(rows)} methods, one clock",
+        title=f"{len(rows)} {standings.noun(record)}, one clock",
         lead=standings.lead(record),
         warning=standings.warning(record),
         colours=COLOURS,
         dashes=DASHES,
-        quality=(standings.QUALITY, [standings.quality(row) for row in rows]),
-        cost=(standings.COST, [standings.cost(row) for row in rows]),
+        quality=(quality, [standings.quality(row) for row in rows]),
+        cost=(cost, [standings.cost(row) for row in rows]),
         chart=_chart(record),
         legend=[
             (style(place), row["method"], standings.plus_minus(row["accuracy"]))
@@ -86,7 +88,7 @@ def _grids(directory: Path, record: Record) -> Any:
     """(method, flag, picture, its width) of every method that has one for the first seed."""
     seed = record["settings"]["seeds"][0]
     for row in record["methods"]:
-        path = directory / row["method"] / f"seed_{seed}" / "grid.png"
+        path = directory / Run(row["method"], seed).folder / "grid.png"
         if seed in row["seeds"] and path.is_file():
             flags = ["collapsed"] if seed in row["collapsed"] else []
             flags += ["chance"] if row["chance"] else []

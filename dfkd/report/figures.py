@@ -48,6 +48,18 @@ def milliseconds(value: Any) -> str:
     return f"{amount:.0f}{NARROW}ms" if amount >= 99.95 else f"{amount:.3g}{NARROW}ms"
 
 
+def operations(value: Any) -> str:
+    """Floating-point operations as ``81.4 M``, two a multiply-add."""
+    amount = number(value)
+    if amount is None:
+        return MISSING
+    for unit in ("", "k", "M", "G"):
+        if amount < 999.5:
+            return f"{amount:.3g}{NARROW}{unit}".rstrip(NARROW)
+        amount /= 1000
+    return f"{amount:.3g}{NARROW}T"
+
+
 def duration(value: Any) -> str:
     """Seconds as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
     amount = number(value)
@@ -70,16 +82,23 @@ def ratio(part: Any, total: Any) -> float | None:
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("accuracy", "Accuracy", lambda v: NOT_MEASURED if number(v) is None else percent(v, 2)),
+    ("robust_accuracy", "PGD-20", lambda v: percent(v, 2)),
     ("parameters", "Parameters", whole),
     ("file_bytes", "File size", file_size),
+    ("flops", "Operations\nan image", operations),
     ("latency_ms_1", "Latency\nbatch 1", milliseconds),
     ("latency_ms_32", "Latency\nbatch 32", milliseconds),
     ("agreement", "Agreement", lambda v: percent(v, 2)),
 )
 
 
-def comparison(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def comparison(
+    rows: Sequence[Mapping[str, Any]], narrow: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Models side by side: the headings, and a list of cells for each row.
+
+    Args:
+        narrow: without what eighty columns of a terminal have no place for: the operations.
 
     A column that no row fills is left out, but never the accuracy: that it was
     not measured is worth saying.
@@ -87,6 +106,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[
     shown = [
         column
         for column in _COLUMNS
+        if not (narrow and column[0] == "flops")
         if column[0] == "accuracy" or any(number(row.get(column[0])) is not None for row in rows)
     ]
     headings = ["Model", *(heading for _, heading, _ in shown)]

@@ -18,7 +18,7 @@ QUALITY = (
 )
 COST = (
     "Method", "Images\nmade", "Teacher\nforwards", "Student\nsteps", "Student\nstep",
-    "Synthesis\nupdate", "Synthesis\nshare", "Time",
+    "Step’s\nmemory", "Synthesis\nupdate", "Synthesis\nshare", "Time",
 )  # fmt: skip
 
 
@@ -41,15 +41,34 @@ def cost(row: Row) -> list[str]:
         str(row["method"]),
         *(whole(row[key]) for key in ("images_synthesized", "teacher_forwards", "student_steps")),
         moment(row["seconds_per_step"]),
+        megabytes(row.get("step_bytes")),
         moment(row["seconds_per_update"]),
         percent(row["synthesis_share"], 0),
         duration(row["seconds"]),
     ]
 
 
+def noun(record: Mapping[str, Any]) -> str:
+    """What is compared, in the plural."""
+    vary = record["settings"].get("vary", "methods")
+    return {"knowledge": "sums of knowledge", "scheme": "schemes"}.get(vary, "methods")
+
+
+def titled(headings: Sequence[str], record: Mapping[str, Any]) -> list[str]:
+    """``headings``, the first one named after what is compared."""
+    vary = record["settings"].get("vary", "methods")
+    return [{"knowledge": "Knowledge", "scheme": "Scheme"}.get(vary, "Method"), *headings[1:]]
+
+
+def megabytes(count: Any) -> str:
+    """Bytes as MB with one decimal."""
+    amount = number(count)
+    return MISSING if amount is None else f"{amount / 1e6:.1f}{NARROW}MB"
+
+
 def markdown(record: Mapping[str, Any]) -> str:
     """A table for GitHub with the command below it; accuracies are those of the last iterates."""
-    headings = [*QUALITY[:3], *COST[1:-1], *QUALITY[4:]]
+    headings = titled([*QUALITY[:3], *COST[1:-1], *QUALITY[4:]], record)
     lines = [_line(heading.replace("\n", " ") for heading in headings)]
     lines.append("|---|" + "---:|" * (len(headings) - 2) + "---|")
     for row in record["methods"]:
@@ -105,7 +124,7 @@ def lead(record: Mapping[str, Any]) -> str:
     budget = f"{whole(settings['steps'])} student steps" if spent is None else duration(60 * spent)
     teacher = percent(record["teacher_accuracy"])
     return (
-        f"{len(record['methods'])} methods, {budget} each, seeds "
+        f"{len(record['methods'])} {noun(record)}, {budget} each, seeds "
         f"{' '.join(map(str, settings['seeds']))}; the teacher has {teacher}. Accuracies are those "
         "of the last iterate: mean ± standard deviation over seeds."
     )

@@ -1,0 +1,41 @@
+"""What a student's step takes in memory."""
+
+import copy
+
+import torch
+from torch import nn
+
+from dfkd.errors import DfkdError
+from dfkd.memory import PeakMemory
+from dfkd.protocols import Batch
+from dfkd.recipes import Recipe
+from dfkd.schemes import build_distiller
+from dfkd.teacher import Teacher
+
+BATCH = 32
+
+
+def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None:
+    """Bytes that a step of ``plan``'s scheme makes beyond what is there before it, at its peak.
+
+    Of ``BATCH`` images in float32, on a copy of ``student``, after a first step that makes the
+    optimiser's state. None where the scheme refuses the two networks.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((BATCH, *teacher.spec.shape), generator=generator).to(teacher.device)
+    with torch.no_grad():
+        logits = teacher(images)
+    batch = Batch(images, logits, logits.argmax(1))
+    trained = copy.deepcopy(student).to(teacher.device)
+    with torch.random.fork_rng(devices=[]):  # dropout and re-drawn weights are the run's, not ours
+        try:
+            distiller = build_distiller(
+                teacher, trained, plan.distiller, plan.seed, plan.scheme, plan.arrangement
+            )
+            distiller.set_progress(0.5)
+            distiller.update(batch)
+            with PeakMemory() as memory:
+                distiller.update(batch)
+        except DfkdError:
+            return None
+    return int(memory.peak)

@@ -1,0 +1,275 @@
+"""Students that are attacked while they learn: the losses, the attack, and how it is measured."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dfkd import arguments
+from dfkd.commands import look
+from dfkd.datasets import LabelledImages, load_data
+from dfkd.distillers.robust import RobustConfig
+from dfkd.errors import DfkdError
+from dfkd.evaluation.robustness import IMAGES, robust_accuracy, spread
+from dfkd.learner import Learner
+from dfkd.learner_settings import LearnerConfig
+from dfkd.loading import load_teacher
+from dfkd.protocols import Batch
+from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
+from dfkd.schemes import SCHEMES, build_distiller
+from dfkd.spec import ImageSpec
+from dfkd.teacher import Teacher
+
+CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0, temperature=1.0)
+TINY = ImageSpec(1, 1, 2, (0.5,), (0.25,))
+
+
+def some_images(count: int = 32) -> torch.Tensor:
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def linear(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+
+
+def losses_of(monkeypatch) -> list[torch.Tensor]:
+    """Every loss that a learner steps on, from here on."""
+    found = []
+    learn = Learner.learn
+    monkeypatch.setattr(
+        Learner, "learn", lambda self, loss: (found.append(loss.detach()), learn(self, loss))
+    )
+    return found
+
+
+# The teacher's answers (2, 0) and (0, 1); a student that answers (0, 0) whatever it is shown.
+PLAIN = 0.2194  # KL at temperature 1, the mean of 0.3278 and 0.1109
+SOFT = 4 * 0.07062  # at temperature 2, times its square: the mean of 0.1109 and 0.0303
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "temperature", "settings", "wanted"),
+    [
+        ("kd", 1.0, {}, 5 / 6 * PLAIN + 1 / 6 * PLAIN),
+        ("kd", 1.0, {"weight": 0.5}, PLAIN),
+        ("hard", 1.0, {"form": "ard", "weight": 0.9}, 0.9 * PLAIN + 0.1 * math.log(2)),
+        ("hard", 2.0, {"form": "ard", "weight": 0.9}, 0.9 * SOFT + 0.1 * math.log(2)),
+        ("hard", 2.0, {"form": "ard", "weight": 1.0}, SOFT),
+    ],
+)
+def test_the_papers_losses_of_a_student_that_knows_nothing(
+    knowledge, temperature, settings, wanted, monkeypatch
+):
+    found, student = losses_of(monkeypatch), linear()
+    for parameter in student.parameters():
+        nn.init.zeros_(parameter)
+    config = dataclasses.replace(CONFIG, knowledge=knowledge, temperature=temperature)
+    distiller = build_distiller(
+        Teacher(linear(1), TINY), student, config, 0, "robust", RobustConfig(**settings)
+    )
+    answers = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    distiller.update(Batch(torch.full((2, 1, 1, 2), 0.5), answers, torch.tensor([0, 1])))
+    assert float(found[0]) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("form", "knowledge", "temperature"), [("rslad", "kd", 1.0), ("ard", "hard", 3.0)]
+)
+def test_the_papers_losses_step_by_step(form, knowledge, temperature, monkeypatch):
+    found, teacher, student = losses_of(monkeypatch), Teacher(linear(1), TINY), linear(2)
+    settings = RobustConfig(form=form, epsilon=0.2, step_size=0.07, steps=3, weight=0.7)
+    config = dataclasses.replace(CONFIG, knowledge=knowledge, temperature=temperature)
+    images, labels = torch.rand(6, 1, 1, 2), torch.tensor([0, 1, 0, 1, 1, 0])
+    answers = teacher(images)
+    soft = (answers / temperature).softmax(1)
+
+    def divergence(x):
+        told = F.log_softmax(student(TINY.normalize(x)) / temperature, 1)
+        return temperature**2 * F.kl_div(told, soft, reduction="batchmean")
+
+    def wrongness(x):
+        return F.cross_entropy(student(TINY.normalize(x)), labels)
+
+    draws = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    moved = (images + 0.2 * (2 * draws - 1)).clamp(0, 1)
+    for _ in range(3):
+        moved.requires_grad_()
+        aim = divergence if form == "rslad" else wrongness
+        (gradient,) = torch.autograd.grad(aim(moved), moved)
+        moved = moved.detach() + 0.07 * gradient.sign()
+        moved = torch.clamp(torch.minimum(torch.maximum(moved, images - 0.2), images + 0.2), 0, 1)
+    clean = divergence(images) if form == "rslad" else wrongness(images)
+    wanted = 0.7 * divergence(moved) + 0.3 * clean
+
+    distiller = build_distiller(teacher, student, config, 0, "robust", settings)
+    distiller.update(Batch(images, targets=labels))
+    torch.testing.assert_close(found[0], wanted.detach())
+
+
+def test_without_weight_it_is_offline_bit_for_bit(tiny_teacher, tiny_student):
+    students = [tiny_student, copy.deepcopy(tiny_student)]
+    config = dataclasses.replace(CONFIG, flip=0.5, ema=0.9, knowledge="kd + hint")
+    runs = [
+        build_distiller(tiny_teacher, students[0], config, 3),
+        build_distiller(tiny_teacher, students[1], config, 3, "robust", RobustConfig(weight=0)),
+    ]
+    for _ in range(4):
+        one, other = (run.update(Batch(some_images())) for run in runs)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    states = [run.finished().state_dict() for run in runs]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("form", ["rslad", "ard"])
+def test_the_attack_stays_in_the_ball_raises_its_aim_and_leaves_the_student(
+    form, tiny_teacher, tiny_student
+):
+    settings = RobustConfig(form=form, epsilon=0.05, step_size=0.02)
+    distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust", settings)
+    scheme, images = distiller.scheme, some_images()
+    answers = scheme.learners[0].ask(Batch(images))
+    state, mode = copy.deepcopy(tiny_student.state_dict()), tiny_student.training
+    moved = scheme._attacked(images, answers)
+    assert (moved - images).abs().max() <= 0.05 + 1e-6
+    assert (moved - images).abs().mean() > 0.02
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert tiny_student.training == mode
+    assert all(torch.equal(value, state[key]) for key, value in tiny_student.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in tiny_student.parameters())
+    aim = scheme._aim(answers)
+    tiny_student.eval()
+    with torch.no_grad():
+        before, after = (aim(scheme._answer(tiny_student, x)) for x in (images, moved))
+    assert before.shape == after.shape == (32,)
+    assert (after > before).all()
+
+
+def test_a_student_learns_to_withstand(tiny_teacher, tiny_student):
+    tiny_teacher.network.head.weight.data *= 5
+    settings = RobustConfig(epsilon=0.02, step_size=0.01, steps=3)
+    distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust", settings)
+    found = [distiller.update(Batch(some_images(64))) for _ in range(60)]
+    assert set(found[0]) == {
+        f"distillation/{name}" for name in ("kd", "agreement", "robust", "robust_agreement")
+    }
+    for name in ("kd", "robust"):
+        assert found[-1][f"distillation/{name}"] < 0.5 * found[0][f"distillation/{name}"]
+    assert distiller.teacher_images == 60 * 64  # of attacked images it is never asked
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"form": "rslat"}, "did you mean 'rslad'"),
+        ({"weight": 1.5}, "within 0 and 1, not 1.5"),
+        ({"weight": math.nan}, "within 0 and 1"),
+        ({"epsilon": 0}, "epsilon within 0 and 1"),
+        ({"epsilon": 8}, "epsilon within 0 and 1"),
+        ({"steps": 0}, "one step or more"),
+        ({"step_size": -1}, "positive step_size"),
+    ],
+)
+def test_impossible_settings(settings, what):
+    with pytest.raises(DfkdError, match=what) as refusal:
+        RobustConfig(**settings)
+    assert "\n" not in str(refusal.value)
+
+
+def test_its_recipe_survives_a_file():
+    plan = with_scheme(recipe("default"), "robust")
+    plan = dataclasses.replace(plan, arrangement=RobustConfig("ard", 0.1, 0.02, 3, 1.0))
+    assert from_dict(to_dict(plan)) == plan
+
+
+# What is measured afterwards
+
+
+def test_figures_name_the_attack_and_both_networks():
+    teacher, data = load_teacher("bundled:digits_vgg"), load_data("bundled:digits_vgg")
+    data = LabelledImages(data.images[:60], data.labels[:60], data.name)
+    student = copy.deepcopy(teacher.network)
+    student.head.weight.data.zero_()
+    measure = SCHEMES["robust"].measure
+    figures = measure(student, teacher, data, RobustConfig(epsilon=0.1))
+    wanted = robust_accuracy(teacher, teacher.spec, data, epsilon=0.1, steps=20)
+    robustness = figures["robustness"]
+    assert robustness["teacher"] == wanted
+    assert figures["robust_accuracy"] == robustness["student"] < 0.3
+    assert (robustness["epsilon"], robustness["steps"], robustness["images"]) == (0.1, 20, 60)
+
+
+def test_large_data_are_attacked_at_even_distances():
+    labels = torch.arange(4).repeat_interleave(1000)
+    data = LabelledImages(torch.zeros(4000, 1, 1, 1, dtype=torch.uint8), labels, "sorted")
+    assert spread(data).labels.bincount().tolist() == [IMAGES // 4] * 4
+    assert torch.equal(spread(data, 9000).labels, labels)
+
+
+def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
+    data = spread(load_data("bundled:digits_vgg"), 90)
+    np.savez(tmp_path / "few.npz", images=data.images[:, 0].numpy(), labels=data.labels.numpy())
+    models = ("bundled:digits_vgg",)
+    command = arguments.Evaluate(models, f"npz:{tmp_path / 'few.npz'}", epsilon=0.1)
+    assert look.evaluate(command) == 0
+    told = capsys.readouterr().out
+    assert "PGD-20: 90 images, epsilon 0.1" in told
+    teacher = load_teacher(models[0])
+    share = robust_accuracy(teacher, teacher.spec, data, epsilon=0.1, steps=20)
+    heading = next(line for line in told.splitlines() if "Parameters" in line)
+    assert "PGD-20" in heading
+    assert f"{100 * share:.2f} %" in told
+    assert look.evaluate(dataclasses.replace(command, epsilon=None)) == 0
+    assert "PGD" not in capsys.readouterr().out
+    with pytest.raises(DfkdError, match="of at least 0"):
+        look.evaluate(dataclasses.replace(command, epsilon=-0.1))
+
+
+@pytest.fixture(scope="module")
+def toolbox(tmp_path_factory):
+    """The Adversarial Robustness Toolbox; it writes into the home directory on import."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        from art.attacks import evasion
+        from art.estimators.classification import PyTorchClassifier
+    return evasion, PyTorchClassifier
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.1])
+def test_attacks_of_others_leave_as_much(epsilon, toolbox):
+    evasion, classifier = toolbox
+    teacher, data = load_teacher("bundled:digits_vgg"), load_data("bundled:digits_vgg")
+    data = spread(data, 120)
+    ours = robust_accuracy(teacher, teacher.spec, data, epsilon=epsilon, steps=20)
+
+    class Network(nn.Module):
+        def forward(self, images):
+            return teacher.network(teacher.spec.normalize(images))
+
+    wrapped = classifier(
+        Network().eval(), nn.CrossEntropyLoss(), teacher.spec.shape, 10,
+        clip_values=(0, 1), device_type="cpu",
+    )  # fmt: skip
+    images, labels = data.images.numpy().astype("float32") / 255, data.labels.numpy()
+
+    def left(attack) -> float:
+        answers = wrapped.predict(attack.generate(images, labels)).argmax(1)
+        return float((answers == labels).mean())
+
+    np.random.seed(0)  # of its random starts
+    options = {"eps": epsilon, "eps_step": epsilon / 8, "max_iter": 20, "verbose": False}
+    plain = left(evasion.ProjectedGradientDescent(wrapped, num_random_init=1, **options))
+    # Random starts alone move either by two images of 120 (one standard deviation).
+    assert ours == pytest.approx(plain, abs=0.05)
+    # Steps that adapt find a little more, and hardly less.
+    automatic = evasion.AutoProjectedGradientDescent(
+        wrapped, nb_random_init=2, loss_type="cross_entropy", **options
+    )
+    assert ours - 0.05 <= left(automatic) <= ours + 0.01

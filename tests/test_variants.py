@@ -1,0 +1,84 @@
+"""What ``dfkd compare --vary`` compares: recipes by name, one for each thing that differs."""
+
+import dataclasses
+
+import pytest
+
+from dfkd import recipes
+from dfkd.catalogue import METHODS
+from dfkd.comparison import folder_name
+from dfkd.errors import DfkdError
+from dfkd.knowledge import KINDS, parse
+from dfkd.schemes import SCHEMES
+from dfkd.variants import variants
+
+
+def test_methods_are_the_catalogue_or_those_named():
+    assert tuple(variants("methods", None, None, [])) == tuple(METHODS)
+    found = variants("methods", "nayer, fast", None, ["distiller.flip=0"])
+    assert list(found) == ["nayer", "fast"]
+    assert all(plan.distiller.flip == 0 for plan in found.values())
+
+
+def test_every_kind_is_there_once_beside_kd_where_it_needs_that():
+    found = variants("knowledge", None, None, [])
+    assert len(found) == len(KINDS)
+    base = recipes.recipe("default")
+    for kind, (name, plan) in zip(KINDS, found.items(), strict=True):
+        weights = parse(name)
+        assert kind in weights
+        assert set(weights) <= {"kd", kind}
+        assert set(weights) == {kind} or weights[kind] == KINDS[kind].weight
+        distiller = dataclasses.replace(base.distiller, knowledge=name)
+        assert plan == dataclasses.replace(base, distiller=distiller)
+
+
+def test_expressions_and_method_can_be_chosen():
+    found = variants("knowledge", "drawings", "kd, kd + 2*sp", [])
+    assert list(found) == ["kd", "kd + 2*sp"]
+    assert {plan.method for plan in found.values()} == {"drawings"}
+
+
+def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
+    found = variants("scheme", None, None, ["distiller.lr=0.5"])
+    assert {name.partition(":")[0] for name in found} == {
+        name for name, row in SCHEMES.items() if row.alone
+    }
+    for name, plan in found.items():
+        scheme, _, form = name.partition(":")
+        assert plan.scheme == scheme
+        assert plan.distiller.lr == 0.5
+        assert not form or plan.arrangement.form == form
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("method", None, None), "--vary must be"),
+        (("methods", None, "kd"), "name methods with --methods"),
+        (("methods", "fast,fast", None), "twice"),
+        (("methods", "fats", None), "fast"),
+        (("methods", ",", None), "default,nayer"),
+        (("knowledge", "fast,nayer", None), "one method"),
+        (("knowledge", None, "kd + att"), "column 6"),
+        (("knowledge", None, ","), "--only wants"),
+        (("scheme", None, "onlin"), "did you mean 'online'"),
+        (("scheme", None, "robust:hard"), "robust has no form"),
+        (("scheme", None, "offline,offline"), "twice"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(words, says):
+    with pytest.raises(DfkdError, match=says):
+        variants(*words, [])
+
+
+def test_a_setting_that_one_of_them_lacks_names_it():
+    with pytest.raises(DfkdError, match="does not suit offline"):
+        variants("scheme", None, "online,offline", ["arrangement.students=3"])
+
+
+def test_folders_have_plain_names():
+    assert folder_name("kd + 0.5*at") == "kd+0.5_at"
+    assert folder_name("robust:ard") == "robust_ard"
+    names = list(variants("knowledge", None, None, [])) + list(variants("scheme", None, None, []))
+    assert len({folder_name(name) for name in names}) == len(names)
