@@ -13,6 +13,12 @@ EXAMPLES = {
     "invert_and_plot.py": (["--steps", "4", "--rows", "1"], "4 images of 4 classes"),
     "distil_in_python.py": (["--steps", "4"], "the student is in student.pth"),
     "own_loss.py": (["--steps", "40"], "with it: asymmetry"),
+    "merge_two_teachers.py": (["--steps", "2"], "of the joint teacher's"),
+    "hints_and_relations.py": (["--steps", "4"], "compared: "),
+    "mutual_learning.py": (["--steps", "4"], "peer 3"),
+    "early_exits.py": (["--steps", "4"], "of its compute"),
+    "critic.py": (["--steps", "4"], "the critic is right about"),
+    "robust_student.py": (["--steps", "4"], "of attacked ones"),
 }
 
 

@@ -1,0 +1,39 @@
+"""A student that can answer early: classifiers at its depths, taught by the deepest one.
+
+    python examples/early_exits.py [--steps 400]
+
+On the command line: ``dfkd distill TEACHER STUDENT --scheme self --exits keep``. Without ``keep``
+the exits only help while the student learns, and are left behind.
+"""
+
+import argparse
+
+import dfkd
+from dfkd import recipes
+from dfkd.networks import initialise, resnet
+
+
+def main(steps: int) -> None:
+    teacher = dfkd.load_teacher("bundled:digits_vgg")
+    student = initialise(resnet(14, 1, 10, (8, 16, 32)), seed=0)
+    settings = ["scheme=self", "arrangement.exits=keep", "init=random", "distiller.flip=0"]
+    result = dfkd.distill(
+        teacher,
+        student,
+        recipe=recipes.override(dfkd.recipe("default"), settings),
+        steps=steps,
+        evaluation=dfkd.load_data("bundled:digits_vgg"),
+    )
+    rows = {row["name"]: row for row in result.figures["comparison"]}
+    whole = rows["student"]
+    for name, row in rows.items():
+        if name.startswith("exit"):
+            share = row["flops"] / whole["flops"]
+            kept = row["accuracy"] / whole["accuracy"]
+            print(f"{name}: {kept:.1%} of the student's accuracy at {share:.0%} of its compute")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=400)
+    main(parser.parse_args().steps)
