@@ -14,6 +14,7 @@ from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages, check_fits
 from dfkd.engine import Account, Budget, Engine, Rhythm
 from dfkd.errors import DfkdError
+from dfkd.evaluation.robustness import check_epsilon
 from dfkd.folding import fold
 from dfkd.given import Given
 from dfkd.initialise import start_student
@@ -27,6 +28,7 @@ from dfkd.teacher import Teacher
 from dfkd.working import sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
+Begun = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def distill(
     evaluation: LabelledImages | None = None,
     images: GivenImages | None = None,
     curve: int = 0,
+    epsilon: float | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -68,6 +71,7 @@ def distill(
     compile: str = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
+    begun: Begun = lambda _: None,
     show: Show = lambda *_: None,
     origin: Origin | None = None,
 ) -> Result:
@@ -84,6 +88,8 @@ def distill(
         images: the user's own to learn from, labelled or not, in place of the method's.
         curve: at how many evenly spaced points of the budget the student is kept; all are measured
             on ``evaluation`` after the run, the finished one last. Training is the same with any.
+        epsilon: measure the accuracy under attack (``dfkd.evaluation.robustness``) as well, when
+            every value in [0, 1] may change by so much; the scheme's own when left out.
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue from the checkpoint in ``out``.
         device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
@@ -91,6 +97,8 @@ def distill(
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
         batch_size: images in a student's step, or ``auto``: the recipe's batches of either
             kind, halved until they fit into memory; the recipe's own when left out.
+        begun: called before the first step with what is decided then: ``init``, ``compiled`` and
+            ``pairs`` of the figures.
         show: called about every two seconds with (fraction, step, metrics, class counts).
 
     Raises:
@@ -103,7 +111,11 @@ def distill(
     plan = replace(plan, init=init) if init else plan
     plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
     check_student(student, teacher)
-    SCHEMES[plan.scheme].check(plan.arrangement, images is not None)
+    scheme = SCHEMES[plan.scheme]
+    scheme.check(plan.arrangement, images is not None)
+    check_epsilon(epsilon, evaluation is not None)
+    if epsilon is None and evaluation is not None:
+        epsilon = scheme.epsilon(plan.arrangement)
     if evaluation is not None:
         check_fits(evaluation, teacher.spec, teacher.num_classes)
     elif curve:
@@ -172,6 +184,13 @@ def distill(
     if directory and place.rank == 0:
         rundir.create(directory, resume)
         log = MetricsLog(directory, engine.account.steps if resume else None)
+    beginning = {
+        "init": start.told(),
+        "compiled": {"used": compiled.used, "reason": compiled.reason},
+        "pairs": list(distiller.pairs),
+    }
+    if place.rank == 0:
+        begun(beginning)
     background = Background()
     try:
         with background:
@@ -185,12 +204,10 @@ def distill(
         "method": plan.method if images is None else images.name,
         "scheme": plan.scheme,
         "knowledge": plan.distiller.knowledge,
-        "pairs": list(distiller.pairs),
         **outcome.figures(
-            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete, plan
+            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete, epsilon
         ),
-        "init": start.told(),
-        "compiled": {"used": compiled.used, "reason": compiled.reason},
+        **beginning,
     }
     if directory and place.rank == 0:
         manifest = outcome.manifest(plan, budget, place, teacher, origin, hash_before) | {

@@ -113,6 +113,9 @@ def _row(
                 if result["teacher_accuracy"]
             ]
         ),
+        "robust_accuracy": spread(
+            [result["robust_accuracy"] for result in found if "robust_accuracy" in result]
+        ),
         **{
             key: mean(result[key] for result in found) if found else None
             for key in ("images_synthesized", "teacher_forwards", "student_steps")

@@ -69,8 +69,11 @@ def compile_teacher(
     """
     if mode not in MODES:
         raise DfkdError(f"--compile must be auto, on or off, not {mode!r}")
+    # A network may say itself why it cannot be: that is known before half a minute is spent.
+    reason = getattr(teacher.network, "not_compiled", None)
     if mode == "off" or not work.shapes or not teacher.layers:
         reason = "as asked" if mode == "off" else "no statistics are read"
+    if reason:
         return Compilation(teacher, False, reason)
     started = time.perf_counter()
     if mode == "auto":

@@ -13,7 +13,9 @@ from dfkd.bank import quantize
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Budget, Engine
+from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import agreement, compare, predictions
+from dfkd.evaluation.robustness import robustness
 from dfkd.exits import factory_of
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
@@ -22,19 +24,22 @@ from dfkd.recipes import Recipe, to_dict
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.runtime import Runtime, hardware
-from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the networks came from, for the manifest and for ``run:DIR``."""
+    """Where the networks came from, for the manifest and for ``run:DIR``.
+
+    ``further`` are the URIs of the teachers beside the first, in their order.
+    """
 
     teacher: str = "a module"
     student: str = "a module"
     factory: str | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] | None = None
+    further: Sequence[str] = ()
 
 
 def figures(
@@ -46,15 +51,16 @@ def figures(
     evaluation: LabelledImages | None,
     kept: Curve,
     complete: bool,
-    plan: Recipe,
+    epsilon: float | None,
 ) -> dict[str, Any]:
-    """What the run took, and how good its student is; with ``evaluation`` over time as well."""
+    """What the run took, and how good its student is; with ``evaluation`` over time as well.
+
+    Args:
+        epsilon: of the attack under which all networks are measured too, if any.
+    """
     # First, for its clock is still running: measuring is no part of a run's time.
     cost = spent(teacher, student, engine, synthesizer, distiller)
-    measured = quality(teacher, student, synthesizer, distiller, evaluation)
-    further = SCHEMES[plan.scheme].measure
-    if further and evaluation is not None:
-        measured |= further(student, teacher, evaluation, plan.arrangement)
+    measured = quality(teacher, student, synthesizer, distiller, evaluation, epsilon)
     points: list[dict[str, Any]] = []
     if evaluation is not None and complete:  # who interrupts does not want to wait for it
         end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
@@ -97,6 +103,7 @@ def quality(
     synthesizer: Synthesizer,
     distiller: Distiller,
     evaluation: LabelledImages | None,
+    epsilon: float | None,
 ) -> dict[str, Any]:
     """Accuracies on real images where given; else agreement on synthetic ones."""
     spec = teacher.spec
@@ -111,14 +118,24 @@ def quality(
         }
     models = [("teacher", teacher.network, spec), ("student", student, spec)]
     models += [(name, network, spec) for name, network in distiller.networks().items()]
-    rows = compare(models, evaluation)
-    return {
-        "teacher_accuracy": rows[0].accuracy,
-        "student_accuracy": rows[1].accuracy,
-        "agreement": rows[1].agreement,
+    rows = [asdict(row) for row in compare(models, evaluation)]
+    found = {
+        "teacher_accuracy": rows[0]["accuracy"],
+        "student_accuracy": rows[1]["accuracy"],
+        "agreement": rows[1]["agreement"],
         "agreement_on": "evaluation images",
-        "comparison": [asdict(row) for row in rows],
+        "comparison": rows,
     }
+    if epsilon is not None:
+        accuracies, attack = robustness(models, evaluation, epsilon)
+        for row, value in zip(rows, accuracies, strict=True):
+            row["robust_accuracy"] = value
+        found |= {"robust_accuracy": accuracies[1], "robustness": attack}
+    exits = exits_of(rows)
+    shares = {row["name"]: row["share_of_compute"] for row in exits.get("exits", ())}
+    for row in rows if shares else ():
+        row["share_of_compute"] = ({"student": 1.0} | shares).get(row["name"])
+    return found | exits
 
 
 def real_data(
@@ -153,6 +170,7 @@ def manifest(
     return {
         **rundir.provenance(origin.command, hardware(place.device)),
         "teacher": origin.teacher,
+        "further_teachers": list(origin.further),
         "student": origin.student,
         "recipe": to_dict(plan),
         "budget": asdict(budget),

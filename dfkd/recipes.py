@@ -80,7 +80,31 @@ def with_scheme(value: Recipe, name: str) -> Recipe:
         DfkdError: there is none of that name.
     """
     check_scheme(name)
-    return replace(value, scheme=name, arrangement=SCHEMES[name].config())
+    row = SCHEMES[name]
+    learning = replace(value.distiller, **row.learner)
+    return replace(value, scheme=name, arrangement=row.config(), distiller=learning)
+
+
+def with_method(value: Recipe, name: str) -> Recipe:
+    """``value`` with another method's images: its recipe, and what ``value`` changed of its own.
+
+    That is scheme, start and seed, and those of the student's settings in which ``value`` differs
+    from the recipe of its method.
+
+    Raises:
+        DfkdError: there is none of that name.
+    """
+    fresh, own = recipe(name), recipe(value.method).distiller
+    mine = {key: v for key, v in vars(value.distiller).items() if v != getattr(own, key)}
+    return replace(
+        fresh,
+        distiller=replace(fresh.distiller, **mine),
+        scheme=value.scheme,
+        arrangement=value.arrangement,
+        init=value.init,
+        trunk=value.trunk,
+        seed=value.seed,
+    )
 
 
 def dafl_cifar10() -> Recipe:
@@ -200,7 +224,7 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     """
     start = base or recipe(str(values.get("method", "default")))
     if "method" in values and values["method"] != start.method:
-        start = replace(recipe(str(values["method"])), seed=start.seed)
+        start = with_method(start, str(values["method"]))
     if "scheme" in values and values["scheme"] != start.scheme:
         start = with_scheme(start, str(values["scheme"]))
     merged: Recipe = overlay.merge(start, values)
@@ -208,7 +232,12 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
 
 
 def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
-    """``from_dict`` of a YAML mapping; tags and anything but a mapping are refused."""
+    """``from_dict`` of what ``read_yaml`` finds."""
+    return from_dict(read_yaml(text), base)
+
+
+def read_yaml(text: str) -> dict[str, Any]:
+    """A YAML mapping; tags and anything but a mapping are refused by a ``DfkdError``."""
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -218,7 +247,7 @@ def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
         raise DfkdError(f"the configuration cannot be read{line}: {problem}") from None
     if not isinstance(values, dict):
         raise DfkdError("the configuration must be a YAML mapping such as 'distiller: {lr: 0.01}'")
-    return from_dict(values, base)
+    return values
 
 
 def override(base: Recipe, assignments: list[str]) -> Recipe:

@@ -3,26 +3,26 @@
 To add one, write its file in ``dfkd/distillers/`` and its row here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd.datasets import LabelledImages
 from dfkd.distillation import Distillation
 from dfkd.distillers.adversarial import adversarial
 from dfkd.distillers.adversarial_settings import AdversarialConfig, check_images
 from dfkd.distillers.born_again import BornAgain
-from dfkd.distillers.cross_modal import CrossModalConfig
+from dfkd.distillers.cross_modal import BehindFrontEnd, CrossModalConfig
 from dfkd.distillers.cross_modal import arrange as behind_front_end
 from dfkd.distillers.early_exits import OwnTeacher
-from dfkd.distillers.ensemble import EnsembleConfig
+from dfkd.distillers.ensemble import Ensemble, EnsembleConfig
 from dfkd.distillers.ensemble import arrange as as_one
 from dfkd.distillers.offline import Offline, OfflineConfig
 from dfkd.distillers.online import Online, OnlineConfig
 from dfkd.distillers.robust import Robust, RobustConfig
 from dfkd.distillers.self_settings import SelfConfig
-from dfkd.evaluation.robustness import robustness
+from dfkd.errors import DfkdError
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Scheme
 from dfkd.runtime import ALONE, Runtime
@@ -37,26 +37,26 @@ class SchemeRow(NamedTuple):
         build: (teacher, student, learner's config, seed, settings, place) -> the ``Scheme``.
         line: what it does, and its source.
         arrange: (teachers, settings) -> the one teacher that the student sees.
+        arranged: the network of such a teacher; None where one teacher stays as it is.
         forms: further values of the setting ``form`` that a comparison of schemes tries.
-        alone: whether it needs nothing but one teacher, one student and synthetic images.
-        measure: (finished student, teacher, labelled images, settings) -> further figures.
+        given_forms: those that it tries where the user gives images.
+        learner: by name, the learner's settings that it starts from in place of the method's.
+        epsilon: settings -> of the attack under which its students are measured as well, or None.
         check: (settings, whether the user gives images) -> raises where they do not go together.
+        how: to come by what ``arranged`` asks for, in words.
     """
 
     config: Callable[[], Any]
     build: Callable[..., Scheme]
     line: str
     arrange: Callable[[Sequence[Teacher], Any], Teacher] = lambda teachers, settings: teachers[0]
+    arranged: type[nn.Module] | None = None
     forms: tuple[str, ...] = ()
-    alone: bool = True
-    measure: Callable[[nn.Module, Teacher, LabelledImages, Any], dict[str, Any]] | None = None
+    given_forms: tuple[str, ...] = ()
+    learner: Mapping[str, Any] = MappingProxyType({})
+    epsilon: Callable[[Any], float | None] = lambda settings: None
     check: Callable[[Any, bool], None] = lambda settings, given: None
-
-
-def _robustness(
-    student: nn.Module, teacher: Teacher, data: LabelledImages, settings: RobustConfig
-) -> dict[str, Any]:
-    return robustness(student, teacher, data, settings.epsilon)
+    how: str = ""
 
 
 def _self(
@@ -89,6 +89,7 @@ SCHEMES: dict[str, SchemeRow] = {
         adversarial,
         "A critic tells the student's answers from the teacher's (Xu et al., 2018)",
         forms=("features",),
+        given_forms=("images",),
         check=check_images,
     ),
     "robust": SchemeRow(
@@ -96,21 +97,24 @@ SCHEMES: dict[str, SchemeRow] = {
         Robust,
         "The teacher's answers on attacked images as well (RSLAD, Zi et al., 2021)",
         forms=("ard",),
-        measure=_robustness,
+        epsilon=lambda settings: float(settings.epsilon),
     ),
     "ensemble": SchemeRow(
         EnsembleConfig,
         Offline,
         "Several teachers as one, of the same or of different classes (You et al., 2017)",
         arrange=as_one,
-        alone=False,
+        arranged=Ensemble,
+        how="name further teachers with --teachers, or merge them by dfkd.ensemble",
     ),
     "cross_modal": SchemeRow(
         CrossModalConfig,
         Offline,
         "A teacher of spectrograms, a student of the signals (after Mukherjee et al., 2018)",
         arrange=behind_front_end,
-        alone=False,
+        arranged=BehindFrontEnd,
+        how="dfkd.distillers.cross_modal.arrange puts one behind a front end",
+        learner={"flip": 0.0},  # a mirror image is the signal backwards
     ),
 }
 
@@ -124,7 +128,13 @@ def build_distiller(
     settings: Any = None,
     place: Runtime = ALONE,
 ) -> Distillation:
-    """The distiller of a scheme; ``settings`` are those that its row starts from if left out."""
+    """The distiller of a scheme; ``settings`` are those that its row starts from if left out.
+
+    Raises:
+        DfkdError: a teacher that the scheme's ``arrange`` has not made; what the scheme refuses.
+    """
     row = SCHEMES[scheme]
+    if row.arranged and not isinstance(teacher.network, row.arranged):
+        raise DfkdError(f"the scheme {scheme} does not take a teacher as it is: {row.how}")
     chosen = row.config() if settings is None else settings
     return Distillation(row.build(teacher, student, config, seed, chosen, place))

@@ -1,14 +1,14 @@
 """What a comparison's runs differ in, as recipes by name: methods, kinds of knowledge, schemes."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dfkd import recipes
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS
+from dfkd.knowledge import KINDS, parse
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES, SchemeRow
+from dfkd.schemes import SCHEMES
 
 VARIED = ("methods", "knowledge", "scheme")
 ALONE = ("kd", "dkd", "l1", "mse", "kd_mean")
@@ -16,18 +16,29 @@ ALONE = ("kd", "dkd", "l1", "mse", "kd_mean")
 
 
 def variants(
-    vary: str, methods: str | None, only: str | None, assignments: list[str]
+    vary: str,
+    methods: str | None,
+    only: str | None,
+    assignments: list[str],
+    *,
+    several: bool = False,
+    images: bool = False,
 ) -> dict[str, Recipe]:
     """The recipes to be compared, ``--set`` laid over each.
+
+    A scheme's own settings (``arrangement``) go to the schemes that have them, layers to compare
+    (``distiller.pairs``) to the knowledge that compares layers.
 
     Args:
         vary: one of ``VARIED``.
         methods: ``all`` or names separated by commas; one alone where something else is varied.
         only: where something else is varied: expressions, or schemes as ``SCHEME[:FORM]``,
-            separated by commas; every one there is when left out.
+            separated by commas; every one that can be when left out.
+        several: whether there are several teachers, which an ensemble wants.
+        images: whether the user gives images, which one form of ``adversarial`` wants.
 
     Raises:
-        DfkdError: an unknown word, a name given twice, a setting that a recipe does not have.
+        DfkdError: an unknown word, a name given twice, a setting that no recipe has.
     """
     if vary not in VARIED:
         raise DfkdError(f"--vary must be methods, knowledge or scheme, not {vary!r}")
@@ -38,15 +49,41 @@ def variants(
     else:
         (base,) = _one(method_names(methods or "default"))
         words = _words(only, "--only") if only is not None else None
-        build = _knowledge if vary == "knowledge" else _schemes
-        starts = build(recipes.recipe(base), words)
+        if vary == "knowledge":
+            starts = _knowledge(recipes.recipe(base), words)
+        else:
+            starts = _schemes(recipes.recipe(base), words or _every_scheme(several, images))
+    shared = _shared(vary, starts, assignments)
     found = {}
     for name, start in starts.items():
         try:
-            found[name] = recipes.override(start, assignments)
+            found[name] = recipes.override(start, shared[name])
         except DfkdError as error:
             raise DfkdError(f"--set does not suit {name}: {error}") from None
     return found
+
+
+def _shared(
+    vary: str, starts: Mapping[str, Recipe], assignments: Sequence[str]
+) -> dict[str, list[str]]:
+    """By variant, the assignments that are meant for it."""
+    shared: dict[str, list[str]] = {name: [] for name in starts}
+    for assignment in assignments:
+        key = assignment.partition("=")[0]
+        meant = [name for name, start in starts.items() if _suits(vary, key, start)]
+        # What suits none is everybody's: the first one says what is wrong with it.
+        for name in meant or starts:
+            shared[name].append(assignment)
+    return shared
+
+
+def _suits(vary: str, key: str, start: Recipe) -> bool:
+    group, _, name = key.partition(".")
+    if vary == "scheme" and group == "arrangement":
+        return hasattr(start.arrangement, name)
+    if vary == "knowledge" and key == "distiller.pairs":
+        return any(KINDS[kind].features for kind in parse(start.distiller.knowledge))
+    return True
 
 
 def _one(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -68,10 +105,8 @@ def _knowledge(base: Recipe, expressions: tuple[str, ...] | None) -> dict[str, R
     }
 
 
-def _schemes(base: Recipe, names: tuple[str, ...] | None) -> dict[str, Recipe]:
-    """Every scheme in each of the forms that need the one teacher alone."""
-    if names is None:
-        names = tuple(name for row in SCHEMES.items() for name in _forms(*row))
+def _schemes(base: Recipe, names: tuple[str, ...]) -> dict[str, Recipe]:
+    """By ``SCHEME[:FORM]``."""
     found = {}
     for words in names:
         name, _, form = words.partition(":")
@@ -80,8 +115,14 @@ def _schemes(base: Recipe, names: tuple[str, ...] | None) -> dict[str, Recipe]:
     return found
 
 
-def _forms(name: str, row: SchemeRow) -> Iterable[str]:
-    return [name, *(f"{name}:{form}" for form in row.forms)] if row.alone else []
+def _every_scheme(several: bool, images: bool) -> tuple[str, ...]:
+    """Every scheme in each of the forms for which there is all that they want."""
+    names = []
+    for name, row in SCHEMES.items():
+        if not row.arranged or (several and name == "ensemble"):
+            forms = row.forms + (row.given_forms if images else ())
+            names += [name, *(f"{name}:{form}" for form in forms)]
+    return tuple(names)
 
 
 def method_names(words: str) -> tuple[str, ...]:

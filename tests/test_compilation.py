@@ -6,11 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch._dynamo.utils import counters
 
+import dfkd
 from dfkd.bench.published import hooked_statistics, norm_loss
 from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
+from dfkd.networks import resnet
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -105,3 +107,12 @@ def test_a_number_of_traces_is_weighed_by_the_time_of_one():
 def test_unknown_modes_are_refused():
     with pytest.raises(DfkdError, match="--compile"):
         compile_teacher(teacher(), "maybe", Work((SHAPE,)))
+
+
+def test_a_network_that_says_why_it_cannot_be_is_not_tried(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("tried"))
+    several = [Teacher(resnet(8, 1, 2).eval(), ImageSpec(1, 8, 8), names) for names in ("ab", "cd")]
+    both = fold(dfkd.ensemble(several, "classes")).teacher
+    found = compile_teacher(both, "on", Work(((4, 1, 8, 8),), seconds=1e6))
+    assert (found.teacher, found.used) == (both, False)
+    assert "compared by hooks" in found.reason

@@ -247,6 +247,8 @@ def test_on_the_command_line(tmp_path):
     words = ("distill", uris[0], student, *merge, uris[1], "--eval", data, "--steps", 3)
     done = command(*words, *quick, "--out", out)
     assert done.returncode == 0, done.stderr
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [manifest["teacher"], *manifest["further_teachers"]] == uris
     assert dfkd.load_teacher(f"run:{out}").class_names == tuple("abcde")
     measured = command("evaluate", f"run:{out}", "--data", data)
     assert measured.returncode == 0, measured.stderr

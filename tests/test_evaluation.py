@@ -11,12 +11,13 @@ from dfkd.evaluation.measure import (
     agreement,
     compare,
     file_size,
+    flops,
     latencies,
     latency,
     predictions,
 )
 from dfkd.loading import load_model, load_teacher
-from dfkd.networks import vgg
+from dfkd.networks import bilstm, vgg
 from dfkd.spec import ImageSpec
 
 SPEC = ImageSpec(1, 8, 8, (0.5,), (0.25,))
@@ -120,3 +121,12 @@ def test_measuring_changes_no_bit() -> None:
     compare([("net", loaded.network, loaded.spec)], load_data("bundled:digits_vgg"))
     after = loaded.network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_operations_of_recurrent_networks_are_counted() -> None:
+    frames, hidden, rows, classes = 32, 64, 12, 9
+    gates = 2 * 4 * hidden * (rows + hidden)  # two a multiply-add, four gates
+    wanted = 2 * frames * gates + 2 * 2 * hidden * classes  # in both directions, and the head
+    assert flops(bilstm(hidden, 1, rows, 1, classes), ImageSpec(1, rows, frames)) == wanted
+    network = nn.Sequential(nn.Flatten(2), nn.GRU(6, 5, batch_first=True))
+    assert flops(network, ImageSpec(4, 2, 3)) == 4 * 2 * 3 * 5 * (6 + 5)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dfkd import arguments
+from dfkd import api, arguments
 from dfkd.commands import look
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillers.robust import RobustConfig
@@ -21,7 +21,7 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
-from dfkd.schemes import SCHEMES, build_distiller
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -69,10 +69,10 @@ def test_the_papers_losses_of_a_student_that_knows_nothing(
     found, student = losses_of(monkeypatch), linear()
     for parameter in student.parameters():
         nn.init.zeros_(parameter)
-    config = dataclasses.replace(CONFIG, knowledge=knowledge, temperature=temperature)
-    distiller = build_distiller(
-        Teacher(linear(1), TINY), student, config, 0, "robust", RobustConfig(**settings)
-    )
+    # The learner's own temperature is not that of what is attacked.
+    config = dataclasses.replace(CONFIG, knowledge=knowledge, temperature=1.0)
+    settings = RobustConfig(**settings, temperature=temperature)
+    distiller = build_distiller(Teacher(linear(1), TINY), student, config, 0, "robust", settings)
     answers = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     distiller.update(Batch(torch.full((2, 1, 1, 2), 0.5), answers, torch.tensor([0, 1])))
     assert float(found[0]) == pytest.approx(wanted, abs=1e-4)
@@ -83,8 +83,9 @@ def test_the_papers_losses_of_a_student_that_knows_nothing(
 )
 def test_the_papers_losses_step_by_step(form, knowledge, temperature, monkeypatch):
     found, teacher, student = losses_of(monkeypatch), Teacher(linear(1), TINY), linear(2)
-    settings = RobustConfig(form=form, epsilon=0.2, step_size=0.07, steps=3, weight=0.7)
-    config = dataclasses.replace(CONFIG, knowledge=knowledge, temperature=temperature)
+    attack = {"epsilon": 0.2, "step_size": 0.07, "steps": 3, "temperature": temperature}
+    settings = RobustConfig(form=form, weight=0.7, **attack)
+    config = dataclasses.replace(CONFIG, knowledge=knowledge)
     images, labels = torch.rand(6, 1, 1, 2), torch.tensor([0, 1, 0, 1, 1, 0])
     answers = teacher(images)
     soft = (answers / temperature).softmax(1)
@@ -125,6 +126,16 @@ def test_without_weight_it_is_offline_bit_for_bit(tiny_teacher, tiny_student):
         assert all(torch.equal(one[name], other[name]) for name in one)
     states = [run.finished().state_dict() for run in runs]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_images_that_leave_zero_and_one_are_attacked_within(tiny_teacher, tiny_student):
+    settings = RobustConfig(epsilon=0.05, step_size=0.02)
+    scheme = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust", settings).scheme
+    images = 4 * some_images() - 1.5  # as generators make them that end with a batch-norm
+    moved = scheme._attacked(images, scheme.learners[0].ask(Batch(images)))
+    assert ((moved >= 0) & (moved <= 1)).all()
+    assert (moved - images.clamp(0, 1)).abs().max() <= 0.05 + 1e-6
+    assert ((moved - images.clamp(0, 1)).abs() > 0.02).float().mean() > 0.3
 
 
 @pytest.mark.parametrize("form", ["rslad", "ard"])
@@ -175,6 +186,7 @@ def test_a_student_learns_to_withstand(tiny_teacher, tiny_student):
         ({"epsilon": 8}, "epsilon within 0 and 1"),
         ({"steps": 0}, "one step or more"),
         ({"step_size": -1}, "positive step_size"),
+        ({"temperature": 0}, "temperature must be positive"),
     ],
 )
 def test_impossible_settings(settings, what):
@@ -192,18 +204,34 @@ def test_its_recipe_survives_a_file():
 # What is measured afterwards
 
 
-def test_figures_name_the_attack_and_both_networks():
-    teacher, data = load_teacher("bundled:digits_vgg"), load_data("bundled:digits_vgg")
-    data = LabelledImages(data.images[:60], data.labels[:60], data.name)
-    student = copy.deepcopy(teacher.network)
-    student.head.weight.data.zero_()
-    measure = SCHEMES["robust"].measure
-    figures = measure(student, teacher, data, RobustConfig(epsilon=0.1))
-    wanted = robust_accuracy(teacher, teacher.spec, data, epsilon=0.1, steps=20)
-    robustness = figures["robustness"]
-    assert robustness["teacher"] == wanted
-    assert figures["robust_accuracy"] == robustness["student"] < 0.3
-    assert (robustness["epsilon"], robustness["steps"], robustness["images"]) == (0.1, 20, 60)
+def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
+    images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8)
+    data = LabelledImages(images, torch.arange(60) % 4, "noise")
+    plan = with_scheme(recipe("drawings"), "robust")
+    plan = dataclasses.replace(plan, arrangement=RobustConfig(epsilon=0.1, steps=1))
+    result = api.distill(
+        tiny_teacher, tiny_student, recipe=plan, steps=2, evaluation=data, device="cpu"
+    )
+    figures, networks = result.figures, (tiny_teacher.network, result.student)
+    wanted = [
+        robust_accuracy(network, tiny_teacher.spec, data, epsilon=0.1, steps=20)
+        for network in networks
+    ]
+    assert [row["robust_accuracy"] for row in figures["comparison"]] == wanted
+    assert figures["robust_accuracy"] == wanted[1]
+    assert figures["robustness"] == {"epsilon": 0.1, "steps": 20, "images": 60}
+    # Any other scheme where it is asked for, and none where it is not.
+    plain = {"steps": 2, "evaluation": data, "device": "cpu"}
+    assert (
+        "robust_accuracy"
+        not in api.distill(tiny_teacher, tiny_student, "drawings", **plain).figures
+    )
+    told = api.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, **plain).figures
+    assert told["robustness"]["epsilon"] == 0.02
+    with pytest.raises(DfkdError, match="give --eval"):
+        api.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, steps=2)
+    with pytest.raises(DfkdError, match="not 8"):
+        api.distill(tiny_teacher, tiny_student, "drawings", epsilon=8, **plain)
 
 
 def test_large_data_are_attacked_at_even_distances():
@@ -228,7 +256,7 @@ def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
     assert f"{100 * share:.2f} %" in told
     assert look.evaluate(dataclasses.replace(command, epsilon=None)) == 0
     assert "PGD" not in capsys.readouterr().out
-    with pytest.raises(DfkdError, match="of at least 0"):
+    with pytest.raises(DfkdError, match="epsilon is a change"):
         look.evaluate(dataclasses.replace(command, epsilon=-0.1))
 
 

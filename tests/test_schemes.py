@@ -72,7 +72,7 @@ def run(distiller, teacher, steps, start=0, total=8):
 
 
 def test_every_scheme_has_a_row():
-    composed = {name for name, row in SCHEMES.items() if not row.alone}
+    composed = {name for name, row in SCHEMES.items() if row.arranged}
     assert {row.partition(":")[0] for row in ROWS} == set(SCHEMES) - composed
     assert composed <= {"ensemble", "cross_modal"}
 
@@ -189,6 +189,13 @@ def test_it_goes_with_any_method(row, method, tmp_path):
     assert teacher.fingerprint() == before
     assert result.figures["student_steps"] == 4
     assert result.figures["scheme"] == name
+
+
+@pytest.mark.parametrize(("name", "says"), [("ensemble", "--teachers"), ("cross_modal", "front")])
+def test_what_composes_teachers_does_not_take_one_as_it_is(name, says):
+    plan = recipes.with_scheme(recipes.recipe("drawings"), name)
+    with pytest.raises(recipes.DfkdError, match=f"{name} does not take a teacher as.*{says}"):
+        api.distill(make_teacher(), make_student(), recipe=plan, steps=1, device="cpu")
 
 
 def test_unknown_schemes_and_settings_are_refused():

@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import io
 
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
@@ -14,6 +16,7 @@ from dfkd.checkpoint import snapshot
 from dfkd.datasets import LabelledImages
 from dfkd.distillers.self_settings import SelfConfig
 from dfkd.errors import DfkdError
+from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import flops
 from dfkd.exits import EarlyExits
 from dfkd.initialise import start_student
@@ -28,6 +31,9 @@ from dfkd.outcome import Origin
 from dfkd.partial import Partial
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
+from dfkd.report.figures import NARROW
+from dfkd.report.story import earliest_exit
+from dfkd.report.table import comparison_table
 from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
@@ -278,6 +284,40 @@ def test_the_artefact_of_dropped_exits_is_the_students(tiny_teacher, tmp_path):
     assert rows["exit 1"]["flops"] < rows["student"]["flops"]
     assert rows["exit 1"]["latency_ms_1"] > 0
     assert 0 <= rows["exit 1"]["accuracy"] <= 1
+    (found,) = result.figures["exits"]
+    share = rows["exit 1"]["flops"] / rows["student"]["flops"]
+    assert (found["name"], found["share_of_compute"]) == ("exit 1", share)
+    assert found["accuracy"] == rows["exit 1"]["accuracy"]
+    assert rows["exit 1"]["share_of_compute"] == share < rows["student"]["share_of_compute"] == 1
+
+
+ROWS = [("teacher", 0.95, 100), ("student", 0.90, 50), ("exit 1", 0.86, 10), ("exit 2", 0.875, 30)]
+
+
+def test_the_earliest_exit_that_is_nearly_as_good_is_named_with_its_price():
+    rows = [dict(zip(("name", "accuracy", "flops"), row, strict=True)) for row in ROWS]
+    figures = exits_of(rows)
+    assert figures["earliest_exit"] == "exit 2"  # 0.875 of 0.9 are 97.2 %, 0.86 are 95.6 %
+    assert [row["share_of_compute"] for row in figures["exits"]] == [0.2, 0.6]
+    said = earliest_exit(figures).replace(NARROW, " ")
+    assert said.startswith("Exit 2 is the earliest with 97 % of the student’s accuracy: 97.2 %")
+    assert said.endswith("for 60 % of the compute.")
+    assert exits_of(rows[:3])["earliest_exit"] is None
+    assert "No exit" in earliest_exit(exits_of(rows[:3]))
+    assert exits_of(rows[:2]) == {}
+    assert earliest_exit({}) == ""
+
+
+def test_eighty_signs_are_enough_for_exits_and_attacks():
+    row = {"accuracy": 0.9123, "parameters": 272474, "file_bytes": 1103432, "flops": 81_000_000,
+           "latency_ms_1": 1.84, "latency_ms_32": 112.0, "agreement": 1.0}  # fmt: skip
+    rows = [row | {"name": name, "share_of_compute": 0.31} for name in ("student", "exit 1")]
+    for further in ({}, {"robust_accuracy": 0.4321}):
+        out = io.StringIO()
+        Console(file=out, width=80).print(comparison_table([one | further for one in rows]))
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any("exit 1" in line and "31 %" in line and "100.00 %" in line for line in lines)
 
 
 def test_kept_exits_come_back_with_the_run(tiny_teacher, tmp_path):

@@ -42,7 +42,7 @@ def test_expressions_and_method_can_be_chosen():
 def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
     found = variants("scheme", None, None, ["distiller.lr=0.5"])
     assert {name.partition(":")[0] for name in found} == {
-        name for name, row in SCHEMES.items() if row.alone
+        name for name, row in SCHEMES.items() if not row.arranged
     }
     for name, plan in found.items():
         scheme, _, form = name.partition(":")
@@ -72,9 +72,36 @@ def test_what_cannot_be_compared_is_refused(words, says):
         variants(*words, [])
 
 
-def test_a_setting_that_one_of_them_lacks_names_it():
-    with pytest.raises(DfkdError, match="does not suit offline"):
-        variants("scheme", None, "online,offline", ["arrangement.students=3"])
+def test_further_teachers_and_images_bring_the_schemes_that_want_them():
+    plain = set(variants("scheme", None, None, []))
+    assert set(variants("scheme", None, None, [], several=True)) == plain | {"ensemble"}
+    found = variants("scheme", None, None, [], images=True)
+    assert set(found) == plain | {"adversarial:images"}
+    assert found["adversarial:images"].arrangement.form == "images"
+
+
+def test_settings_go_to_the_schemes_that_have_them():
+    words = ["arrangement.epsilon=0.1", "arrangement.students=3", "distiller.flip=0"]
+    found = variants("scheme", None, "offline,online,robust,robust:ard", words)
+    assert found["online"].arrangement.students == 3
+    assert [found[name].arrangement.epsilon for name in ("robust", "robust:ard")] == [0.1, 0.1]
+    assert all(plan.distiller.flip == 0 for plan in found.values())
+    pair = ["distiller.pairs=[teacher.a=student.b]"]
+    found = variants("knowledge", None, "kd,kd + hint", pair)
+    assert [len(plan.distiller.pairs) for plan in found.values()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "assignment"),
+    [
+        (("scheme", None, "online,robust"), "arrangement.epsilom=0.1"),
+        (("scheme", None, "online,robust"), "arrangement.students=1"),
+        (("methods", "drawings,fast", None), "synthesizer.g_steps=3"),
+    ],
+)
+def test_a_setting_that_suits_nobody_or_is_wrong_is_refused(words, assignment):
+    with pytest.raises(DfkdError, match=r"does not suit (online|drawings)"):
+        variants(*words, [assignment])
 
 
 def test_folders_have_plain_names():

@@ -140,6 +140,10 @@ class Compare:
         steps: Student steps of each run instead.
         seeds: One run a method and seed.
         eval: DATA URI of real labelled images, for figures and nothing else.
+        epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
+            may change by so much; that of scheme robust where it is compared.
+        images: DATA URI of images to learn from, in place of a method's.
+        teachers: MODEL URIs of further teachers, for the scheme ensemble.
         curve: At how many points of a run the student is kept, to be measured after the run.
         set: key=value laid over every method's recipe, such as distiller.lr=0.01.
         init: Where the students start: auto, teacher or random.
@@ -159,6 +163,9 @@ class Compare:
     steps: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     eval: str | None = None
+    epsilon: float | None = None
+    images: str | None = None
+    teachers: tuple[str, ...] = ()
     curve: int = 10
     set: UseAppendAction[tuple[str, ...]] = ()
     init: str | None = None

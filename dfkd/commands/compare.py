@@ -1,115 +1,28 @@
 """``dfkd compare``: every variant with every seed, one run after the other, on one clock."""
 
 import gc
-import json
-import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from dfkd import api, arguments, comparison, rundir, runtime
-from dfkd.commands.shared import console, origin_of, student_of, teacher_of
+from dfkd import api, arguments, comparison, rundir
+from dfkd.commands.compared import FILE, Setup, set_up
+from dfkd.commands.shared import console, origin_of, student_of
 from dfkd.comparison import Run
-from dfkd.datasets import LabelledImages, check_fits, load_data
-from dfkd.engine import Budget
 from dfkd.errors import DfkdError
-from dfkd.evaluation.cost import step_bytes
-from dfkd.networks import count_parameters
-from dfkd.recipes import Recipe
 from dfkd.report.comparison import write_comparison
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
 from dfkd.report.standings import markdown, remark
 from dfkd.report.table import standings_tables
-from dfkd.teacher import Teacher
-from dfkd.variants import variants
-
-FILE = "comparison.json"
-FLAGS = ("out", "resume", "overwrite", "debug")  # what does not change any figure
-
-
-class Setup(NamedTuple):
-    """All that the runs share."""
-
-    command: arguments.Compare
-    plans: Mapping[str, Recipe]
-    runs: list[Run]
-    teacher: Teacher
-    evaluation: LabelledImages
-    directory: Path
 
 
 def compare(command: arguments.Compare) -> int:
     """Checks, runs, writes the figures after every run, and shows the tables at the end."""
     if command.minutes is None and command.steps is None:
         command = replace(command, minutes=2.0)
-    plans = _checked(command)
-    methods = tuple(plans)
-    settings = _settings(command, methods)
-    directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))
-    earlier = _earlier(directory, settings) if command.resume else {}
-    device = runtime.resolve_device(command.device)
-    runtime.resolve_precision(command.precision, device)
-    teacher = teacher_of(command.teacher, command.facts)
-    student = student_of(command.student, teacher, command.seeds[0]).network
-    evaluation = load_data(str(command.eval), spec=teacher.spec, class_names=teacher.class_names)
-    check_fits(evaluation, teacher.spec, teacher.num_classes)
-    record = earlier or {
-        **rundir.provenance(None, runtime.hardware(device)),
-        "command": shlex.join(rundir.command_line()),
-        "settings": settings,
-        "classes": teacher.num_classes,
-        "teacher_hash": teacher.fingerprint(),
-        "teacher_parameters": count_parameters(teacher.network),
-        "student_parameters": count_parameters(student),
-        "refused": {},
-        "step_bytes": {name: step_bytes(teacher, student, plan) for name, plan in plans.items()},
-    }
-    if record["teacher_hash"] != teacher.fingerprint():
-        raise DfkdError("the teacher is not the one that the comparison was started with")
-    runs = comparison.runs(methods, command.seeds)
-    setup = Setup(command, plans, runs, teacher, evaluation, directory)
-    rundir.create(directory, command.resume)
-    return _all(setup, record)
-
-
-def _checked(command: arguments.Compare) -> dict[str, Recipe]:
-    """The recipes; every mistake that can be seen in the words alone is refused here."""
-    Budget(command.minutes, command.steps)
-    comparison.check_seeds(command.seeds)
-    if command.eval is None:
-        raise DfkdError("a comparison is one of accuracies: give real labelled images as --eval")
-    if command.curve < 1:
-        raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
-    if command.init not in (None, "auto", "teacher", "random"):
-        raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
-    if command.resume and command.overwrite:
-        raise DfkdError("--resume continues a comparison and --overwrite replaces it: give one")
-    return variants(command.vary, command.methods, command.only, list(command.set))
-
-
-def _settings(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, Any]:
-    """The command as JSON has it, without what changes no figure."""
-    given = asdict(command)
-    facts = {name: value for name, value in given.pop("facts").items() if value is not None}
-    kept = {name: value for name, value in given.items() if name not in FLAGS}
-    plain: dict[str, Any] = json.loads(
-        json.dumps({**kept, "methods": methods, **facts}, default=str)
-    )
-    return plain
-
-
-def _earlier(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the comparison that goes on, if it is the same one."""
-    record = rundir.read_json(directory / FILE)
-    if not record:
-        raise DfkdError(f"no comparison in {directory}; start it without --resume")
-    found = comparison.differences(record["settings"], settings)
-    if found:
-        raise DfkdError(f"--resume wants the settings of the comparison: {'; '.join(found)}")
-    return record
+    return _all(*set_up(command))
 
 
 def _all(setup: Setup, record: dict[str, Any]) -> int:
@@ -154,17 +67,21 @@ def _settle(setup: Setup, record: dict[str, Any], run: Run) -> bool:
 
 def _distil(setup: Setup, run: Run) -> bool:
     command, folder = setup.command, setup.directory / run.folder
-    loaded = student_of(command.student, setup.teacher, run.seed)
+    teacher, plan = setup.teachers[run.method], setup.plans[run.method]
+    loaded = student_of(command.student, teacher, run.seed)
+    further = command.teachers if plan.scheme == "ensemble" else ()
     resume = (folder / "checkpoint" / "last.pt").is_file()
     with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
         result = api.distill(
-            setup.teacher,
+            teacher,
             loaded.network,
             minutes=command.minutes,
             steps=command.steps,
             init=command.init,
-            recipe=replace(setup.plans[run.method], seed=run.seed),
+            recipe=replace(plan, seed=run.seed),
             evaluation=setup.evaluation,
+            images=setup.images,
+            epsilon=setup.epsilon,
             curve=command.curve,
             out=folder,
             overwrite=not resume,
@@ -172,7 +89,7 @@ def _distil(setup: Setup, run: Run) -> bool:
             device=command.device,
             precision=command.precision,
             show=progress.update,
-            origin=origin_of(command.teacher, command.student, loaded),
+            origin=origin_of(command.teacher, command.student, loaded, further),
         )
     return not result.interrupted
 
@@ -191,6 +108,7 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     }
     taught = [found["teacher_accuracy"] for found in results.values()]
     record["teacher_accuracy"] = taught[0] if taught else None
+    record["epsilon"] = setup.epsilon
     record["runs"] = len(setup.runs)
     record["runs_left"] = len(setup.runs) - len(results) - len(refused)
     minutes = setup.command.minutes

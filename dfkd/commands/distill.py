@@ -14,12 +14,15 @@ from dfkd.commands.shared import (
     console,
     origin_of,
     student_of,
+    tell_attack,
     tell_compiled,
 )
 from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.engine import Budget
 from dfkd.recipes import Recipe
+from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
+from dfkd.report.story import earliest_exit
 from dfkd.report.table import comparison_table
 from dfkd.teacher import Teacher
 
@@ -70,21 +73,22 @@ def distill(command: arguments.Distill) -> int:
             compile=command.compile,
             recompute=command.recompute,
             batch_size=command.batch_size,
+            begun=_tell_beginning,
             show=progress.update,
-            origin=origin_of(command.teacher, command.student, loaded),
+            origin=origin_of(command.teacher, command.student, loaded, command.teachers),
         )
     if not runtime.is_first():
         return 0
     if result.interrupted:
         print(f"interrupted; saved in {directory}: continue with --resume", file=sys.stderr)
         return 130
-    _tell_start(result.figures["init"])
-    tell_compiled(result.figures["compiled"])
-    if pairs := result.figures["pairs"]:
-        print(f"compared: {', '.join(pairs)}")
     rows = result.figures.get("comparison")
     if rows:
+        if attack := result.figures.get("robustness"):
+            print(tell_attack(attack["images"], attack["epsilon"]))
         console().print(comparison_table(rows))
+        if said := earliest_exit(result.figures):
+            print(said.replace(NARROW, " "))
     else:
         share = result.figures["agreement"]
         print(
@@ -113,8 +117,13 @@ def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:
     return load_data(uri, spec=teacher.spec, class_names=teacher.class_names) if uri else None
 
 
-def _tell_start(start: Mapping[str, Any]) -> None:
+def _tell_beginning(told: Mapping[str, Any]) -> None:
+    """What is decided before the first step: where the student starts, what is compared."""
+    start = told["init"]
     if start["mode"] == "teacher":
         count, share, frozen = len(start["layers"]), start["share"], len(start["frozen"])
         kept = f"; its first {frozen} layers stayed as they are there" if frozen else ""
         print(f"student started with {count} of the teacher's tensors ({share:.0%} of it){kept}")
+    tell_compiled(told["compiled"])
+    if pairs := told["pairs"]:
+        print(f"compared: {', '.join(pairs)}", flush=True)

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
-from dfkd.commands.shared import console, teacher_of
+from dfkd.commands.shared import console, teacher_of, tell_attack
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
-from dfkd.evaluation.robustness import STEPS, robust_accuracy, spread
+from dfkd.evaluation.robustness import check_epsilon, robustness
 from dfkd.knowledge import KINDS
 from dfkd.loading import load_student_model
 from dfkd.probing import probe
@@ -59,12 +59,11 @@ def evaluate(command: arguments.Evaluate) -> int:
     ]
     rows = [dataclasses.asdict(row) for row in compare(models, data)]
     if command.epsilon is not None:
-        attacked = spread(data)
-        for row, teacher in zip(rows, teachers, strict=True):
-            row["robust_accuracy"] = robust_accuracy(
-                teacher, teacher.spec, attacked, epsilon=command.epsilon, steps=STEPS
-            )
-        print(f"PGD-{STEPS}: {len(attacked.labels):,} images, epsilon {command.epsilon:g}")
+        check_epsilon(command.epsilon, measured=True)
+        accuracies, attack = robustness(models, data, command.epsilon)
+        for row, value in zip(rows, accuracies, strict=True):
+            row["robust_accuracy"] = value
+        print(tell_attack(attack["images"], attack["epsilon"]))
     console().print(comparison_table(rows))
     return 0
 

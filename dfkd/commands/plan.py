@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dfkd import recipes
 from dfkd.errors import DfkdError
@@ -20,18 +21,19 @@ def plan_of(
 ) -> Recipe:
     """``start``, then ``--config``, then the options that have a name, then ``--set``.
 
+    A file's ``arrangement`` is that of ``--scheme``, unless the file names another scheme.
+
     Raises:
         DfkdError: a file that cannot be read, an unknown setting, options that do not go together.
     """
+    values = _read(config) if config else {}
     plan = start
-    if config:
-        try:
-            text = config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DfkdError(f"--config {config} cannot be read ({error})") from None
-        plan = recipes.from_yaml(text, plan)
     if scheme:
+        # Before the file, which may say more of the scheme; what it says of another is not meant.
+        if values.get("scheme", scheme) != scheme:
+            values = {k: v for k, v in values.items() if k not in ("scheme", "arrangement")}
         plan = recipes.with_scheme(plan, scheme)
+    plan = recipes.from_dict(values, plan)
     learning = plan.distiller
     learning = replace(learning, knowledge=knowledge) if knowledge is not None else learning
     learning = replace(learning, pairs=pairs) if pairs else learning
@@ -41,3 +43,11 @@ def plan_of(
             raise DfkdError(f"--exits belongs to --scheme self, not to {plan.scheme}")
         plan = recipes.override(plan, [f"arrangement.exits={exits}"])
     return recipes.override(plan, list(assignments))
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DfkdError(f"--config {config} cannot be read ({error})") from None
+    return recipes.read_yaml(text)

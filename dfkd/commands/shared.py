@@ -8,6 +8,7 @@ from rich.console import Console
 
 from dfkd import arguments, outcome, rundir
 from dfkd.errors import DfkdError
+from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_student_model, load_teacher
 from dfkd.networks import initialise
 from dfkd.recipes import Recipe
@@ -51,9 +52,14 @@ def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
     return loaded
 
 
-def origin_of(teacher: str, student: str, loaded: LoadedModel) -> outcome.Origin:
+def origin_of(
+    teacher: str, student: str, loaded: LoadedModel, further: Sequence[str] = ()
+) -> outcome.Origin:
     """Where a run's networks came from, and the command that is being run."""
-    return outcome.Origin(teacher, student, loaded.factory, loaded.keywords, rundir.command_line())
+    command = rundir.command_line()
+    return outcome.Origin(
+        teacher, student, loaded.factory, loaded.keywords, command, tuple(further)
+    )
 
 
 def console() -> Console:
@@ -64,3 +70,8 @@ def console() -> Console:
 def tell_compiled(decision: Mapping[str, Any]) -> None:
     """Whether the teacher's pass was compiled, and why (not)."""
     print(f"teacher {'compiled' if decision['used'] else 'not compiled'}: {decision['reason']}")
+
+
+def tell_attack(images: int, epsilon: float) -> str:
+    """How the column PGD-20 was measured."""
+    return f"PGD-{STEPS}: {images:,} images, epsilon {epsilon:.3g}"

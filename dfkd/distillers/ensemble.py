@@ -64,6 +64,8 @@ class Ensemble(nn.Module):
         self._specs = tuple(teacher.spec for teacher in teachers)
         # Those who cannot say what is strange to them are compared with nobody.
         self._compared = config.combine == "classes" and all(t.layers for t in teachers)
+        if self._compared:
+            self.not_compiled = "teachers of different classes are compared by hooks"
 
     def forward(self, x: Tensor) -> Tensor:
         logits, strange = [], []

@@ -6,7 +6,8 @@ given before the step; the paper lets them take turns.
 
 The teacher labels the images. With ``--knowledge hard`` its logits teach nothing where images have
 classes of their own (labels that came with them, or what they were made for): the students then
-learn from those and from each other alone.
+learn from those and from each other alone. It is there all the same: which student is best is
+judged by its answers, and what synthetic images are made for is its word as well.
 """
 
 import copy
@@ -40,17 +41,21 @@ class OnlineConfig:
             its architecture, their weights drawn from other seeds.
         peers: MODEL URIs of further students, of any architecture.
         mutual: weight of the mean divergence from the other students' answers.
+        temperature: of that divergence, which carries its square; the paper has none, which is 1.
     """
 
     students: int = 2
     peers: tuple[str, ...] = ()
     mutual: float = 1.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.students < 2:
             raise DfkdError(f"students teach each other: two at least, not {self.students}")
         if not 0 <= self.mutual < math.inf:
             raise DfkdError(f"mutual must be finite and >= 0, not {self.mutual}")
+        if not 0 < self.temperature < math.inf:
+            raise DfkdError(f"temperature must be positive and finite, not {self.temperature}")
 
 
 class Standing(nn.Module):
@@ -106,7 +111,7 @@ class Online:
             others = [logits for other, logits in enumerate(said, 1) if other != number]
             apart = torch.stack(
                 [
-                    kl_divergence(own.student_logits, logits, temperature=own.temperature)
+                    kl_divergence(own.student_logits, logits, temperature=self.scheme.temperature)
                     for logits in others
                 ]
             ).mean()

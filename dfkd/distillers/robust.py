@@ -6,6 +6,7 @@ the images before they were moved. The teacher should be robust itself: a studen
 robustness from it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,9 +32,9 @@ FORMS = ("rslad", "ard")
 class RobustConfig:
     """(1 - weight) * knowledge + weight * T^2 KL(teacher(x) || student(x_adv)).
 
-    T is the learner's temperature. RSLAD as published is ``--knowledge kd`` at
-    ``distiller.temperature=1``; ARD is ``form=ard`` with ``--knowledge hard``, whose code starts
-    from weight 1 and temperature 30. The authors' code also divides by the number of classes.
+    RSLAD as published is ``--knowledge kd`` at ``distiller.temperature=1``; ARD is ``form=ard``
+    with ``--knowledge hard``, whose code starts from weight 1 and temperature 30. The authors'
+    code also divides by the number of classes.
 
     Attributes:
         form: what the attack raises. ``rslad`` (Zi et al., ICCV 2021): the student's divergence
@@ -42,6 +43,8 @@ class RobustConfig:
         epsilon: largest change of a value, in units of [0, 1].
         step_size, steps: of the attack, projected gradient ascent.
         weight: of the attacked images against the others, in [0, 1]; 0 is the scheme ``offline``.
+        temperature: T, of what is learnt from attacked images and of what ``rslad`` attacks; the
+            knowledge has the learner's own.
     """
 
     form: str = "rslad"
@@ -49,12 +52,15 @@ class RobustConfig:
     step_size: float = 2 / 255
     steps: int = 10
     weight: float = 5 / 6
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise DfkdError(f"robust has no form {self.form!r}{nearest(self.form, FORMS)}")
         if not 0 <= self.weight <= 1:
             raise DfkdError(f"weight of robust must be within 0 and 1, not {self.weight}")
+        if not 0 < self.temperature < math.inf:
+            raise DfkdError(f"temperature must be positive and finite, not {self.temperature}")
         if not (0 < self.epsilon <= 1 and self.step_size > 0 and self.steps >= 1):
             raise DfkdError(
                 "robust needs epsilon within 0 and 1, a positive step_size and one step or more, "
@@ -88,7 +94,7 @@ class Robust:
         loss, told = learner.weighted(parts), metrics(parts, answers)
         if weight:
             logits = self._answer(learner.network, self._attacked(lesson.images, answers))
-            robust = _divergence(logits, answers).mean()
+            robust = self._divergence(logits, answers).mean()
             loss = (1 - weight) * loss + weight * robust
             told["distillation/robust"] = robust.detach()
             same = logits.argmax(1) == answers.classes
@@ -103,12 +109,14 @@ class Robust:
         return logits.float()
 
     def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
-        """The images, moved within the ball; the student comes out of it as it went in.
+        """The images within [0, 1], moved in the ball; the student comes out as it went in.
 
         It is attacked in eval mode, as in RSLAD's code, so that no buffer moves and no image
         depends on the others; ARD's attacks in train mode.
         """
         config, student = self.config, self.learners[0].student
+        # Some methods' images leave [0, 1]: no place there would be both within it and near them.
+        images = images.clamp(0, 1)
         start = images + config.epsilon * self._draws.uniform(images)
         with watching(student):
             return pgd(
@@ -126,7 +134,16 @@ class Robust:
         if self.config.form == "ard":
             labels = answers.labels
             return lambda logits: F.cross_entropy(logits, labels, reduction="none")
-        return lambda logits: _divergence(logits, answers)
+        return lambda logits: self._divergence(logits, answers)
+
+    def _divergence(self, logits: Tensor, answers: Answers) -> Tensor:
+        """T^2 KL from the teacher's answers to the images before they moved, N values."""
+        return kl_divergence(
+            logits,
+            answers.teacher_logits,
+            temperature=self.config.temperature,
+            reduction="none",
+        )
 
     def set_progress(self, progress: float) -> None:
         """Rates and temperature for this point of the budget."""
@@ -143,10 +160,3 @@ class Robust:
     def extras(self) -> dict[str, Stateful]:
         """Where the attack's random starts go on."""
         return {"draws": self._draws}
-
-
-def _divergence(logits: Tensor, answers: Answers) -> Tensor:
-    """T^2 KL from the teacher's answers to the images before they moved, N values."""
-    return kl_divergence(
-        logits, answers.teacher_logits, temperature=answers.temperature, reduction="none"
-    )

@@ -1,7 +1,9 @@
 """Numbers that put networks side by side: accuracy, agreement, size, latency."""
 
 import time
+import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
@@ -94,11 +96,18 @@ def file_size(network: nn.Module) -> int:
 @torch.no_grad()
 def flops(network: nn.Module, spec: ImageSpec) -> int:
     """Operations on one image, two a multiply-add: convolutions, matrix products, attention."""
+    # What oneDNN and cuDNN make one kernel of (an LSTM's layers) no counter can look into.
+    backends = torch.backends.mkldnn, torch.backends.cudnn
     modes = {module: module.training for module in network.modules()}
     image = spec.normalize(torch.full((1, *spec.shape), 0.5)).to(_device(network))
     network.eval()
     try:
-        with FlopCounterMode(display=False) as counter:
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # oneDNN's, of a format that no GPU here has
+            for backend in backends:
+                stack.enter_context(backend.flags(enabled=False))
+            counter = stack.enter_context(FlopCounterMode(display=False))
             network(image)
     finally:
         for module, training in modes.items():

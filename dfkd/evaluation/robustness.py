@@ -1,5 +1,6 @@
 """How often a network is right on images that were moved to make it wrong."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,25 +25,26 @@ def spread(data: LabelledImages, count: int = IMAGES) -> LabelledImages:
     return LabelledImages(data.images[index], data.labels[index], data.name)
 
 
+def check_epsilon(epsilon: float | None, measured: bool) -> None:
+    """Raise where the accuracy under attack is wanted, and it or any accuracy cannot be had."""
+    if epsilon is None:
+        return
+    if not measured:
+        raise DfkdError("accuracy under attack needs real labelled images: give --eval")
+    if not 0 <= epsilon <= 1:
+        raise DfkdError(f"epsilon is a change of values in [0, 1], not {epsilon:g}")
+
+
 def robustness(
-    student: nn.Module, teacher: Teacher, data: LabelledImages, epsilon: float
-) -> dict[str, Any]:
-    """What a run's figures say of both networks, each attacked on its own."""
+    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: LabelledImages, epsilon: float
+) -> tuple[list[float], dict[str, Any]]:
+    """The accuracies of networks that are each attacked on their own, and how they were."""
     data = spread(data)
-    student_accuracy, teacher_accuracy = (
-        robust_accuracy(network, teacher.spec, data, epsilon=epsilon, steps=STEPS)
-        for network in (student, teacher)
-    )
-    return {
-        "robust_accuracy": student_accuracy,
-        "robustness": {
-            "epsilon": epsilon,
-            "steps": STEPS,
-            "images": len(data.labels),
-            "student": student_accuracy,
-            "teacher": teacher_accuracy,
-        },
-    }
+    accuracies = [
+        robust_accuracy(network, spec, data, epsilon=epsilon, steps=STEPS)
+        for _, network, spec in models
+    ]
+    return accuracies, {"epsilon": epsilon, "steps": STEPS, "images": len(data.labels)}
 
 
 def robust_accuracy(

@@ -23,7 +23,7 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
     """
     directory = Path(directory)
     rows: Sequence[Record] = record["methods"]
-    quality, cost = (standings.titled(part, record) for part in (standings.QUALITY, standings.COST))
+    cost = standings.titled(standings.COST, record)
     template = pieces.environment().get_template("comparison.html.j2")
     html = template.render(
         title=f"{len(rows)} {standings.noun(record)}, one clock",
@@ -31,7 +31,7 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
         warning=standings.warning(record),
         colours=COLOURS,
         dashes=DASHES,
-        quality=(quality, [standings.quality(row) for row in rows]),
+        quality=standings.ranks(record),
         cost=(cost, [standings.cost(row) for row in rows]),
         chart=_chart(record),
         legend=[
@@ -41,6 +41,7 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
         ],
         grids=list(_grids(directory, record)),
         seed=record["settings"]["seeds"][0],
+        memory=standings.MEMORY,
         command=record["command"],
         settings=_settings(record),
         details=[

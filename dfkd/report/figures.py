@@ -85,6 +85,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("robust_accuracy", "PGD-20", lambda v: percent(v, 2)),
     ("parameters", "Parameters", whole),
     ("file_bytes", "File size", file_size),
+    ("share_of_compute", "Compute", lambda v: percent(v, 0)),
     ("flops", "Operations\nan image", operations),
     ("latency_ms_1", "Latency\nbatch 1", milliseconds),
     ("latency_ms_32", "Latency\nbatch 32", milliseconds),
@@ -98,7 +99,8 @@ def comparison(
     """Models side by side: the headings, and a list of cells for each row.
 
     Args:
-        narrow: without what eighty columns of a terminal have no place for: the operations.
+        narrow: without what eighty columns of a terminal have no place for: the operations, and
+            the size of the file where another column is there.
 
     A column that no row fills is left out, but never the accuracy: that it was
     not measured is worth saying.
@@ -106,9 +108,12 @@ def comparison(
     shown = [
         column
         for column in _COLUMNS
-        if not (narrow and column[0] == "flops")
         if column[0] == "accuracy" or any(number(row.get(column[0])) is not None for row in rows)
     ]
+    if narrow:
+        further = {"robust_accuracy", "share_of_compute"} & {key for key, _, _ in shown}
+        left = {"flops", "file_bytes"} if further else {"flops"}
+        shown = [column for column in shown if column[0] not in left]
     headings = ["Model", *(heading for _, heading, _ in shown)]
     cells = [
         [str(row.get("name", MISSING)), *(write(row.get(key)) for key, _, write in shown)]

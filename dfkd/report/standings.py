@@ -7,11 +7,12 @@ from dfkd.report.figures import MISSING, NARROW, duration, milliseconds, number,
 
 Row = Mapping[str, Any]
 
+BEST = "To the best\nother’s"
 QUALITY = (
     "Method",
     "Accuracy",
     "Of teacher",
-    "To the best\nother’s",
+    BEST,
     "Collapsed",
     "Seeds",
     "Remark",
@@ -20,6 +21,10 @@ COST = (
     "Method", "Images\nmade", "Teacher\nforwards", "Student\nsteps", "Student\nstep",
     "Step’s\nmemory", "Synthesis\nupdate", "Synthesis\nshare", "Time",
 )  # fmt: skip
+MEMORY = (
+    "Step’s memory is what a student’s step on 32 images in float32 makes, at its peak, beyond the "
+    "networks and what the optimiser keeps."
+)
 
 
 def quality(row: Row) -> list[str]:
@@ -66,15 +71,26 @@ def megabytes(count: Any) -> str:
     return MISSING if amount is None else f"{amount / 1e6:.1f}{NARROW}MB"
 
 
+def ranks(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of ``QUALITY``, with the accuracy under attack if it was measured."""
+    headings, rows = titled(QUALITY, record), [quality(row) for row in record["methods"]]
+    if any(row.get("robust_accuracy") for row in record["methods"]):
+        headings.insert(2, "PGD-20")
+        for cells, row in zip(rows, record["methods"], strict=True):
+            cells.insert(2, plus_minus(row.get("robust_accuracy")))
+    return headings, rows
+
+
 def markdown(record: Mapping[str, Any]) -> str:
     """A table for GitHub with the command below it; accuracies are those of the last iterates."""
-    headings = titled([*QUALITY[:3], *COST[1:-1], *QUALITY[4:]], record)
+    (headings, rows), place = ranks(record), ranks(record)[0].index(BEST)
+    headings[place : place + 1] = COST[1:-1]
     lines = [_line(heading.replace("\n", " ") for heading in headings)]
     lines.append("|---|" + "---:|" * (len(headings) - 2) + "---|")
-    for row in record["methods"]:
-        ranks, costs = quality(row), cost(row)
-        lines.append(_line([*ranks[:3], *costs[1:-1], *ranks[4:]]))
-    notes = [lead(record), unfinished(record), f"`{record['command']}`"]
+    for cells, row in zip(rows, record["methods"], strict=True):
+        cells[place : place + 1] = cost(row)[1:-1]
+        lines.append(_line(cells))
+    notes = [lead(record), MEMORY, unfinished(record), f"`{record['command']}`"]
     return "\n".join(lines) + "\n\n" + "\n\n".join(filter(None, notes)) + "\n"
 
 
@@ -126,7 +142,16 @@ def lead(record: Mapping[str, Any]) -> str:
     return (
         f"{len(record['methods'])} {noun(record)}, {budget} each, seeds "
         f"{' '.join(map(str, settings['seeds']))}; the teacher has {teacher}. Accuracies are those "
-        "of the last iterate: mean ± standard deviation over seeds."
+        "of the last iterate: mean ± standard deviation over seeds." + _attack(record)
+    )
+
+
+def _attack(record: Mapping[str, Any]) -> str:
+    epsilon = record.get("epsilon")
+    if epsilon is None:
+        return ""
+    return (
+        f" PGD-20 is the accuracy after 20 steps of an attack, each value by {epsilon:.3g} at most."
     )
 
 

@@ -111,6 +111,7 @@ def account(result: Record) -> Rows:
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),
+        ("Early exits", earliest_exit(result)),
         ("Time in all", duration(total)),
     ]
     for name in ("synthesis", "distillation"):
@@ -119,6 +120,20 @@ def account(result: Record) -> Rows:
         text = spent if share is None else f"{spent} ({percent(share, 0)})"
         rows.append((f"Time for {name}", text))
     return [(name, text) for name, text in rows if text.strip("–")]
+
+
+def earliest_exit(result: Record) -> str:
+    """Which early exit does nearly as well as the whole student, and for what; empty without."""
+    exits = {row["name"]: row for row in result.get("exits") or ()}
+    if not exits:
+        return ""
+    row = exits.get(result.get("earliest_exit"))
+    if row is None:
+        return "No exit has 97\u202f% of the student’s accuracy."
+    kept, work = percent(row["share_of_accuracy"]), percent(row["share_of_compute"], 0)
+    name = str(row["name"]).capitalize()
+    bar = "97\u202f% of the student’s accuracy"
+    return f"{name} is the earliest with {bar}: {kept} for {work} of the compute."
 
 
 def provenance(manifest: Record) -> Rows:

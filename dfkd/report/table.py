@@ -24,18 +24,22 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def standings_tables(record: Mapping[str, Any]) -> list[Table]:
     """Variants side by side (``dfkd.comparison.tally``): how good they are, and what they cost."""
-    rows = record["methods"]
     # Without the last column each: remarks may be sentences, and the time is one clock's; without
-    # the memory, for eighty signs are what a terminal has.
-    memory = standings.COST.index("Step’s\nmemory")
-    ranks = [standings.quality(row)[:-1] for row in rows]
-    costs = [standings.cost(row)[:-1] for row in rows]
-    for row in (*costs, cost_headings := standings.titled(standings.COST[:-1], record)):
-        del row[memory]
-    return [
-        _table(standings.titled(standings.QUALITY[:-1], record), ranks),
-        _table(cost_headings, costs),
-    ]
+    # the memory, nor the time to the best where attacks are measured, for eighty signs are what a
+    # terminal has.
+    ranks = _without(standings.ranks(record), "Remark")
+    if "PGD-20" in ranks[0]:
+        ranks = _without(ranks, standings.BEST)
+    costs = standings.titled(standings.COST, record), [*map(standings.cost, record["methods"])]
+    return [_table(*ranks), _table(*_without(costs, "Step’s\nmemory", "Time"))]
+
+
+def _without(
+    table: tuple[list[str], list[list[str]]], *headings: str
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells without some columns."""
+    kept = [place for place, heading in enumerate(table[0]) if heading not in headings]
+    return [table[0][i] for i in kept], [[cells[i] for i in kept] for cells in table[1]]
 
 
 def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:

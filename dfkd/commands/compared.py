@@ -1,0 +1,148 @@
+"""What ``dfkd compare`` compares: its words checked, the networks and images that they name."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dfkd import arguments, comparison, rundir, runtime
+from dfkd.commands.shared import student_of, teacher_of
+from dfkd.comparison import Run
+from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
+from dfkd.engine import Budget
+from dfkd.errors import DfkdError
+from dfkd.evaluation.cost import step_bytes
+from dfkd.evaluation.robustness import check_epsilon
+from dfkd.networks import count_parameters
+from dfkd.recipes import Recipe
+from dfkd.schemes import SCHEMES
+from dfkd.teacher import Teacher
+from dfkd.variants import variants
+
+FILE = "comparison.json"
+FLAGS = ("out", "resume", "overwrite", "debug")  # what does not change any figure
+
+
+class Setup(NamedTuple):
+    """All that the runs share; ``teachers`` has for each variant the one that its student sees."""
+
+    command: arguments.Compare
+    plans: Mapping[str, Recipe]
+    runs: list[Run]
+    teachers: Mapping[str, Teacher]
+    evaluation: LabelledImages
+    images: GivenImages | None
+    epsilon: float | None
+    directory: Path
+
+
+def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
+    """All that is to be compared, and the record to go on with; the directory is there then.
+
+    Raises:
+        DfkdError: whatever can be seen to be wrong before the first run.
+    """
+    plans = checked(command)
+    methods = tuple(plans)
+    settings = settings_of(command, methods)
+    directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))
+    earlier = _earlier(directory, settings) if command.resume else {}
+    device = runtime.resolve_device(command.device)
+    runtime.resolve_precision(command.precision, device)
+    first, *further = (
+        teacher_of(uri, command.facts) for uri in (command.teacher, *command.teachers)
+    )
+    teachers = {
+        name: SCHEMES[plan.scheme].arrange(
+            [first, *further] if plan.scheme == "ensemble" else [first], plan.arrangement
+        )
+        for name, plan in plans.items()
+    }
+    teacher = teachers[methods[0]]
+    evaluation = load_data(str(command.eval), spec=teacher.spec, class_names=teacher.class_names)
+    for one in teachers.values():
+        check_fits(evaluation, one.spec, one.num_classes)
+    students = {
+        name: student_of(command.student, one, command.seeds[0]).network
+        for name, one in teachers.items()
+    }
+    record = earlier or {
+        **rundir.provenance(None, runtime.hardware(device)),
+        "command": shlex.join(rundir.command_line()),
+        "settings": settings,
+        "classes": teacher.num_classes,
+        "teacher_hash": first.fingerprint(),
+        "teacher_parameters": count_parameters(first.network),
+        "student_parameters": count_parameters(students[methods[0]]),
+        "refused": {},
+        "step_bytes": {
+            name: step_bytes(teachers[name], students[name], plan) for name, plan in plans.items()
+        },
+    }
+    if record["teacher_hash"] != first.fingerprint():
+        raise DfkdError("the teacher is not the one that the comparison was started with")
+    images = load_images(command.images, teacher) if command.images else None
+    runs = comparison.runs(methods, command.seeds)
+    epsilon = epsilon_of(command, plans)
+    rundir.create(directory, command.resume)
+    return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
+
+
+def epsilon_of(command: arguments.Compare, plans: Mapping[str, Recipe]) -> float | None:
+    """Of the attack that every row is measured under: as told, else that of a robust row."""
+    if command.epsilon is not None:
+        return command.epsilon
+    own = (SCHEMES[plan.scheme].epsilon(plan.arrangement) for plan in plans.values())
+    return next((value for value in own if value is not None), None)
+
+
+def checked(command: arguments.Compare) -> dict[str, Recipe]:
+    """The recipes; every mistake that can be seen in the words alone is refused here."""
+    Budget(command.minutes, command.steps)
+    comparison.check_seeds(command.seeds)
+    if command.eval is None:
+        raise DfkdError("a comparison is one of accuracies: give real labelled images as --eval")
+    check_epsilon(command.epsilon, measured=True)
+    if command.images and command.vary == "methods":
+        raise DfkdError("--images stands in for every method's: --vary knowledge or scheme")
+    if command.curve < 1:
+        raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
+    if command.init not in (None, "auto", "teacher", "random"):
+        raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
+    if command.resume and command.overwrite:
+        raise DfkdError("--resume continues a comparison and --overwrite replaces it: give one")
+    plans = variants(
+        command.vary,
+        command.methods,
+        command.only,
+        list(command.set),
+        several=bool(command.teachers),
+        images=command.images is not None,
+    )
+    if command.teachers and all(plan.scheme != "ensemble" for plan in plans.values()):
+        raise DfkdError("--teachers belongs to the scheme ensemble, which is not compared here")
+    return plans
+
+
+def settings_of(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, Any]:
+    """The command as JSON has it, without what changes no figure."""
+    given = asdict(command)
+    facts = {name: value for name, value in given.pop("facts").items() if value is not None}
+    kept = {name: value for name, value in given.items() if name not in FLAGS}
+    plain: dict[str, Any] = json.loads(
+        json.dumps({**kept, "methods": methods, **facts}, default=str)
+    )
+    return plain
+
+
+def _earlier(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the comparison that goes on, if it is the same one."""
+    record = rundir.read_json(directory / FILE)
+    if not record:
+        raise DfkdError(f"no comparison in {directory}; start it without --resume")
+    found = comparison.differences(record["settings"], settings)
+    if found:
+        raise DfkdError(f"--resume wants the settings of the comparison: {'; '.join(found)}")
+    return record

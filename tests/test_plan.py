@@ -1,0 +1,62 @@
+"""What a command's words become: methods, schemes, files and settings laid over each other."""
+
+import dataclasses
+
+import pytest
+
+from dfkd import recipes
+from dfkd.commands.plan import plan_of
+from dfkd.recipes import recipe
+
+
+def planned(tmp_path, text, **words):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return plan_of(recipe("default"), config=path, **words)
+
+
+def test_a_scheme_that_a_file_describes_keeps_its_settings(tmp_path):
+    robust = "scheme: robust\narrangement: {epsilon: 0.1, steps: 3}\n"
+    for scheme in (None, "robust"):
+        plan = planned(tmp_path, robust, scheme=scheme)
+        assert (plan.scheme, plan.arrangement.epsilon, plan.arrangement.steps) == ("robust", 0.1, 3)
+    plan = planned(tmp_path, "arrangement: {students: 4}\n", scheme="online")
+    assert (plan.scheme, plan.arrangement.students) == ("online", 4)
+
+
+def test_what_a_file_says_of_another_scheme_is_not_meant(tmp_path):
+    text = "scheme: robust\narrangement: {epsilon: 0.1}\ndistiller: {lr: 0.5}\n"
+    plan = planned(tmp_path, text, scheme="online", assignments=("arrangement.students=3",))
+    assert (plan.scheme, plan.arrangement.students, plan.distiller.lr) == ("online", 3, 0.5)
+
+
+def test_signals_are_not_turned_round_unless_one_says_so(tmp_path):
+    flips = [
+        plan_of(recipe("default"), scheme="cross_modal"),
+        plan_of(recipe("nayer"), assignments=("scheme=cross_modal",)),
+        planned(tmp_path, "scheme: cross_modal\n"),
+        plan_of(recipe("default"), scheme="cross_modal", assignments=("distiller.flip=0.25",)),
+        planned(tmp_path, "distiller: {flip: 0.25}\n", scheme="cross_modal"),
+        plan_of(recipe("default"), scheme="online"),
+    ]
+    assert [plan.distiller.flip for plan in flips] == [0, 0, 0, 0.25, 0.25, 0.5]
+
+
+def test_another_method_changes_nothing_that_was_said_before():
+    start = plan_of(recipe("default"), scheme="robust", knowledge="kd + hint")
+    start = dataclasses.replace(start, seed=3, init="random", trunk="trained")
+    plan = recipes.override(start, ["method=nayer", "arrangement.epsilon=0.1"])
+    fresh = recipe("nayer")
+    assert (plan.method, plan.synthesizer, plan.rhythm) == (
+        "nayer", fresh.synthesizer, fresh.rhythm,
+    )  # fmt: skip
+    assert (plan.scheme, plan.arrangement.epsilon) == ("robust", 0.1)
+    assert plan.distiller.knowledge == "kd + hint"
+    assert (plan.seed, plan.init, plan.trunk) == (3, "random", "trained")
+    # What nobody said anything of is the new method's own.
+    assert recipes.override(recipe("default"), ["method=zskt"]) == recipe("zskt")
+
+
+def test_options_that_do_not_go_together():
+    with pytest.raises(recipes.DfkdError, match="--scheme self"):
+        plan_of(recipe("default"), scheme="online", exits="keep")
