@@ -81,14 +81,18 @@ def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, 
     assert method.teacher_images == 2 * (64 + 32) + 64 + 5 * 32 + 32
 
 
-def test_half_of_what_is_corrected_was_corrected_before(teacher, student):
-    # A rate below a byte's step changes nothing: what comes back is what was taken. One style's
-    # 64 drawings fill the bank, so that the second update's replace the first's.
-    method, _ = updated(teacher, student, refine_lr=1e-6, capacity=64)
-    before = {image.numpy().tobytes() for image in method.refined.state_dict()["images"]}
-    method.update(student)
-    again = method.refined.state_dict()["images"][32:]
-    assert sum(image.numpy().tobytes() in before for image in again) == 16
+def test_later_corrections_take_more_steps(teacher, student):
+    method = Default(
+        teacher, DefaultConfig(draws=16, refine_batch=8, refine_growth=2, refine_most=7), seed=3
+    )
+    taken = []
+    for _ in range(7):
+        before = method.teacher_images
+        method.update(student)
+        # Beside the steps: the drawings' answers and the corrected images' own.
+        taken.append((method.teacher_images - before - 16 - 8) / 8)
+    # The first update tries two styles besides: 2 x (16 answers + 8 traces).
+    assert taken == [5 + 2 * (16 + 8) / 8, 5, 6, 6, 7, 7, 7]
 
 
 @pytest.mark.parametrize("index", range(len(STYLES)))
@@ -150,9 +154,9 @@ def test_large_images_make_small_banks():
         {"capacity": 0},
         {"refine_batch": 1},
         {"refine_steps": -1},
+        {"refine_growth": -1},
         {"refine_lr": 0.0},
         {"refined_share": 1.5},
-        {"replayed": -0.5},
         {"drawn": False, "refine_steps": 0},
     ],
 )

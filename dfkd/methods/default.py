@@ -7,8 +7,8 @@ its memory make them useful. One update, top to bottom:
    most of them: everything that follows draws from the rare ones as often as from
    the frequent ones. Silhouettes stand on black, or on grounds of all tones and textures:
    the first update tries both, and the teacher's memory decides.
-2. *Correct*: take some of the drawings, and some that were corrected before, and move their
-   pixels a few steps down the distance between their statistics and those that the teacher
+2. *Correct*: take some of the drawings and move their pixels some steps (few at first, more as
+   the run goes on) down the distance between their statistics and those that the teacher
    remembers, and towards whatever the student does not know yet (``competition``, the JS
    term of Adaptive DeepInversion). The pull towards a class (``cross_entropy``) stays faint:
    at weight 1 it drowns the statistics and costs the student five points of accuracy.
@@ -72,10 +72,11 @@ class Default:
             + config.cross_entropy * Term("cross_entropy", terms.cross_entropy)
         )
         self._style: Tensor | None = None  # an index into STYLES, () int64, once they were tried
-        self._images_made = self._teacher_images = 0
+        self._updates = self._images_made = self._teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """Draw some images and correct some of all those drawn."""
+        self._updates += 1
         if self.config.drawn:
             count = self.config.draws
             first = self._style is None and self._corrects
@@ -83,7 +84,7 @@ class Default:
         if not self._corrects:
             return {}
         if self.config.drawn:
-            start = self._stored(self.config.refine_batch, self.config.replayed)
+            start = self.drawings.sample(self.config.refine_batch, balanced=True)
             assert start.targets is not None
             return self._refine(start.images, start.targets, student)
         return self._refine(*self._noise(self.config.refine_batch), student)
@@ -111,11 +112,12 @@ class Default:
         return torch.stack(tried).index_select(0, self._style.view(1))[0]
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
-        """A few steps down the objective, under the eyes of the student; the result is kept."""
+        """Some steps down the objective, under the eyes of the student; the result is kept."""
         pixels = images.contiguous(memory_format=torch.channels_last).requires_grad_()
         optimizer = torch.optim.Adam([pixels], self.config.refine_lr, betas=(0.5, 0.9))
         components: Metrics = {}
-        for _ in range(self.config.refine_steps):
+        steps = self.config.steps_at(self._updates)
+        for _ in range(steps):
             trace, student_logits = observe(
                 self.teacher, pixels, student if self.config.competition else None,
                 autocast=self._autocast, statistics=True,
@@ -126,7 +128,7 @@ class Default:
             optimizer.step()
             with torch.no_grad():
                 pixels.clamp_(0, 1)
-        self._teacher_images += len(pixels) * self.config.refine_steps
+        self._teacher_images += len(pixels) * steps
         self._keep(self.refined, pixels.detach())
         return {f"synthesis/{name}": value for name, value in components.items()}
 
@@ -141,15 +143,13 @@ class Default:
 
     def sample(self, count: int) -> Batch:
         """Drawn and corrected images, every class as often as the others, answers cached."""
-        if not len(self.drawings) and not len(self.refined):
-            return Batch(self._draw(count))
-        return self._stored(count, self.config.refined_share if self.config.drawn else 1.0)
-
-    def _stored(self, count: int, refined_share: float) -> Batch:
-        """Images from the banks, ``refined_share`` of them corrected where there are any."""
-        refined = round(count * refined_share) if len(self.refined) else 0
-        sources = ((self.refined, refined), (self.drawings, count - refined))
+        config = self.config
+        refined = round(count * (config.refined_share if config.drawn else 1.0))
+        sources = [(self.refined, refined if len(self.refined) else 0)]
+        sources.append((self.drawings, count - sources[0][1] if len(self.drawings) else 0))
         batches = [bank.sample(number, balanced=True) for bank, number in sources if number]
+        if not batches:
+            return Batch(self._draw(count))
         return Batch(*(torch.cat(column) for column in zip(*batches, strict=True)))
 
     def _draw(self, count: int) -> Tensor:
@@ -183,7 +183,7 @@ class Default:
             "refined": self.refined.state_dict(),
             "generator": self._generator.get_state(),
             "style": self._style,
-            "counters": (self._images_made, self._teacher_images),
+            "counters": (self._updates, self._images_made, self._teacher_images),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -193,4 +193,4 @@ class Default:
         self._generator.set_state(state["generator"])
         style = state["style"]
         self._style = None if style is None else style.to(self.teacher.device)
-        self._images_made, self._teacher_images = state["counters"]
+        self._updates, self._images_made, self._teacher_images = state["counters"]

@@ -18,11 +18,11 @@ class DefaultConfig:
         drawn: False is the ablation that corrects grey noise instead, and shows the
             student nothing else.
         refine_batch, refine_steps: images corrected in one update, and by how many
-            steps of Adam (betas 0.5 and 0.9); 0 steps correct nothing.
+            steps of Adam (betas 0.5 and 0.9) at first; 0 steps correct nothing.
+        refine_growth, refine_most: updates after which a correction takes one step more, and
+            the most that it comes to. A short run needs many images, a long one better ones;
+            0 leaves the steps as they are.
         refine_lr: their rate, in units of [0, 1] intensity.
-        replayed: share of the images to correct that were corrected before, so that some go
-            further than ``refine_steps`` (as the samples of Du & Mordatch's replay buffer do,
-            arXiv:1903.08689); the others are drawings.
         statistics, competition, cross_entropy: weights of the three terms; 0 leaves one out.
         refined_share: share of the student's batch that was corrected.
         capacity: images of either kind that are kept, the latest ones.
@@ -32,8 +32,9 @@ class DefaultConfig:
     drawn: bool = True
     refine_batch: int = 256
     refine_steps: int = 5
+    refine_growth: int = 8
+    refine_most: int = 20
     refine_lr: float = 0.06
-    replayed: float = 0.5
     statistics: float = 1.0
     competition: float = 0.1
     cross_entropy: float = 0.01
@@ -43,10 +44,14 @@ class DefaultConfig:
     def __post_init__(self) -> None:
         if self.draws < 1 or self.capacity < 1 or self.refine_batch < 2:
             raise DfkdError("draws and capacity must be >= 1 and refine_batch >= 2")
-        if self.refine_steps < 0 or self.refine_lr <= 0:
-            raise DfkdError("refine_steps must be >= 0 and refine_lr positive")
-        for name in ("replayed", "refined_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DfkdError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+        if min(self.refine_steps, self.refine_growth) < 0 or self.refine_lr <= 0:
+            raise DfkdError("refine_steps and refine_growth must be >= 0 and refine_lr positive")
+        if not 0 <= self.refined_share <= 1:
+            raise DfkdError(f"refined_share must be in [0, 1], not {self.refined_share}")
         if not self.drawn and not self.refine_steps:
             raise DfkdError("without drawings and without refinement there is nothing to see")
+
+    def steps_at(self, update: int) -> int:
+        """Steps of the correction in the ``update``-th update, counted from 1."""
+        more = (update - 1) // self.refine_growth if self.refine_growth else 0
+        return max(self.refine_steps, min(self.refine_steps + more, self.refine_most))
