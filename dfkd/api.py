@@ -25,7 +25,7 @@ from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
-from dfkd.working import sized, work_ahead, working_teacher
+from dfkd.working import check_shares, sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
 Begun = Callable[[Mapping[str, Any]], None]
@@ -130,6 +130,7 @@ def distill(
     if batch_size is not None:
         words = str(saved["batch_size"]) if saved else batch_size
         plan = sized(plan, words, teacher, place.world_size)
+    check_shares(plan, place.world_size)
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     if compile == "auto" and (saved or place.world_size > 1):
@@ -173,6 +174,7 @@ def distill(
         budget,
         plan.rhythm,
         agree=place.agree,
+        shared=place.of_first,
         report=report,
         save=save,
         marks=kept.marks,

@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-class _ProcessSum(torch.autograd.Function):
-    """Sum over processes; its gradient is the sum of theirs."""
+class ProcessSum(torch.autograd.Function):
+    """Sum over processes; its gradient is the sum of theirs, and so on for theirs."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -18,8 +18,8 @@ class _ProcessSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
+        # By way of itself: Grad-CAM differentiates this step once more.
+        total: Tensor = ProcessSum.apply(gradient)
         return total
 
 
@@ -33,7 +33,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         count = x.numel() // x.shape[1] * dist.get_world_size()
         wide = x.float()
         sums = torch.stack([wide.sum(dimensions), wide.square().sum(dimensions)])
-        mean, square = _ProcessSum.apply(sums) / count
+        mean, square = ProcessSum.apply(sums) / count
         var = (square - mean.square()).clamp_min(0)
         with torch.no_grad():
             momentum = 0.1 if self.momentum is None else self.momentum

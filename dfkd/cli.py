@@ -93,7 +93,9 @@ def _identity(kind: type[Any]) -> Callable[..., Any]:
 
 
 def _complain(error: DfkdError) -> int:
-    print(f"dfkd: {error}", file=sys.stderr)
+    # Of several processes, which all find the same fault, one says so; launchers number them.
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        print(f"dfkd: {error}", file=sys.stderr)
     return 2
 
 

@@ -83,6 +83,8 @@ class Engine:
 
     Args:
         agree: any process's wish to stop becomes everybody's.
+        shared: one process's measurement of time becomes everybody's: where clocks decide, all
+            must decide alike.
         report: called every ``report_every`` seconds with (progress, account, metrics).
         save: called every ``save_every`` seconds and at an interruption.
         marks: shares of the budget, ascending, at each of which ``keep`` is called with the
@@ -97,6 +99,7 @@ class Engine:
         rhythm: Rhythm,
         *,
         agree: Callable[[bool], bool] = bool,
+        shared: Callable[[float], float] = float,
         report: Callable[[float, Account, dict[str, float]], None] = lambda *_: None,
         save: Callable[[], None] = lambda: None,
         marks: Sequence[float] = (),
@@ -106,7 +109,7 @@ class Engine:
     ) -> None:
         self.synthesizer, self.distiller = synthesizer, distiller
         self.budget, self.rhythm, self.account = budget, rhythm, Account()
-        self._agree, self._report, self._save = agree, report, save
+        self._agree, self._shared, self._report, self._save = agree, shared, report, save
         self._marks, self._keep = list(marks), keep
         self._report_every, self._save_every = report_every, save_every
         self._metrics: Metrics = {}
@@ -144,7 +147,7 @@ class Engine:
         return True
 
     def _progress(self) -> float:
-        return self.budget.progress(self.account.seconds, self.account.steps)
+        return self._shared(self.budget.progress(self.account.seconds, self.account.steps))
 
     def _keep_student(self, progress: float) -> None:
         """``keep`` for every mark that is passed; a long update may pass several."""
@@ -162,7 +165,7 @@ class Engine:
         if not rhythm.steps_per_update:
             return False
         if self.budget.minutes:
-            remaining = 60 * self.budget.minutes - account.seconds
+            remaining = 60 * self.budget.minutes * (1 - progress)
             if self._longest_update > remaining:
                 return False  # images that no student would see
         # Counted from what the warm-up came to: its share of the time may have cut it short.
@@ -175,7 +178,7 @@ class Engine:
         spent = time.perf_counter() - start
         self.account.updates += 1
         self.account.synthesis_seconds += spent
-        self._longest_update = max(self._longest_update, spent)
+        self._longest_update = max(self._longest_update, self._shared(spent))
 
     def _distill(self, progress: float) -> None:
         start = time.perf_counter()

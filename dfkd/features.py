@@ -63,7 +63,7 @@ def _open(
         return layers[layer].register_forward_pre_hook(
             lambda module, inputs: (keep(inputs[0], "takes"), *inputs[1:])
         )
-    raise DfkdError(f"no layer {name!r} in the {whose}{nearest(name, layers)}")
+    raise DfkdError(f"no layer {name!r} in the {whose}{nearest(name, filter(None, layers))}")
 
 
 def classifier(network: nn.Module, num_classes: int) -> str:

@@ -96,7 +96,7 @@ class Learner:
         example = self._ask.example()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            losses = {name: kind.begin(example, self.place.gather) for name, kind in kinds.items()}
+            losses = {name: kind.begin(example) for name, kind in kinds.items()}
         modules = {name: loss for name, loss in losses.items() if isinstance(loss, nn.Module)}
         return losses, nn.ModuleDict(modules).to(self.teacher.device)
 
@@ -138,7 +138,12 @@ class Learner:
 
     def losses(self, answers: Answers) -> dict[str, Tensor]:
         """The terms of the knowledge by name, without their weights."""
-        return {name: self._losses[name](answers) for name in self._weights}
+        related = any(KINDS[name].relation for name in self._weights)
+        whole = answers.of_all(self.place.together) if related else answers
+        return {
+            name: self._losses[name](whole if KINDS[name].relation else answers)
+            for name in self._weights
+        }
 
     def weighted(self, parts: dict[str, Tensor]) -> Tensor:
         """Their weighted sum."""

@@ -9,13 +9,17 @@ from dfkd.features import ENTERS, classifier, feature_maps, last_map, named_laye
 Pairs = tuple[tuple[str, str], ...]
 
 
-def pair_layers(student: nn.Module, teacher: nn.Module, images: Tensor) -> Pairs:
+def pair_layers(
+    student: nn.Module, teacher: nn.Module, images: Tensor, num_classes: int | None = None
+) -> Pairs:
     """(student's layer, teacher's layer) for every spatial size that both have, large to small.
 
     Of the layers of one size the last to be called: the end of a stage.
 
     Args:
         images: N x C x H x W, normalised, as both networks take them.
+        num_classes: how many there are, where vectors do as well as maps: two networks without
+            a size in common are then compared in what enters their classifiers.
 
     Raises:
         DfkdError: no size in common.
@@ -25,6 +29,10 @@ def pair_layers(student: nn.Module, teacher: nn.Module, images: Tensor) -> Pairs
         for network in (student, teacher)
     )
     shared = sorted(set(mine) & set(theirs), reverse=True)
+    if not shared and num_classes is not None:
+        ends = (embedding_layer(network, num_classes, images) for network in (student, teacher))
+        mine_last, theirs_last = ends
+        return ((mine_last, theirs_last),)
     if not shared:
         raise DfkdError(
             "the chosen knowledge compares feature maps, and student and teacher have none of one "
@@ -52,11 +60,14 @@ def read_pair(words: str) -> tuple[str, str]:
 
 
 @torch.no_grad()
-def check_pairs(pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:
+def check_pairs(
+    pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor, vectors: bool = False
+) -> None:
     """Raise unless every pair is of layers that return maps of one height and width.
 
     Args:
         images: N x C x H x W, normalised, as both networks take them.
+        vectors: whether two vectors N x C are as good.
     """
     shapes = []
     for side, (network, whose) in enumerate(((student, "student"), (teacher, "teacher"))):
@@ -69,10 +80,11 @@ def check_pairs(pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Te
         shapes.append({name: tuple(value.shape) for name, value in captured.items()})
     for mine, theirs in pairs:
         sizes = shapes[0][mine][2:], shapes[1][theirs][2:]
-        if sizes[0] != sizes[1] or len(sizes[0]) != 2:
+        if sizes[0] != sizes[1] or len(sizes[0]) not in ((0, 2) if vectors else (2,)):
             told = f"{shapes[0][mine]} in the student, {shapes[1][theirs]} in the teacher"
             raise DfkdError(
-                f"teacher.{theirs}=student.{mine} are no maps of one height and width: {told}"
+                f"teacher.{theirs}=student.{mine} are no maps of one height and width"
+                f"{' nor two vectors' if vectors else ''}: {told}"
             )
 
 

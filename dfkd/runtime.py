@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dfkd.batchnorm import synchronise_batchnorm
+from dfkd.batchnorm import ProcessSum, synchronise_batchnorm
 from dfkd.errors import DfkdError
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -69,6 +69,14 @@ class Runtime:
         dist.all_reduce(vote, op=dist.ReduceOp.MAX)
         return bool(vote.item())
 
+    def of_first(self, value: float) -> float:
+        """Rank 0's number, in every process: clocks differ, and all must see the same time."""
+        if self.world_size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared.item())
+
     @torch.no_grad()
     def average(self, module: nn.Module) -> None:
         """Mean over processes of the gradients of a small module that ``setup`` did not wrap."""
@@ -87,6 +95,15 @@ class Runtime:
         rows = [torch.empty_like(values) for _ in range(self.world_size)]
         dist.all_gather(rows, values.contiguous())
         return torch.cat(rows)
+
+    def together(self, values: Tensor) -> Tensor:
+        """The rows of all processes as one would have them, with gradients to all of them."""
+        if self.world_size == 1:
+            return values
+        rows = values.new_zeros(len(values), self.world_size, *values.shape[1:])
+        rows[:, self.rank] = values  # as ``Learner.receive`` deals them out
+        whole: Tensor = ProcessSum.apply(rows).flatten(0, 1)
+        return whole
 
     def barrier(self) -> None:
         """Wait for the other processes."""

@@ -48,6 +48,15 @@ def sized(plan: Recipe, words: str, teacher: Teacher, processes: int) -> Recipe:
     return batches.with_batch_size(plan, size)
 
 
+def check_shares(plan: Recipe, processes: int) -> None:
+    """Raise unless every process has as many images of a batch as any other."""
+    if plan.rhythm.batch_size % processes:
+        raise DfkdError(
+            f"{processes} processes cannot share {plan.rhythm.batch_size} images evenly: --set "
+            f"rhythm.batch_size to a multiple of {processes}"
+        )
+
+
 def batch_size_of(words: str, teacher: Teacher, wanted: int) -> int:
     """``--batch-size``: a number, or ``auto`` for ``wanted`` images, or as many as fit.
 

@@ -100,6 +100,18 @@ def test_two_processes_share_a_run_and_speak_once(tmp_path):
     assert done.stdout.count(str(out / "grid.png")) == 1
 
 
+def test_two_processes_share_evenly_or_say_so_once(tmp_path):
+    words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--set", "rhythm.batch_size=31")
+    done = dfkd("distill", TEACHER, STUDENT, *words, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if line.startswith("dfkd: ")]
+    assert told == [
+        "dfkd: 2 processes cannot share 31 images evenly: --set rhythm.batch_size to a "
+        "multiple of 2"
+    ]
+    assert not (tmp_path / "run").exists()
+
+
 def test_invert_writes_lossless_pictures(tmp_path):
     out = tmp_path / "pictures"
     done = dfkd("invert", TEACHER, "--classes", "1,7", "--count", 3, "--steps", 5, "--out", out)
@@ -176,8 +188,12 @@ BAD = {
     "negative weight": (("distill", TEACHER, STUDENT, "--knowledge", "kd + -1*at"), "column 6"),
     "pair": (("distill", TEACHER, STUDENT, "--pair", "layer3=layer2"), "teacher.LAYER"),
     "no such layer": (
-        ("distill", TEACHER, STUDENT, "--knowledge", "at", "--pair", "teacher.x=student.layer1"),
+        ("distill", TEACHER, STUDENT, "--knowledge", "at", "--pair", "teacher.x=student.stages.0"),
         "no layer 'x' in the teacher",
+    ),
+    "pair of nothing": (
+        ("distill", TEACHER, STUDENT, "--pair", "teacher.head=student.head"),
+        "the knowledge compares none",
     ),
     "unknown scheme": (("distill", TEACHER, STUDENT, "--scheme", "onlin"), "online"),
     "unknown form": (
@@ -239,6 +255,16 @@ def test_malformed_configuration_and_data(tmp_path, capsys):
     data.write_bytes(b"PK not really")
     assert main(["distill", TEACHER, STUDENT, "--eval", f"npz:{data}", "--out", out]) == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_compared_is_said_before_the_training(tmp_path, capsys):
+    from dfkd.cli import main
+
+    words = ["--knowledge", "kd + hint", "--steps", "3", "--out", str(tmp_path / "run"), *QUICK]
+    assert main(["distill", TEACHER, STUDENT, *words]) == 0
+    told = capsys.readouterr().out
+    assert 0 <= told.index("compared: teacher.") < told.index("Distilling")
+    assert told.count("compared: ") == 1
 
 
 def test_a_reader_that_leaves_early_is_no_error():

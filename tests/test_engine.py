@@ -77,6 +77,30 @@ def test_rhythm_alternates_as_written():
     assert engine.synthesizer.order == [s, s, d, d, s, d, d]
 
 
+@pytest.mark.usefixtures("clock")
+def test_a_process_goes_by_the_clock_that_all_share():
+    """The first writes down what its clock says; another, thrice as slow, does as it did."""
+    told, options = [], {"synthesis_seconds": 0.5, "distillation_seconds": 0.1}
+    rhythm = Rhythm(warmup_updates=2, steps_per_update=3)
+
+    def tell(value):
+        told.append(value)
+        return value
+
+    first = make(Budget(minutes=0.05), rhythm, **options, shared=tell)
+    assert first.run()
+    slow = {name: 3 * seconds for name, seconds in options.items()}
+    heard = iter(told)
+    second = make(Budget(minutes=0.05), rhythm, **slow, shared=lambda _: next(heard))
+    assert second.run()
+    assert second.synthesizer.order == first.synthesizer.order
+    assert second.distiller.progress == first.distiller.progress
+    assert next(heard, None) is None
+    alone = make(Budget(minutes=0.05), rhythm, **slow)
+    alone.run()
+    assert alone.synthesizer.order != first.synthesizer.order
+
+
 def test_progress_spans_a_budget_in_steps():
     engine = make(Budget(steps=5), Rhythm())
     engine.run()

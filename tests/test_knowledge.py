@@ -433,10 +433,62 @@ def test_the_temperature_follows_its_schedule(pair):
         dataclasses.replace(config, temperature_end=0.0)
 
 
+FLAT = "teacher.head.input=student.3.input"
+
+
+def flat_student():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 4))
+
+
 def test_students_without_maps_are_taught_by_their_answers_and_embeddings(pair):
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 4))
-    _, first, last = learn("kd + hard + rkd + cc + crd", pair[0], flat)
+    _, first, last = learn("kd + hard + rkd + cc + crd", pair[0], flat_student())
     assert last["distillation/kd"] < first["distillation/kd"]
-    for name in ("hint", "vid", "fsp", "sp", "at"):
+    for name in ("fsp", "at", "hint + at"):
         with pytest.raises(DfkdError, match="none of one size"):
-            learn(name, pair[0], flat, 1)
+            learn(name, pair[0], flat_student(), 1)
+
+
+@pytest.mark.parametrize("pairs", [(), (FLAT,)])
+@pytest.mark.parametrize("name", ["hint", "vid", "sp"])
+def test_vectors_are_compared_where_there_are_no_maps(name, pairs, pair):
+    config = dataclasses.replace(CONFIG, knowledge=f"kd + {name}", pairs=pairs)
+    distiller = build_distiller(pair[0], flat_student(), config, 0)
+    assert distiller.pairs == (FLAT,)
+    found = [distiller.update(Batch(some_images()))[f"distillation/{name}"] for _ in range(60)]
+    assert found[-1] < found[0]
+    if name == "hint":
+        (adapter,) = distiller.scheme.learners[0].aids["hint"].adapters
+        assert adapter.weight.shape == (16, 9)
+
+
+def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
+    from dfkd.distillers.cross_modal import CrossModalConfig, arrange
+    from dfkd.networks import bilstm
+
+    signals = CrossModalConfig(channels=3, frames=6, height=8, width=8)
+    eyes = Teacher(vgg((8, 16), 1, 1, 4), ImageSpec(1, 8, 8))
+    config = dataclasses.replace(CONFIG, knowledge="kd + hint + rkd")
+    distiller = build_distiller(
+        arrange([eyes], signals), bilstm(5, 1, 3, 1, 4), config, 0, "cross_modal", signals
+    )
+    assert distiller.pairs == ("teacher.network.head.input=student.head.input",)
+    images = torch.rand(16, 1, 3, 6, generator=torch.Generator().manual_seed(0))
+    metrics = distiller.update(Batch(images))
+    assert metrics["distillation/hint"] > 0
+    assert metrics["distillation/rkd"] > 0
+
+
+def test_a_critic_judges_vectors_as_well(pair):
+    from dfkd.distillers.adversarial_settings import AdversarialConfig
+
+    settings = AdversarialConfig(form="features")
+    distiller = build_distiller(pair[0], flat_student(), CONFIG, 0, "adversarial", settings)
+    assert distiller.update(Batch(some_images()))["distillation/critic_accuracy"] >= 0
+
+
+def test_pairs_of_no_use_are_refused(pair):
+    config = dataclasses.replace(CONFIG, knowledge="kd + rkd", pairs=(FLAT,))
+    with pytest.raises(DfkdError, match="compares none: add one that does") as refusal:
+        build_distiller(*pair, config, 0)
+    assert "\n" not in str(refusal.value)

@@ -31,6 +31,9 @@ offline.Offline.update = spy
 teacher = dfkd.load_teacher("bundled:digits_vgg")
 student = initialise(vgg((8, 16), 1, 1, 10), 3)
 plan = replace(dfkd.recipe("drawings"), rhythm=Rhythm(batch_size=32), init="random")
+if len(sys.argv) > 2:
+    learner = dict(knowledge=sys.argv[2], optimizer="sgd", ema=0.0, warmup=0.0)
+    plan = replace(plan, distiller=replace(plan.distiller, **learner))
 result = api.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
                      devices=int(sys.argv[1]))
 from dfkd.runtime import is_first
@@ -38,15 +41,22 @@ import torch.distributed as dist
 if dist.is_initialized():
     total = torch.tensor(losses); dist.all_reduce(total); losses = (total / 2).tolist()
 if is_first():
-    print(json.dumps(losses))
+    state = result.student.state_dict()
+    sizes = [float(value.double().abs().sum()) for value in state.values()]
+    print(json.dumps([losses, sizes]))
 """
 
 
 def losses(tmp_path, devices, launcher=()):
+    return trained(tmp_path, devices, launcher)[0]
+
+
+def trained(tmp_path, devices, launcher=(), words=()):
+    """The losses of every step, and the sizes of the student's tensors at the end."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, *launcher, str(script), str(devices)],
+        [sys.executable, *launcher, str(script), str(devices), *words],
         capture_output=True, text=True, timeout=200, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -63,6 +73,15 @@ def test_two_processes_train_as_one(tmp_path):
 def test_torchrun_trains_as_one(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     assert losses(tmp_path, 2, launcher) == pytest.approx(losses(tmp_path, 1), abs=1e-4)
+
+
+def test_relations_and_gradients_are_those_of_the_whole_batch(tmp_path):
+    # Every kind that compares images with each other, each with a weight that is felt, and the one
+    # that differentiates the step twice.
+    words = ("kd + rkd + 300*sp + 100*cc + crd + 10*grad_cam + hint",)
+    alone, together = (trained(tmp_path, devices, words=words) for devices in (1, 2))
+    assert together[0] == pytest.approx(alone[0], rel=1e-3)
+    assert together[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
 
 
 def test_synchronised_batchnorm_keeps_its_state_and_equals_torch_in_eval():

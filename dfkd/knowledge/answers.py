@@ -1,5 +1,6 @@
 """What two networks say to the same images: all that a kind of knowledge can look at."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -9,11 +10,12 @@ class Answers(NamedTuple):
     """What student and teacher say to the same N images.
 
     Logits are N x classes, ``targets`` N class indices where the images were made for a class.
-    Features are pairs of maps N x C x H x W of equal H and W, large ones first; gradients those
-    of the logit of the teacher's decision with respect to them. Last maps are those before the
-    linear classifiers, N x C x H x W of any sizes, and heads these classifiers' weights, classes
-    x C. Embeddings are what the classifiers read, N x D of any widths. What no term of the
-    expression looks at is left empty. The teacher's side is part of no graph.
+    Features are pairs of maps N x C x H x W of equal H and W, large ones first, or of vectors
+    N x C where every kind that looks at them takes vectors; gradients those of the logit of the
+    teacher's decision with respect to them. Last maps are those before the linear classifiers,
+    N x C x H x W of any sizes, and heads these classifiers' weights, classes x C. Embeddings are
+    what the classifiers read, N x D of any widths. What no term of the expression looks at is
+    left empty. The teacher's side is part of no graph.
     """
 
     student_logits: Tensor
@@ -47,3 +49,17 @@ class Answers(NamedTuple):
         assert self.student_embedding is not None
         assert self.teacher_embedding is not None
         return self.student_embedding, self.teacher_embedding
+
+    def of_all(self, together: Callable[[Tensor], Tensor]) -> "Answers":
+        """What relations look at, of the images of all processes: embeddings and last features.
+
+        Args:
+            together: rows of one process -> those of all (``Runtime.together``).
+        """
+        mine, theirs = self.student_embedding, self.teacher_embedding
+        return self._replace(
+            student_features=tuple(map(together, self.student_features[-1:])),
+            teacher_features=tuple(map(together, self.teacher_features[-1:])),
+            student_embedding=None if mine is None else together(mine),
+            teacher_embedding=None if theirs is None else together(theirs),
+        )

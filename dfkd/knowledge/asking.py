@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd.errors import DfkdError
 from dfkd.features import classifier, last_map, named_layers, open_features
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.kinds import Kind
@@ -49,9 +50,17 @@ class Asking:
         grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
         grey = teacher.spec.normalize(grey)
         self._pairs: Pairs = ()
-        if any(kind.features for kind in kinds):
-            self._pairs = pairs or pair_layers(student, teacher.network, grey)
-            check_pairs(self._pairs, student, teacher.network, grey)
+        looking = [kind for kind in kinds if kind.features]
+        if looking:
+            networks, vectors = (student, teacher.network), all(kind.vectors for kind in looking)
+            classes = teacher.num_classes if vectors else None
+            self._pairs = pairs or pair_layers(*networks, grey, classes)
+            check_pairs(self._pairs, *networks, grey, vectors)
+        elif pairs:
+            raise DfkdError(
+                "--pair names layers to compare, and the knowledge compares none: add one that "
+                "does, such as hint or at (see dfkd knowledge)"
+            )
         self._heads: list[Any] = []
         # Names in the student and in the teacher.
         self._last: list[str] = []

@@ -3,8 +3,6 @@
 They are trained with the student, kept in checkpoints, and thrown away with the run.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,14 +11,11 @@ from dfkd.errors import DfkdError
 from dfkd.knowledge.answers import Answers
 from dfkd.losses import contrastive, feature
 
-Gather = Callable[[Tensor], Tensor]
-"""Rows of one process -> those of all (``Runtime.gather``)."""
-
 
 class Hints(nn.Module):
     """FitNets (Romero et al., ICLR 2015): the teacher's features from the student's, linearly."""
 
-    def __init__(self, answers: Answers, gather: Gather) -> None:
+    def __init__(self, answers: Answers) -> None:
         super().__init__()
         self.adapters = nn.ModuleList(adapter(*pair) for pair in _pairs(answers))
 
@@ -43,7 +38,7 @@ class Variational(nn.Module):
 
     START = 5.0
 
-    def __init__(self, answers: Answers, gather: Gather) -> None:
+    def __init__(self, answers: Answers) -> None:
         super().__init__()
         pairs = _pairs(answers)
         self.means = nn.ModuleList(adapter(*pair) for pair in pairs)
@@ -67,7 +62,7 @@ class Flows(nn.Module):
     Adapters bring the student's channels to the teacher's number; the paper's networks agree.
     """
 
-    def __init__(self, answers: Answers, gather: Gather) -> None:
+    def __init__(self, answers: Answers) -> None:
         super().__init__()
         pairs = _pairs(answers)
         if len(pairs) < 2:
@@ -100,9 +95,9 @@ class Contrast(nn.Module):
 
     WIDTH, MEMORY = 64, 2048
 
-    def __init__(self, answers: Answers, gather: Gather) -> None:
+    def __init__(self, answers: Answers) -> None:
         super().__init__()
-        self._gather, self._position = gather, 0
+        self._position = 0
         widths = [embedding.shape[1] for embedding in answers.embeddings]
         self.student, self.teacher = (nn.Linear(width, self.WIDTH) for width in widths)
         self.student_memory: Tensor
@@ -119,7 +114,7 @@ class Contrast(nn.Module):
         loss = contrastive.representation_contrast(
             student, teacher, self.teacher_memory.clone(), self.student_memory.clone()
         )
-        self._remember(self._gather(student), self._gather(teacher))
+        self._remember(student.detach(), teacher.detach())
         return loss
 
     @torch.no_grad()
@@ -141,6 +136,8 @@ class Contrast(nn.Module):
 
 def adapter(student: Tensor, teacher: Tensor) -> nn.Module:
     """A linear map over channels from features like ``student`` to features like ``teacher``."""
+    if student.ndim == 2:
+        return nn.Linear(student.shape[1], teacher.shape[1], bias=False)
     return nn.Conv2d(student.shape[1], teacher.shape[1], 1, bias=False)
 
 
