@@ -145,18 +145,23 @@ def fashion(source: Path, epochs: int) -> None:
     )  # fmt: skip
 
 
-def digits(epochs: int) -> None:
+def digits_split() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    """1,000 digits to train on, and the 797 others: ``bundled:digits_vgg`` as data."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = np.round(data.images / 16 * 255).astype(np.uint8)
     labels = data.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(labels))
-    train_index, test_index = order[:1000], order[1000:]
+    first, second = ((images[index], labels[index]) for index in (order[:1000], order[1000:]))
+    return first, second
+
+
+def digits(epochs: int) -> None:
     keywords: dict[str, object] = {"widths": [32, 64, 128], "in_channels": 1, "num_classes": 10}
     build(
         "digits_vgg", vgg((32, 64, 128), 2, 1, 10), "dfkd.networks:vgg", keywords, "0123456789",
-        (images[train_index], labels[train_index]), (images[test_index], labels[test_index]),
+        *digits_split(),
         "scikit-learn digits (UCI optical recognition of handwritten digits, CC BY 4.0)",
         epochs=epochs, lr=0.05, pad=1, flip=False,
     )  # fmt: skip
