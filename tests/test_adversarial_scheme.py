@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_schemes import check_resume
 from torch import Tensor
 
 from dfkd import api, cli, recipes
@@ -149,6 +150,32 @@ def test_critic_and_student_pull_the_students_answers_apart(form, loss, teacher,
         assert F.cosine_similarity(pull.flatten(), push.flatten(), 0) < -0.5
 
 
+@pytest.mark.parametrize("loss", ["hinge", "bce"])
+def test_critic_and_generator_pull_its_images_apart(loss, teacher, student, monkeypatch):
+    distiller = build(teacher, student, form="images", loss=loss, noise=0.0)
+    run(distiller, 3)
+    judge, maker = distiller.scheme._judge, distiller.scheme._maker
+    (critic,), real, fake = judge.critics, some_images(32, 9), maker.images(32)
+    against = critic_loss(critic(real), critic(fake), kind=loss)
+    (pull,) = torch.autograd.grad(against, fake, retain_graph=True)
+    with judge.fixed():
+        (push,) = torch.autograd.grad(judge.fooling((real,), (fake,)), fake)
+    assert F.cosine_similarity(pull.flatten(), push.flatten(), 0) < -0.5
+    # The step itself: what the generator learns makes the critic take its images for given ones.
+    critic.eval()
+    latents = torch.randn(64, SMALL["latent_dim"], generator=torch.Generator().manual_seed(0))
+    scores = []
+    with torch.no_grad():
+        scores.append(critic(maker.network(latents)).mean())
+    monkeypatch.setattr(judge, "learn", lambda loss: None)
+    for _ in range(20):
+        distiller.scheme._contest(judge, real)
+    critic.eval()
+    with torch.no_grad():
+        scores.append(critic(maker.network(latents)).mean())
+    assert scores[1] > scores[0]
+
+
 def test_the_students_loss_holds_the_fooling_term_with_its_sign(teacher, student, monkeypatch):
     losses, learn = [], Learner.learn
     monkeypatch.setattr(
@@ -258,6 +285,18 @@ def plan_of(form):
     plan = recipes.with_scheme(recipes.recipe("default"), "adversarial")
     settings = {"arrangement.form": form, **{f"arrangement.{k}": v for k, v in SMALL.items()}}
     return recipes.override(plan, [f"{key}={value}" for key, value in settings.items()])
+
+
+def test_a_run_on_given_images_resumes_exactly(teacher, student, tmp_path, monkeypatch):
+    pixels = (255 * some_images(40, 3)).to(torch.uint8)
+
+    def whole(**options):
+        return api.distill(
+            teacher, copy.deepcopy(student), recipe=plan_of("images"), steps=8, device="cpu",
+            images=GivenImages(pixels, None, "forty"), precision="fp32", **options,
+        )  # fmt: skip
+
+    check_resume(whole, tmp_path / "run", monkeypatch)
 
 
 def test_it_runs_on_given_images_and_is_refused_without(teacher, student, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_schemes import check_resume
 from torch import nn
 from torch.autograd import gradcheck
 
@@ -248,6 +249,21 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     signals = synthesizer.sample(16).images
     assert signals.shape == (16, *config.spec.shape)
     assert (signals.min() >= 0) & (signals.max() <= 1)
+
+
+def test_a_run_resumes_exactly(behind, tmp_path, monkeypatch):
+    plan = recipes.with_scheme(recipes.recipe("default"), "cross_modal")
+    small = {"draws": 16, "refine_batch": 8, "refine_steps": 2}
+    plan = replace(
+        plan, arrangement=SMALL, rhythm=Rhythm(1, steps_per_update=2, batch_size=16),
+        synthesizer=replace(plan.synthesizer, **small), init="random",
+    )  # fmt: skip
+
+    def whole(**options):
+        options |= {"steps": 8, "device": "cpu", "precision": "fp32"}
+        return api.distill(behind, small_student(), recipe=plan, **options)
+
+    check_resume(whole, tmp_path / "run", monkeypatch)
 
 
 CPU = Runtime(None, torch.device("cpu"), "fp32", 0, 1)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import math
-import os
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from test_cli import dfkd as command
+from test_schemes import check_resume
 from torch import nn
 
 import dfkd
@@ -214,20 +215,7 @@ def test_members_stay_as_they_are(method):
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     both = dfkd.ensemble([make("abc"), make("de", 1, OTHER_SPEC)], "classes")
-    whole = small_run(both, "default", steps=8)
-    step = api.Engine._distill
-
-    def stop(self, progress):
-        step(self, progress)
-        if self.account.steps == 5:
-            os.kill(os.getpid(), 2)
-
-    monkeypatch.setattr(api.Engine, "_distill", stop)
-    assert small_run(both, "default", steps=8, out=tmp_path / "run").interrupted
-    monkeypatch.undo()
-    again = small_run(both, "default", steps=8, out=tmp_path / "run", resume=True)
-    state = again.student.state_dict()
-    assert all(torch.equal(state[k], value) for k, value in whole.student.state_dict().items())
+    check_resume(partial(small_run, both, "default", steps=8), tmp_path / "run", monkeypatch)
 
 
 def test_on_the_command_line(tmp_path):

@@ -4,8 +4,10 @@ import copy
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,10 +170,9 @@ def test_narrow_floats_do(row):
     assert metrics["distillation/kd"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("method", ["drawings", "default", "nayer"])
-@pytest.mark.parametrize("row", ROWS)
-def test_it_goes_with_any_method(row, method, tmp_path):
-    teacher, (name, _, _) = make_teacher(), row.partition(":")
+def small_plan(row, method):
+    """A run of few images: the scheme of ``row`` with what ``method`` makes."""
+    name = row.partition(":")[0]
     plan = recipes.override(
         recipes.with_scheme(recipes.recipe(method), name),
         [f"arrangement.{key}={value}" for key, value in ROWS[row].items()],
@@ -183,12 +184,51 @@ def test_it_goes_with_any_method(row, method, tmp_path):
     }[method]
     synthesizer = dataclasses.replace(plan.synthesizer, **small)
     rhythm = Rhythm(warmup_updates=1, steps_per_update=2, batch_size=16)
-    plan = dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
+    return dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
+
+
+@pytest.mark.parametrize("method", ["drawings", "default", "nayer"])
+@pytest.mark.parametrize("row", ROWS)
+def test_it_goes_with_any_method(row, method):
+    teacher, plan = make_teacher(), small_plan(row, method)
     before = teacher.fingerprint()
     result = api.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
     assert teacher.fingerprint() == before
     assert result.figures["student_steps"] == 4
-    assert result.figures["scheme"] == name
+    assert result.figures["scheme"] == row.partition(":")[0]
+
+
+def whole_run(row, **options):
+    """A run with knowledge that has parts to learn, and a student that is averaged."""
+    plan = small_plan(row, "default")
+    learner = dataclasses.replace(plan.distiller, knowledge="kd + hint + crd")
+    return api.distill(
+        make_teacher(), make_student(), recipe=dataclasses.replace(plan, distiller=learner),
+        steps=8, device="cpu", precision="fp32", **options,
+    )  # fmt: skip
+
+
+def check_resume(run, out, monkeypatch):
+    """Raise unless ``run``, interrupted at its fifth step of eight and resumed, ends as whole."""
+    whole, step = run(), api.Engine._distill
+
+    def stop(self, progress):
+        step(self, progress)
+        if self.account.steps == 5:  # of generations in the second
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(api.Engine, "_distill", stop)
+    assert run(out=out).interrupted
+    monkeypatch.undo()
+    again = run(out=out, resume=True)
+    assert again.figures["student_steps"] == 8
+    state = again.student.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in whole.student.state_dict().items())
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(row, tmp_path, monkeypatch):
+    check_resume(partial(whole_run, row), tmp_path / "run", monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "says"), [("ensemble", "--teachers"), ("cross_modal", "front")])
