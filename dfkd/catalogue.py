@@ -194,10 +194,12 @@ METHODS: dict[str, Method] = {
         classifier=True,
     ),
     "nayer": Method(
-        partial(NayerConfig, ngf=32, latent_dim=256, synthesis_batch_size=128, g_steps=20),
+        partial(
+            NayerConfig, ngf=32, latent_dim=256, synthesis_batch_size=256, g_steps=10, recreate=20
+        ),
         Nayer,
         "NAYER (Tran et al., CVPR 2024): class embeddings through a noisy layer drawn anew",
-        Rhythm(warmup_updates=2, steps_per_update=60),
+        Rhythm(warmup_updates=10, warmup_share=0.25, steps_per_update=60),
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
