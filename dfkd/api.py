@@ -8,27 +8,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd import checkpoint, outcome, recipes, rundir, runtime
+from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
 from dfkd.background import Background
+from dfkd.checks import check_resume, check_run
 from dfkd.curve import Curve
-from dfkd.datasets import GivenImages, LabelledImages, check_fits
+from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Account, Budget, Engine, Rhythm
-from dfkd.errors import DfkdError
-from dfkd.evaluation.robustness import check_epsilon
 from dfkd.folding import fold
-from dfkd.given import Given
 from dfkd.initialise import start_student
-from dfkd.loading import check_student
-from dfkd.outcome import Origin
-from dfkd.protocols import Synthesizer
+from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
-from dfkd.working import check_shares, sized, work_ahead, working_teacher
+from dfkd.working import maker_of, sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
-Begun = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ def distill(
     compile: str = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
-    begun: Begun = lambda _: None,
+    begun: Callable[[Mapping[str, Any]], None] = lambda _: None,
     show: Show = lambda *_: None,
     origin: Origin | None = None,
 ) -> Result:
@@ -110,27 +105,17 @@ def distill(
     plan = recipe or replace(recipes.recipe(method), seed=seed)
     plan = replace(plan, init=init) if init else plan
     plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
-    check_student(student, teacher)
-    scheme = SCHEMES[plan.scheme]
-    scheme.check(plan.arrangement, images is not None)
-    check_epsilon(epsilon, evaluation is not None)
+    check_run(plan, teacher, student, evaluation, images, curve, epsilon)
+    check_resume(resume, out)
     if epsilon is None and evaluation is not None:
-        epsilon = scheme.epsilon(plan.arrangement)
-    if evaluation is not None:
-        check_fits(evaluation, teacher.spec, teacher.num_classes)
-    elif curve:
-        raise DfkdError("a curve of the accuracy needs real labelled images: give evaluation")
-    if resume and out is None:
-        raise DfkdError("--resume continues the run in --out DIR: name it")
+        epsilon = SCHEMES[plan.scheme].epsilon(plan.arrangement)
     directory = rundir.prepare(Path(out), overwrite, resume) if out is not None else None
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
     student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
-    if batch_size is not None:
-        words = str(saved["batch_size"]) if saved else batch_size
-        plan = sized(plan, words, teacher, place.world_size)
-    check_shares(plan, place.world_size)
+    words = str(saved["batch_size"]) if saved and batch_size else batch_size
+    plan = sized(plan, words, teacher, place.world_size)
     hash_before = teacher.fingerprint()
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     if compile == "auto" and (saved or place.world_size > 1):
@@ -145,13 +130,7 @@ def distill(
     compiled = working_teacher(
         folded, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
-    synthesizer: Synthesizer
-    if images is None:
-        synthesizer = recipes.build_synthesizer(plan, compiled.teacher, place.autocast)
-    else:
-        synthesizer = Given(
-            compiled.teacher, images.images, images.labels, plan.seed, autocast=place.autocast
-        )
+    synthesizer = maker_of(plan, compiled.teacher, images, place.autocast)
     kept = Curve(curve, distiller, saved.get("curve", {"points": 0, "kept": []}) if saved else None)
     log: MetricsLog | None = None
 
@@ -212,8 +191,8 @@ def distill(
         **beginning,
     }
     if directory and place.rank == 0:
-        manifest = outcome.manifest(plan, budget, place, teacher, origin, hash_before) | {
-            "real_data": outcome.real_data(evaluation, curve, images)
+        manifest = provenance.manifest(plan, budget, place, teacher, origin, hash_before) | {
+            "real_data": provenance.real_data(evaluation, curve, images)
         }
         outcome.save_student(directory, finished, teacher, origin)
         outcome.write(directory, manifest, figures, synthesizer, teacher)

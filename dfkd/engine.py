@@ -9,73 +9,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
 import torch
 
+from dfkd.budget import Account, Budget, Rhythm
 from dfkd.errors import DfkdError
 from dfkd.protocols import Distiller, Metrics, Synthesizer
 
-
-@dataclass(frozen=True)
-class Budget:
-    """Wall time or student steps; exactly one of the two.
-
-    Raises:
-        DfkdError: both or neither, or a value that is not positive and finite.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise DfkdError("give a budget either in --minutes or in --steps")
-        value = self.minutes if self.minutes is not None else self.steps
-        if value is None or not math.isfinite(value) or value <= 0:
-            raise DfkdError(f"a budget must be a positive number, not {value}")
-
-    def progress(self, seconds: float, steps: int) -> float:
-        """How much is spent, in [0, 1]."""
-        spent = seconds / (60 * self.minutes) if self.minutes else steps / (self.steps or 1)
-        return min(1.0, spent)
-
-
-@dataclass(frozen=True)
-class Rhythm:
-    """When the synthesizer's turn comes.
-
-    Attributes:
-        warmup_updates: synthesizer updates before the first student step.
-        warmup_share: of a budget in minutes, the most that those may take.
-        steps_per_update: student steps between two later updates; 0: there are none.
-        batch_size: images in a student step, over all processes.
-    """
-
-    warmup_updates: int = 0
-    warmup_share: float = 0.5
-    steps_per_update: int = 0
-    batch_size: int = 128
-
-
-@dataclass
-class Account:
-    """What the run has spent so far."""
-
-    steps: int = 0
-    updates: int = 0
-    warmup_updates: int = 0
-    synthesis_seconds: float = 0.0
-    distillation_seconds: float = 0.0
-    earlier_seconds: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time, that of interrupted sessions included."""
-        return self.earlier_seconds + time.perf_counter() - self.started
+__all__ = ["Account", "Budget", "Engine", "Rhythm"]
 
 
 class Engine:

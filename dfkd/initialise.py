@@ -99,3 +99,9 @@ def start_student(
     for name in frozen:
         student.get_submodule(name).requires_grad_(False)
     return Start("teacher", names, share, frozen)
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether it has parameters of its own and none of them takes a gradient."""
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -9,7 +9,6 @@ Every scheme of ``dfkd.distillers`` writes its own step from these pieces:
 """
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.augment import flip
-from dfkd.knowledge import KINDS, Answers, Asking, Kind, parse
+from dfkd.initialise import is_frozen
+from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
 from dfkd.learner_settings import LearnerConfig
-from dfkd.optimizers import make_optimizer
+from dfkd.optimizers import follow, make_optimizer
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
@@ -75,7 +75,8 @@ class Learner:
             pairs,
             place.autocast,
         )
-        self._losses, self.aids = self._begin(kinds, seed)
+        self._losses, self.aids = begin(kinds, self._ask.example, seed)
+        self.aids.to(teacher.device)
         self._aids_optimizer = (
             torch.optim.AdamW(self.aids.parameters(), config.lr, weight_decay=config.weight_decay)
             if len(self.aids)
@@ -89,33 +90,17 @@ class Learner:
         self.teacher_images = 0
         self.steps = 0
 
-    def _begin(self, kinds: dict[str, Kind], seed: int) -> tuple[dict[str, Any], nn.ModuleDict]:
-        """The losses by name, and those of them that have parts to learn."""
-        if not any(kind.learned for kind in kinds.values()):
-            return {name: kind.loss for name, kind in kinds.items()}, nn.ModuleDict()
-        example = self._ask.example()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            losses = {name: kind.begin(example) for name, kind in kinds.items()}
-        modules = {name: loss for name, loss in losses.items() if isinstance(loss, nn.Module)}
-        return losses, nn.ModuleDict(modules).to(self.teacher.device)
-
     @property
     def pairs(self) -> tuple[str, ...]:
         """The layers whose features are compared, as ``teacher.LAYER=student.LAYER``."""
         return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._ask.pairs)
 
     def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the budget: linear warm-up, half a cosine."""
-        config = self.config
-        rise = min(1.0, progress / config.warmup) if config.warmup else 1.0
-        fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        """Rates and temperature for this point of the budget."""
         for optimizer in filter(None, (self._optimizer, self._aids_optimizer)):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * rise * fall
-        if config.temperature_end is not None:
-            change = config.temperature_end - config.temperature
-            self._ask.temperature = config.temperature + progress * change
+                group["lr"] = self.config.rate(progress)
+        self._ask.temperature = self.config.softness(progress)
 
     def receive(self, batch: Batch) -> Batch:
         """This process's share, flipped; every process flips the whole batch alike."""
@@ -160,17 +145,8 @@ class Learner:
             self.place.average(self.aids)
             self._aids_optimizer.step()
         self.steps += 1
-        self._follow()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged student; younger runs average over fewer steps."""
-        if self._average is None:
-            return
-        weight = 1 - min(self.config.ema, (1 + self.steps) / (10 + self.steps))
-        average = [v for v in self._average.state_dict().values() if v.is_floating_point()]
-        current = [v for v in self._whole.state_dict().values() if v.is_floating_point()]
-        torch._foreach_lerp_(average, current, weight)
+        if self._average is not None:
+            follow(self._average, self._whole, self.config.ema, self.steps)
 
     def class_counts(self) -> list[int]:
         """How often the teacher answered each class so far."""
@@ -215,9 +191,3 @@ def metrics(parts: dict[str, Tensor], answers: Answers) -> Metrics:
         **{f"distillation/{name}": value.detach() for name, value in parts.items()},
         "distillation/agreement": (decided == answers.classes).float().mean(),
     }
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether it has parameters of its own and none of them takes a gradient."""
-    own = list(module.parameters(recurse=False))
-    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -43,3 +43,13 @@ class LearnerConfig:
         ends = (self.temperature, self.temperature_end)
         if any(end is not None and not 0 < end < math.inf for end in ends):
             raise DfkdError("temperature and temperature_end must be positive and finite")
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""
+        rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    def softness(self, progress: float) -> float:
+        """The temperature at ``progress``."""
+        end = self.temperature if self.temperature_end is None else self.temperature_end
+        return self.temperature + progress * (end - self.temperature)

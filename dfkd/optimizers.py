@@ -125,3 +125,12 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
         wide = 3.4445 * wide + (2.0315 * gram @ gram - 4.7750 * gram) @ wide
     result: Tensor = wide.T if len(matrix) > matrix.shape[1] else wide
     return result
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float, steps: int) -> None:
+    """Move the averaged weights and buffers of ``network``; younger runs average fewer steps."""
+    weight = 1 - min(decay, (1 + steps) / (10 + steps))
+    values = [v for v in average.state_dict().values() if v.is_floating_point()]
+    current = [v for v in network.state_dict().values() if v.is_floating_point()]
+    torch._foreach_lerp_(values, current, weight)

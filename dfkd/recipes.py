@@ -7,82 +7,25 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter
 
 from dfkd import overlay
+from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
-from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError, nearest
-from dfkd.learner_settings import LearnerConfig
 from dfkd.methods import dafl
 from dfkd.methods import deep_inversion_settings as settings
-from dfkd.methods.adi import AdiConfig
-from dfkd.methods.cmi import CmiConfig
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
-from dfkd.methods.fast import FastConfig
-from dfkd.methods.nayer import NayerConfig
-from dfkd.methods.spaceship import SpaceshipConfig
 from dfkd.protocols import Synthesizer
+from dfkd.published import PUBLISHED
+from dfkd.recipe import Recipe as Recipe
+from dfkd.recipe import with_scheme as with_scheme
 from dfkd.runtime import Autocast
-from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One run, apart from its networks and its budget.
-
-    Attributes:
-        method: who makes the images; decides the type of ``synthesizer``.
-        init: ``auto``, ``teacher`` or ``random``: where the student starts.
-        distiller: how a student learns, whatever the scheme.
-        scheme: how teacher and students stand to one another; decides the type of ``arrangement``.
-        trunk: what becomes of copied layers from the input on that are the teacher's own:
-            ``frozen`` leaves them, ``trained`` trains them like the rest.
-        seed: of every random choice.
-    """
-
-    method: str = "default"
-    synthesizer: Any = field(default_factory=METHODS["default"].config)
-    distiller: LearnerConfig = field(default_factory=LearnerConfig)
-    scheme: str = "offline"
-    arrangement: Any = field(default_factory=SCHEMES["offline"].config)
-    rhythm: Rhythm = field(default_factory=Rhythm)
-    init: str = "auto"
-    trunk: str = "frozen"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise DfkdError(f"unknown method {self.method!r}{nearest(self.method, METHODS)}")
-        wanted = type(METHODS[self.method].config())
-        if not isinstance(self.synthesizer, wanted):
-            raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
-        check_scheme(self.scheme)
-        if not isinstance(self.arrangement, type(SCHEMES[self.scheme].config())):
-            raise DfkdError(f"{type(self.arrangement).__name__} does not configure {self.scheme}")
-
-
-def check_scheme(name: str) -> None:
-    """Raise unless there is a scheme of that name."""
-    if name not in SCHEMES:
-        raise DfkdError(f"unknown scheme {name!r}{nearest(name, SCHEMES)}")
-
-
-def with_scheme(value: Recipe, name: str) -> Recipe:
-    """``value`` under another scheme, with the settings that it starts from.
-
-    Raises:
-        DfkdError: there is none of that name.
-    """
-    check_scheme(name)
-    row = SCHEMES[name]
-    learning = replace(value.distiller, **row.learner)
-    return replace(value, scheme=name, arrangement=row.config(), distiller=learning)
 
 
 def with_method(value: Recipe, name: str) -> Recipe:
@@ -163,22 +106,6 @@ def _published(name: str) -> Callable[[], Recipe]:
     build.__doc__ = f"{method.line}; the paper's sizes, for a GPU."
     return build
 
-
-PUBLISHED: dict[str, tuple[Callable[[], Any], Rhythm]] = {
-    "adi": (AdiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
-    "cmi": (CmiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
-    "fast": (
-        FastConfig,
-        Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=400, batch_size=256),
-    ),
-    "spaceship": (
-        SpaceshipConfig,
-        Rhythm(warmup_updates=1, steps_per_update=2000, batch_size=256),
-    ),
-    "nayer": (NayerConfig, Rhythm(warmup_updates=2, steps_per_update=400, batch_size=512)),
-}
-"""Settings and rhythm as printed, where a method's own recipe is smaller; CMI's and ADI's rhythm,
-which their papers do not say, and how many rounds NAYER makes first, are ours."""
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **{name: _of(name) for name in METHODS},

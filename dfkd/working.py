@@ -1,4 +1,4 @@
-"""The teacher that a run works with: a copy that answers alike and costs less."""
+"""What a run works with: a teacher that answers alike and costs less, and who makes the images."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -6,10 +6,13 @@ from typing import Any
 
 from dfkd import batches
 from dfkd.compilation import Compilation, Work, compile_teacher
+from dfkd.datasets import GivenImages
 from dfkd.engine import Budget
 from dfkd.errors import DfkdError
+from dfkd.given import Given
 from dfkd.memory import fitting_batch, recomputing
-from dfkd.recipes import Recipe
+from dfkd.protocols import Synthesizer
+from dfkd.recipes import Recipe, build_synthesizer
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -40,12 +43,19 @@ def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
     return Work(shapes, traces=updates * traces)
 
 
-def sized(plan: Recipe, words: str, teacher: Teacher, processes: int) -> Recipe:
-    """``plan`` with the batches that ``--batch-size`` asks for; a ``DfkdError`` if it cannot."""
+def sized(plan: Recipe, words: str | None, teacher: Teacher, processes: int) -> Recipe:
+    """``plan`` with the batches that ``--batch-size`` asks for, or its own where it is left out.
+
+    Raises:
+        DfkdError: not a batch size, or one that cannot be found out or shared.
+    """
     if words == "auto" and processes > 1:
         raise DfkdError("--batch-size auto measures one process's memory: give a number")
-    size = batch_size_of(words, teacher, batches.largest_batch(plan))
-    return batches.with_batch_size(plan, size)
+    if words is not None:
+        size = batch_size_of(words, teacher, batches.largest_batch(plan))
+        plan = batches.with_batch_size(plan, size)
+    check_shares(plan, processes)
+    return plan
 
 
 def check_shares(plan: Recipe, processes: int) -> None:
@@ -68,3 +78,15 @@ def batch_size_of(words: str, teacher: Teacher, wanted: int) -> int:
     if words.isascii() and words.isdigit() and int(words) > 0:
         return int(words)
     raise DfkdError(f"--batch-size must be auto or a positive number, not {words!r}")
+
+
+def maker_of(
+    plan: Recipe,
+    teacher: Teacher,
+    images: GivenImages | None,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Synthesizer:
+    """Who makes the images: the recipe's method, or the user, whose ``images`` stand in for it."""
+    if images is None:
+        return build_synthesizer(plan, teacher, autocast)
+    return Given(teacher, images.images, images.labels, plan.seed, autocast=autocast)

@@ -27,9 +27,9 @@ from dfkd.loading.sources import rebuild
 from dfkd.losses import feature
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import count_parameters, resnet, vgg
-from dfkd.outcome import Origin
 from dfkd.partial import Partial
 from dfkd.protocols import Batch
+from dfkd.provenance import Origin
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.report.figures import NARROW
 from dfkd.report.story import earliest_exit

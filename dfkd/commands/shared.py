@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dfkd import arguments, outcome, rundir
+from dfkd import arguments, rundir
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_student_model, load_teacher
 from dfkd.networks import initialise
+from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
@@ -54,12 +55,10 @@ def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
 
 def origin_of(
     teacher: str, student: str, loaded: LoadedModel, further: Sequence[str] = ()
-) -> outcome.Origin:
+) -> Origin:
     """Where a run's networks came from, and the command that is being run."""
     command = rundir.command_line()
-    return outcome.Origin(
-        teacher, student, loaded.factory, loaded.keywords, command, tuple(further)
-    )
+    return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(further))
 
 
 def console() -> Console:

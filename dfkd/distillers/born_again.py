@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.distillers.self_settings import SelfConfig
-from dfkd.learner import Learner, is_frozen, metrics
+from dfkd.initialise import is_frozen
+from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
 from dfkd.networks import initialise

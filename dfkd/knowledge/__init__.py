@@ -7,6 +7,6 @@ a loss for each.
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.asking import Asking
 from dfkd.knowledge.expression import parse
-from dfkd.knowledge.kinds import KINDS, Kind
+from dfkd.knowledge.kinds import KINDS, Kind, begin
 
-__all__ = ["KINDS", "Answers", "Asking", "Kind", "parse"]
+__all__ = ["KINDS", "Answers", "Asking", "Kind", "begin", "parse"]

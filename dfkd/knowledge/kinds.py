@@ -1,9 +1,10 @@
 """The kinds of knowledge by name: what each looks at, and its loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dfkd.knowledge import plain
@@ -41,12 +42,27 @@ class Kind(NamedTuple):
     embeddings: bool = False
     relation: bool = False
 
-    def begin(self, answers: Answers) -> Callable[[Answers], Tensor]:
-        """The loss, ready to be asked; a module where it has parts to learn."""
-        if self.learned is not None:
-            return self.learned(answers)
-        assert self.loss is not None
-        return self.loss
+
+Losses = dict[str, Callable[[Answers], Tensor]]
+
+
+def begin(
+    kinds: Mapping[str, Kind], example: Callable[[], Answers], seed: int
+) -> tuple[Losses, nn.ModuleDict]:
+    """The losses by name, and those of them that have parts to learn, drawn from ``seed``.
+
+    Args:
+        example: gives answers to begin with, for the sake of their shapes; asked if need be.
+    """
+    losses: Losses = {name: kind.loss for name, kind in kinds.items() if kind.loss}
+    learned = {name: kind.learned for name, kind in kinds.items() if kind.learned}
+    modules: dict[str, nn.Module] = {}
+    if learned:
+        answers = example()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            modules = {name: build(answers) for name, build in learned.items()}
+    return losses | modules, nn.ModuleDict(modules)
 
 
 KINDS: dict[str, Kind] = {

@@ -1,0 +1,72 @@
+"""Where a run came from: its networks, its recipe, and what real data had to do with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dfkd import rundir
+from dfkd.budget import Budget
+from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.recipes import Recipe, to_dict
+from dfkd.runtime import Runtime, hardware
+from dfkd.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the networks came from, for the manifest and for ``run:DIR``.
+
+    ``further`` are the URIs of the teachers beside the first, in their order.
+    """
+
+    teacher: str = "a module"
+    student: str = "a module"
+    factory: str | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] | None = None
+    further: Sequence[str] = ()
+
+
+def real_data(
+    evaluation: LabelledImages | None, points: int = 0, images: GivenImages | None = None
+) -> dict[str, Any]:
+    """The manifest's word on whether real data was used, and for what.
+
+    Args:
+        points: how many students the accuracy's curve has; 0: there is none.
+    """
+    if images is not None:
+        labels = "without labels" if images.labels is None else "with its labels"
+        training = f"{len(images)} images of {images.name}, {labels}, for training"
+        measured = f"; {evaluation.name} for measuring afterwards" if evaluation else ""
+        return {"used": True, "purpose": training + measured}
+    if evaluation is None:
+        return {"used": False, "purpose": "none"}
+    others = f" and of {points - 1} kept on the way" if points > 1 else ""
+    purpose = f"accuracy of the finished student{others} on {evaluation.name}, after the run"
+    return {"used": True, "purpose": f"{purpose}; no training, no choice"}
+
+
+def manifest(
+    plan: Recipe,
+    budget: Budget,
+    place: Runtime,
+    teacher: Teacher,
+    origin: Origin,
+    hash_before: str,
+) -> dict[str, Any]:
+    """Where the run came from: all that another needs to repeat it."""
+    return {
+        **rundir.provenance(origin.command, hardware(place.device)),
+        "teacher": origin.teacher,
+        "further_teachers": list(origin.further),
+        "student": origin.student,
+        "recipe": to_dict(plan),
+        "budget": asdict(budget),
+        "precision": place.precision,
+        "processes": place.world_size,
+        "seed": plan.seed,
+        "class_names": list(teacher.class_names),
+        "teacher_hash_before": hash_before,
+        "teacher_hash_after": teacher.fingerprint(),
+    }

@@ -1,0 +1,27 @@
+"""The papers' own sizes, where a method's recipe is smaller: data alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dfkd.budget import Rhythm
+from dfkd.methods.adi import AdiConfig
+from dfkd.methods.cmi import CmiConfig
+from dfkd.methods.fast import FastConfig
+from dfkd.methods.nayer import NayerConfig
+from dfkd.methods.spaceship import SpaceshipConfig
+
+PUBLISHED: dict[str, tuple[Callable[[], Any], Rhythm]] = {
+    "adi": (AdiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
+    "cmi": (CmiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),
+    "fast": (
+        FastConfig,
+        Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=400, batch_size=256),
+    ),
+    "spaceship": (
+        SpaceshipConfig,
+        Rhythm(warmup_updates=1, steps_per_update=2000, batch_size=256),
+    ),
+    "nayer": (NayerConfig, Rhythm(warmup_updates=2, steps_per_update=400, batch_size=512)),
+}
+"""Settings and rhythm as printed, where a method's own recipe is smaller; CMI's and ADI's rhythm,
+which their papers do not say, and how many rounds NAYER makes first, are ours."""
