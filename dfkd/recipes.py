@@ -22,8 +22,8 @@ from dfkd.methods import deep_inversion_settings as settings
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.protocols import Synthesizer
 from dfkd.published import PUBLISHED
-from dfkd.recipe import Recipe as Recipe
-from dfkd.recipe import with_scheme as with_scheme
+from dfkd.recipe_settings import Recipe as Recipe
+from dfkd.recipe_settings import with_scheme as with_scheme
 from dfkd.runtime import Autocast
 from dfkd.teacher import Teacher
 

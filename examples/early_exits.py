@@ -24,13 +24,10 @@ def main(steps: int) -> None:
         steps=steps,
         evaluation=dfkd.load_data("bundled:digits_vgg"),
     )
-    rows = {row["name"]: row for row in result.figures["comparison"]}
-    whole = rows["student"]
-    for name, row in rows.items():
-        if name.startswith("exit"):
-            share = row["flops"] / whole["flops"]
-            kept = row["accuracy"] / whole["accuracy"]
-            print(f"{name}: {kept:.1%} of the student's accuracy at {share:.0%} of its compute")
+    for row in result.figures["exits"]:
+        kept, share = row["share_of_accuracy"], row["share_of_compute"]
+        print(f"{row['name']}: {kept:.1%} of the student's accuracy at {share:.0%} of its compute")
+    print("the earliest with 97 % of it:", result.figures["earliest_exit"])
 
 
 if __name__ == "__main__":

@@ -145,3 +145,10 @@ def test_the_reader_of_imports_understands_every_form():
     )
     found = set(imported("dfkd.api", ast.parse(source)))
     assert found == {"a.b", "dfkd.engine", "dfkd.teacher", "dfkd.spec"}
+
+
+def test_no_module_takes_the_name_of_what_a_user_imports():
+    """Once it is imported, ``dfkd.NAME`` would be the module."""
+    import dfkd
+
+    assert not {name for name in dfkd.__all__ if f"dfkd.{name}" in TREES}
