@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.protocols import Batch, Metrics, Scheme
+from dfkd.protocols import Batch, Choosing, Keeping, Metrics, Scheduled, Scheme, Stateful
 
 
 class Distillation:
@@ -34,7 +34,9 @@ class Distillation:
 
     def set_progress(self, progress: float) -> None:
         """Rates and temperatures for this point of the budget."""
-        self.scheme.set_progress(progress)
+        followers = (self.scheme,) if isinstance(self.scheme, Scheduled) else self.scheme.learners
+        for follower in followers:
+            follower.set_progress(progress)
 
     def class_counts(self) -> list[int]:
         """How often the teacher answered each class so far: even is healthy, one is collapse."""
@@ -42,22 +44,28 @@ class Distillation:
 
     def finished(self) -> nn.Module:
         """The student to keep, a copy in eval mode."""
-        return self.scheme.finished()
+        if isinstance(self.scheme, Choosing):
+            return self.scheme.finished()
+        return self.scheme.learners[0].finished()
 
     def networks(self) -> dict[str, nn.Module]:
         """What else is worth measuring, by name."""
-        return self.scheme.networks()
+        return self.scheme.networks() if isinstance(self.scheme, Choosing) else {}
+
+    def extras(self) -> dict[str, Stateful]:
+        """What a resume needs besides the learners, by name."""
+        return self.scheme.extras() if isinstance(self.scheme, Keeping) else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Every learner's state, and the scheme's extras."""
         return {
             "learners": [learner.state_dict() for learner in self.scheme.learners],
-            "extras": {name: part.state_dict() for name, part in self.scheme.extras().items()},
+            "extras": {name: part.state_dict() for name, part in self.extras().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where ``state_dict`` was taken."""
         for learner, saved in zip(self.scheme.learners, state["learners"], strict=True):
             learner.load_state_dict(saved)
-        for name, part in self.scheme.extras().items():
+        for name, part in self.extras().items():
             part.load_state_dict(state["extras"][name])

@@ -5,7 +5,7 @@ scheme one that fits ``Scheme`` (``dfkd.distillation`` makes a ``Distiller`` of 
 inherits from anything.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -98,6 +98,9 @@ class Stateful(Protocol):
 class Scheme(Protocol):
     """How teacher and students stand to one another: the step alone, readable from top to bottom.
 
+    What most schemes have alike ``Distillation`` does for them: one that has more says so by
+    being ``Scheduled``, ``Choosing`` or ``Keeping`` as well.
+
     Attributes:
         learners: all that is trained; the first is the user's student.
     """
@@ -107,14 +110,29 @@ class Scheme(Protocol):
     def update(self, batch: Batch) -> Metrics:
         """One step of everybody who learns."""
 
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A scheme whose learners do not simply follow the budget."""
+
     def set_progress(self, progress: float) -> None:
         """Where in [0, 1] the run's budget stands."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A scheme that trains more than the first learner's student."""
 
     def finished(self) -> nn.Module:
         """The network to keep, a copy in eval mode."""
 
     def networks(self) -> dict[str, nn.Module]:
         """What else is worth measuring, by name."""
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A scheme that has more state than its learners'."""
 
     def extras(self) -> dict[str, Stateful]:
         """What a resume needs besides the learners, by name."""

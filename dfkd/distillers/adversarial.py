@@ -121,14 +121,6 @@ class Adversarial:
         if self._judge:
             self._judge.set_progress(progress)
 
-    def finished(self) -> nn.Module:
-        """The averaged student, without the critic."""
-        return self.learners[0].finished()
-
-    def networks(self) -> dict[str, nn.Module]:
-        """None but the student."""
-        return {}
-
     def extras(self) -> dict[str, Stateful]:
         """The critics; adapters are the learner's aids."""
         return {"judge": self._judge} if self._judge else {}

@@ -133,18 +133,6 @@ class Augmented:
             "distillation/fooling": fooling.detach(),
         }
 
-    def set_progress(self, progress: float) -> None:
-        """The student's rates and temperature; critic and generator keep theirs."""
-        self.learners[0].set_progress(progress)
-
-    def finished(self) -> nn.Module:
-        """The averaged student, without critic and generator."""
-        return self.learners[0].finished()
-
-    def networks(self) -> dict[str, nn.Module]:
-        """None but the student."""
-        return {}
-
     def extras(self) -> dict[str, Stateful]:
-        """Critic and generator."""
+        """Critic and generator; their rates stay as they are."""
         return {"judge": self._judge, "maker": self._maker} if self._judge else {}

@@ -15,7 +15,7 @@ from dfkd.features import named_layers, open_features
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import feature, response
-from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
 
@@ -75,10 +75,6 @@ class OwnTeacher:
         learner.learn(torch.stack(losses).sum())
         return reported
 
-    def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the budget."""
-        self.learners[0].set_progress(progress)
-
     def finished(self) -> nn.Module:
         """The averaged student: with its heads, or as it came where they are dropped."""
         whole = self._averaged()
@@ -93,10 +89,6 @@ class OwnTeacher:
         whole = self.learners[0].finished()
         assert isinstance(whole, EarlyExits)
         return whole
-
-    def extras(self) -> dict[str, Stateful]:
-        """Nothing but the learner."""
-        return {}
 
 
 def _alike(logits: Tensor, classes: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
-from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
 
@@ -41,19 +41,3 @@ class Offline:
         parts = learner.losses(answers)
         learner.learn(learner.weighted(parts))
         return metrics(parts, answers)
-
-    def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the budget."""
-        self.learners[0].set_progress(progress)
-
-    def finished(self) -> nn.Module:
-        """The averaged student."""
-        return self.learners[0].finished()
-
-    def networks(self) -> dict[str, nn.Module]:
-        """None but the student."""
-        return {}
-
-    def extras(self) -> dict[str, Stateful]:
-        """Nothing but the learner."""
-        return {}

@@ -127,11 +127,6 @@ class Online:
         self.standing.note(first.place.gather(torch.stack(agreements)[None]).mean(0))
         return reported
 
-    def set_progress(self, progress: float) -> None:
-        """Rates and temperatures for this point of the budget."""
-        for learner in self.learners:
-            learner.set_progress(progress)
-
     def finished(self) -> nn.Module:
         """The averaged student that agreed with the teacher most often of late.
 

@@ -145,18 +145,6 @@ class Robust:
             reduction="none",
         )
 
-    def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the budget."""
-        self.learners[0].set_progress(progress)
-
-    def finished(self) -> nn.Module:
-        """The averaged student."""
-        return self.learners[0].finished()
-
-    def networks(self) -> dict[str, nn.Module]:
-        """None but the student."""
-        return {}
-
     def extras(self) -> dict[str, Stateful]:
         """Where the attack's random starts go on."""
         return {"draws": self._draws}
