@@ -10,10 +10,11 @@ from torch import nn
 
 from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
 from dfkd.background import Background
+from dfkd.budget import Account, Budget, Rhythm
 from dfkd.checks import check_resume, check_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.engine import Account, Budget, Engine, Rhythm
+from dfkd.engine import Engine
 from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.provenance import Origin

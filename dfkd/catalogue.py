@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.learner_settings import LearnerConfig
 from dfkd.methods import deep_inversion_settings
 from dfkd.methods.adi import Adi, AdiConfig

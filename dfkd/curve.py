@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.budget import Account
 from dfkd.datasets import LabelledImages
-from dfkd.engine import Account
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import accuracy, predictions
 from dfkd.protocols import Distiller

@@ -19,8 +19,6 @@ from dfkd.budget import Account, Budget, Rhythm
 from dfkd.errors import DfkdError
 from dfkd.protocols import Distiller, Metrics, Synthesizer
 
-__all__ = ["Account", "Budget", "Engine", "Rhythm"]
-
 
 class Engine:
     """Runs a synthesizer and a distiller to the end of a budget.

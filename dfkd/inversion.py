@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfkd.budget import Budget
 from dfkd.compilation import Work
-from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.methods.deep_inversion import DeepInversion

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dfkd import batches
+from dfkd.budget import Budget
 from dfkd.compilation import Compilation, Work, compile_teacher
 from dfkd.datasets import GivenImages
-from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.given import Given
 from dfkd.memory import fitting_batch, recomputing

@@ -16,9 +16,9 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from dfkd import api, recipes
+from dfkd.budget import Rhythm
 from dfkd.datasets import load_data
 from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
-from dfkd.engine import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.frontends import Cepstral, Spectrogram, shaded, stretched

@@ -8,7 +8,7 @@ import torch
 from test_methods import make_student, make_teacher
 
 from dfkd import recipes
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.methods.dfq import Dfq, DfqConfig
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.engine import Account, Budget, Engine, Rhythm
+from dfkd.budget import Account, Budget, Rhythm
+from dfkd.engine import Engine
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
 

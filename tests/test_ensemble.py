@@ -14,7 +14,7 @@ from torch import nn
 
 import dfkd
 from dfkd import api, recipes
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.folding import FoldedNorm, fold
 from dfkd.learner_settings import LearnerConfig

@@ -18,7 +18,7 @@ import json, sys, torch
 import dfkd
 from dfkd import api
 from dfkd.distillers import offline
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.networks import initialise, vgg
 from dataclasses import replace
 losses = []

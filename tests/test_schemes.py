@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dfkd import api, recipes
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.protocols import Batch

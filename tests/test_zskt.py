@@ -9,7 +9,7 @@ from test_methods import Odd, make_student, make_teacher
 from torch import nn
 
 from dfkd import recipes
-from dfkd.engine import Rhythm
+from dfkd.budget import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.knowledge import KINDS, Answers, parse
 from dfkd.losses.attention import attention_map, attention_transfer

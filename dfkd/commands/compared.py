@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from dfkd import arguments, comparison, rundir, runtime
+from dfkd.budget import Budget
 from dfkd.commands.shared import student_of, teacher_of
 from dfkd.comparison import Run
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
-from dfkd.engine import Budget
 from dfkd.errors import DfkdError
 from dfkd.evaluation.cost import step_bytes
 from dfkd.evaluation.robustness import check_epsilon
@@ -77,9 +79,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
         "teacher_parameters": count_parameters(first.network),
         "student_parameters": count_parameters(students[methods[0]]),
         "refused": {},
-        "step_bytes": {
-            name: step_bytes(teachers[name], students[name], plan) for name, plan in plans.items()
-        },
+        "step_bytes": _memory(plans, teachers, students),
     }
     if record["teacher_hash"] != first.fingerprint():
         raise DfkdError("the teacher is not the one that the comparison was started with")
@@ -88,6 +88,20 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     epsilon = epsilon_of(command, plans)
     rundir.create(directory, command.resume)
     return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
+
+
+def _memory(
+    plans: Mapping[str, Recipe], teachers: Mapping[str, Teacher], students: Mapping[str, nn.Module]
+) -> dict[str, int | None]:
+    """``step_bytes`` by variant; methods whose students learn alike are measured once."""
+    found: dict[Any, int | None] = {}
+    for name, plan in plans.items():
+        alike = (plan.scheme, plan.arrangement, plan.distiller)
+        if alike not in found:
+            found[alike] = step_bytes(teachers[name], students[name], plan)
+    return {
+        name: found[plan.scheme, plan.arrangement, plan.distiller] for name, plan in plans.items()
+    }
 
 
 def epsilon_of(command: arguments.Compare, plans: Mapping[str, Recipe]) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dfkd import api, arguments, recipes, rundir, runtime
+from dfkd.budget import Budget
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
     arranged,
@@ -18,7 +19,6 @@ from dfkd.commands.shared import (
     tell_compiled,
 )
 from dfkd.datasets import LabelledImages, load_data, load_images
-from dfkd.engine import Budget
 from dfkd.recipes import Recipe
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress

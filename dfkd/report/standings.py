@@ -83,7 +83,8 @@ def ranks(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """A table for GitHub with the command below it; accuracies are those of the last iterates."""
-    (headings, rows), place = ranks(record), ranks(record)[0].index(BEST)
+    headings, rows = ranks(record)
+    place = headings.index(BEST)
     headings[place : place + 1] = COST[1:-1]
     lines = [_line(heading.replace("\n", " ") for heading in headings)]
     lines.append("|---|" + "---:|" * (len(headings) - 2) + "---|")
