@@ -1,6 +1,7 @@
 """Who may import whom. Imports are read, not run, so lazy ones count as well."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = (
-    {"dfkd.spec"},
-    {"dfkd.statistics"},
-    {"dfkd.teacher"},
-    {"dfkd.objective"},
-    {"dfkd.methods", "dfkd.distillers"},
-    {"dfkd.catalogue"},
-    {"dfkd.recipes"},
-    {"dfkd.commands", "dfkd.cli", "dfkd.arguments"},
-)
-"""Bottom to top: no room reaches one above its own, not even by way of others."""
+MAP = ROOT / "ARCHITECTURE.md"
 
 SPEAKERS = ("dfkd.cli", "dfkd.commands", "dfkd.report")
 
@@ -32,9 +23,18 @@ TREES = {module_name(path): ast.parse(path.read_text()) for path in FILES}
 PACKAGES = {module_name(path) for path in FILES if path.name == "__init__.py"}
 
 
+def walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but what stands there for type checkers alone."""
+    if isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING":
+        return
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        yield from walk(child)
+
+
 def imported(name: str, tree: ast.AST) -> Iterator[str]:
-    """Modules that ``tree`` imports, by their full names."""
-    for node in ast.walk(tree):
+    """Modules that ``tree`` imports when it runs, by their full names."""
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -51,6 +51,17 @@ def imported(name: str, tree: ast.AST) -> Iterator[str]:
 
 
 IMPORTS = {name: set(imported(name, tree)) for name, tree in TREES.items()}
+
+
+def rooms() -> dict[str, int]:
+    """Rooms and files of the map's table with the number of their row, bottom to top."""
+    section = MAP.read_text(encoding="utf-8").split("\n## Rooms\n")[1].split("\n## ")[0]
+    heads = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    paths = [(path, row) for row, head in enumerate(heads) for path in re.findall("`(.+?)`", head)]
+    return {path.removesuffix(".py").strip("/").replace("/", "."): row for path, row in paths}
+
+
+ROOMS = rooms()
 
 
 def within(name: str, room: str) -> bool:
@@ -121,12 +132,23 @@ def test_only_the_runtime_knows_fabric():
         assert not fabric or name == "dfkd.runtime", name
 
 
-@pytest.mark.parametrize("level", range(len(ORDER)), ids=lambda level: min(ORDER[level]))
-def test_no_room_reaches_above_its_own(level):
-    above = set().union(*ORDER[level + 1 :])
-    for name in inside(*ORDER[level]):
-        reached = {module for module in reach(name) if any(within(module, room) for room in above)}
-        assert not reached, f"{name} reaches {reached}"
+def row(name: str) -> int | None:
+    """The row of the map that ``name`` is in: its own, or that of the room that holds it."""
+    while name and name not in ROOMS:
+        name = name.rpartition(".")[0]
+    return ROOMS.get(name)
+
+
+def test_every_file_is_on_the_map_and_every_room_of_the_map_exists():
+    assert not {name for name in TREES if name != "dfkd" and row(name) in (None, ROOMS.get("dfkd"))}
+    assert not set(ROOMS) - set(TREES)
+
+
+@pytest.mark.parametrize("name", sorted(set(TREES) - {"dfkd"}))
+def test_no_file_imports_from_a_row_below_its_own(name):
+    """The map's table stands on its head: what is read first knows least."""
+    ours = {m for m in IMPORTS[name] if m.split(".")[0] in ("dfkd", "generators")} - {"dfkd"}
+    assert not {m for m in ours if row(m) > row(name)}
 
 
 def test_nothing_below_the_command_line_and_the_report_prints():
