@@ -1,4 +1,4 @@
-"""Train the two bundled teachers from real data and write them with their test images.
+"""Train the two bundled teachers of images from real data and write them with their test images.
 
     make bundle    # Fashion-MNIST: Debian's dataset-fashion-mnist; digits: scikit-learn
 

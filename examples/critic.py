@@ -2,8 +2,8 @@
 
     python examples/critic.py [--steps 400]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme adversarial``. Weight 0 is the same run
-without the critic.
+On the command line: ``dfkd distill TEACHER STUDENT --scheme adversarial --out DIR``. Weight 0 is
+the same run without the critic.
 """
 
 import argparse

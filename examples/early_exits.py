@@ -2,8 +2,8 @@
 
     python examples/early_exits.py [--steps 400]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme self --exits keep``. Without ``keep``
-the exits only help while the student learns, and are left behind.
+On the command line: ``dfkd distill TEACHER STUDENT --scheme self --exits keep --out DIR``.
+Without ``keep`` the exits only help while the student learns, and are left behind.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python examples/hints_and_relations.py [--steps 600]
 
-On the command line: ``dfkd distill TEACHER STUDENT --knowledge "kd + hint + 25*rkd"``; ``dfkd
-knowledge`` lists what there is. Adapters between the two networks are trained on the way and
+On the command line: ``dfkd distill TEACHER STUDENT --knowledge "kd + hint + 300*sp" --out DIR``;
+``dfkd knowledge`` lists what there is. Adapters between the two networks are trained on the way and
 left behind.
 """
 
@@ -19,7 +19,7 @@ from dfkd.networks import initialise, resnet
 def main(steps: int) -> None:
     torch.manual_seed(0)
     teacher = dfkd.load_teacher("bundled:digits_vgg")
-    for knowledge in ("kd", "kd + hint + 25*rkd"):
+    for knowledge in ("kd", "kd + hint + 300*sp"):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
         plan = recipes.override(
             dfkd.recipe("default"),

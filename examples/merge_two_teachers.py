@@ -4,7 +4,8 @@
 
 A third teacher sees all digits, for reference; the test images of ``bundled:digits_vgg`` measure.
 ``assets/train_halves.py`` writes such teachers for the command line: ``dfkd distill run:LOW STUDENT
---scheme ensemble --teachers run:HIGH --set arrangement.combine=classes``.
+--scheme ensemble --teachers run:HIGH --set arrangement.combine=classes --out DIR``. The digits are
+scikit-learn's, which ``pip install scikit-learn`` brings.
 """
 
 import argparse

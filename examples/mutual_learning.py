@@ -2,8 +2,9 @@
 
     python examples/mutual_learning.py [--steps 400]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme online --set arrangement.students=3``.
-The best of them, by how often it agrees with the teacher on synthetic images, is the student.
+On the command line: ``dfkd distill TEACHER STUDENT --scheme online --set arrangement.students=3
+--out DIR``. The best of them, by how often it agrees with the teacher on synthetic images, is the
+student.
 """
 
 import argparse
