@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, check_within
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Rhythm:
     warmup_share: float = 0.5
     steps_per_update: int = 0
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        check_within(self, "[0, inf)", "warmup_updates", "steps_per_update")
+        check_within(self, "[0, 1]", "warmup_share")
+        check_within(self, "[1, inf)", "batch_size")
 
 
 @dataclass

@@ -18,3 +18,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if matches:
         return f"; did you mean {matches[0]!r}?"
     return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def check_within(settings: object, interval: str, *names: str) -> None:
+    """Raise unless the settings of those names lie in ``interval`` or are None.
+
+    Args:
+        interval: as mathematics writes it, such as ``[0, 1)``; NaN lies in none.
+
+    Raises:
+        DfkdError: names the first that does not.
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    for name in names:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        above = value > low or (value == low and interval[0] == "[")
+        below = value < high or (value == high and interval[-1] == "]")
+        if not (above and below):
+            raise DfkdError(f"{name} must be in {interval}, not {value}")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from dfkd.errors import DfkdError
+from dfkd.errors import check_within
 from dfkd.knowledge import parse
 from dfkd.pairing import read_pair
 
@@ -40,9 +40,10 @@ class LearnerConfig:
         parse(self.knowledge)
         for pair in self.pairs:
             read_pair(pair)
-        ends = (self.temperature, self.temperature_end)
-        if any(end is not None and not 0 < end < math.inf for end in ends):
-            raise DfkdError("temperature and temperature_end must be positive and finite")
+        check_within(self, "[0, inf)", "lr", "weight_decay")
+        check_within(self, "[0, 1]", "warmup", "flip")
+        check_within(self, "[0, 1)", "ema")
+        check_within(self, "(0, inf)", "temperature", "temperature_end")
 
     def rate(self, progress: float) -> float:
         """The learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""

@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dfkd.errors import DfkdError, nearest
+
+FINITE = ConfigDict(allow_inf_nan=False)
+"""No setting means anything at infinity, and what is compared with NaN is never out of range."""
 
 
 def assigned(assignments: list[str]) -> dict[str, Any]:
@@ -62,6 +65,6 @@ def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
 
 def _checked(annotation: Any, value: Any, name: str) -> Any:
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return TypeAdapter(annotation, config=FINITE).validate_python(value)
     except ValidationError as error:
         raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None

@@ -1,10 +1,13 @@
 """Recipes as data: round trips, overrides, and what they refuse."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfkd import recipes
+from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
 
@@ -45,6 +48,41 @@ def test_overrides_round_trip(lr, batch_size, optimizer):
 def test_bad_settings_name_the_nearest(assignment, message):
     with pytest.raises(DfkdError, match=message):
         recipes.override(recipes.recipe("default"), [assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("distiller.lr=-1", r"lr must be in \[0, inf\), not -1"),
+        ("distiller.lr=nan", "distiller.lr: .*finite number, not 'nan'"),
+        ("distiller.weight_decay=-1", "weight_decay must be"),
+        ("distiller.warmup=-1", "warmup must be"),
+        ("distiller.flip=2", r"flip must be in \[0, 1\], not 2"),
+        ("distiller.ema=1", r"ema must be in \[0, 1\), not 1"),
+        ("distiller.temperature=0", r"temperature must be in \(0, inf\), not 0"),
+        ("distiller.temperature_end=-2", "temperature_end must be"),
+        ("rhythm.batch_size=0", "batch_size must be"),
+        ("rhythm.steps_per_update=-1", "steps_per_update must be"),
+        ("rhythm.warmup_updates=-1", "warmup_updates must be"),
+        ("rhythm.warmup_share=1.5", "warmup_share must be"),
+        ("synthesizer.competition=-0.1", "competition must be"),
+        ("synthesizer.refine_most=-1", "refine_most must be"),
+    ],
+)
+def test_values_out_of_range_are_named(assignment, message):
+    with pytest.raises(DfkdError, match=message) as caught:
+        recipes.override(recipes.recipe("default"), [assignment])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_number_of_any_method_is_negative_or_no_number(name):
+    start = recipes.recipe(name)
+    for field in dataclasses.fields(start.synthesizer):
+        if field.type in (int, float):
+            for value in ("-1", "nan"):
+                with pytest.raises(DfkdError):
+                    recipes.override(start, [f"synthesizer.{field.name}={value}"])
 
 
 @pytest.mark.parametrize(

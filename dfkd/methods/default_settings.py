@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, check_within
 from generators.procedural import Style
 
 STYLES = (Style(), Style(dark_ground=0.0, plain_ground=0.0))
@@ -42,12 +42,12 @@ class DefaultConfig:
     capacity: int = 60_000
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.capacity < 1 or self.refine_batch < 2:
-            raise DfkdError("draws and capacity must be >= 1 and refine_batch >= 2")
-        if min(self.refine_steps, self.refine_growth) < 0 or self.refine_lr <= 0:
-            raise DfkdError("refine_steps and refine_growth must be >= 0 and refine_lr positive")
-        if not 0 <= self.refined_share <= 1:
-            raise DfkdError(f"refined_share must be in [0, 1], not {self.refined_share}")
+        check_within(self, "[1, inf)", "draws", "capacity")
+        check_within(self, "[2, inf)", "refine_batch")
+        check_within(self, "[0, inf)", "refine_steps", "refine_growth", "refine_most")
+        check_within(self, "(0, inf)", "refine_lr")
+        check_within(self, "[0, inf)", "statistics", "competition", "cross_entropy")
+        check_within(self, "[0, 1]", "refined_share")
         if not self.drawn and not self.refine_steps:
             raise DfkdError("without drawings and without refinement there is nothing to see")
 
