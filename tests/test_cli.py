@@ -240,6 +240,31 @@ def test_mistakes_are_one_line_and_leave_nothing(case, tmp_path, capsys, monkeyp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "seed"),
+    [
+        (("distill", TEACHER, STUDENT, "--set", "seed=5"), 5),
+        (("distill", TEACHER, STUDENT, "--seed", "3"), 3),
+        (("distill", TEACHER, STUDENT), 0),
+        (("demo", "--set", "seed=5", "--set", "init=random"), 5),
+    ],
+)
+def test_what_the_recipe_says_stands_unless_an_option_says_otherwise(
+    words, seed, tmp_path, monkeypatch
+):
+    from dfkd import api
+    from dfkd.cli import main
+    from dfkd.errors import DfkdError
+
+    def note(*_, recipe, init, **__):
+        assert recipe.seed == seed
+        assert (init or recipe.init) == ("random" if "init=random" in words else "auto")
+        raise DfkdError("noted")
+
+    monkeypatch.setattr(api, "distill", note)
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+
+
 def test_malformed_configuration_and_data(tmp_path, capsys):
     from dfkd.cli import main
 

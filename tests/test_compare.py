@@ -213,6 +213,7 @@ BAD = {
     "no curve": (("--curve", "0"), "--curve"),
     "unknown start": (("--init", "zero"), "--init"),
     "unknown key": (("--methods", "drawings", "--set", "distiller.lrr=1"), "drawings"),
+    "a seed of its own": (("--set", "seed=5"), "--seeds"),
     "both flags": (("--resume", "--overwrite"), "one"),
     "bad device": (("--device", "tpu"), "tpu"),
 }

@@ -57,6 +57,13 @@ def test_another_method_changes_nothing_that_was_said_before():
     assert recipes.override(recipe("default"), ["method=zskt"]) == recipe("zskt")
 
 
+def test_a_seed_is_the_recipes_unless_one_is_named(tmp_path):
+    assert planned(tmp_path, "seed: 5\n").seed == 5
+    assert planned(tmp_path, "seed: 5\n", seed=0).seed == 0
+    assert plan_of(recipe("default"), assignments=("seed=5",)).seed == 5
+    assert plan_of(recipe("default")).seed == 0
+
+
 def test_options_that_do_not_go_together():
     with pytest.raises(recipes.DfkdError, match="--scheme self"):
         plan_of(recipe("default"), scheme="online", exits="keep")

@@ -15,15 +15,15 @@ class Demo:
 
     Attributes:
         minutes: Wall time of the training.
-        seed: Of every random choice.
+        seed: Of every random choice; the recipe's (0) where none is given.
         init: Where the student starts: auto, teacher or random.
         out: Directory of the run; replaced if an earlier run is there.
         set: Settings of the recipe, such as synthesizer.refined_share=0.
     """
 
     minutes: float = 4.0
-    seed: int = 0
-    init: str = "auto"
+    seed: int | None = None
+    init: str | None = None
     out: Path = Path("runs/demo")
     set: UseAppendAction[tuple[str, ...]] = ()
     debug: bool = False
@@ -84,7 +84,7 @@ class Distill:
         config: YAML file laid over the recipe.
         set: key=value laid over both, such as distiller.lr=0.01.
         init: Where the student starts: auto, teacher or random.
-        seed: Of every random choice.
+        seed: Of every random choice; the recipe's (0) where none is given.
         device: auto, cpu, cuda or mps.
         precision: auto, bf16 or fp32.
         devices: Processes that share each batch.
@@ -111,7 +111,7 @@ class Distill:
     config: Path | None = None
     set: UseAppendAction[tuple[str, ...]] = ()
     init: str | None = None
-    seed: int = 0
+    seed: int | None = None
     device: str = "auto"
     precision: str = "auto"
     devices: int = 1

@@ -125,6 +125,8 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
         raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
     if command.init not in (None, "auto", "teacher", "random"):
         raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
+    if any(assignment.partition("=")[0] == "seed" for assignment in command.set):
+        raise DfkdError("the seeds of a comparison are those of --seeds: leave --set seed out")
     if command.resume and command.overwrite:
         raise DfkdError("--resume continues a comparison and --overwrite replaces it: give one")
     plans = variants(

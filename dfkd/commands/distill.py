@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from dfkd import api, arguments, recipes, rundir, runtime
@@ -52,7 +51,7 @@ def distill(command: arguments.Distill) -> int:
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
     teacher = arranged(command.teacher, command.teachers, command.facts, plan)
     images = load_images(command.images, teacher) if command.images else None
-    loaded = student_of(command.student, teacher, command.seed)
+    loaded = student_of(command.student, teacher, plan.seed)
     evaluation = _evaluation(command.eval, teacher)
     with Progress("Distilling", console()) as progress:
         result = api.distill(
@@ -107,10 +106,11 @@ def _plan(command: arguments.Distill) -> Recipe:
         knowledge=command.knowledge,
         pairs=command.pair,
         exits=command.exits,
+        seed=command.seed,
         assignments=command.set,
     )
     check_teachers(plan, command.teachers)
-    return replace(plan, seed=command.seed)
+    return plan
 
 
 def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:

@@ -17,6 +17,7 @@ def plan_of(
     knowledge: str | None = None,
     pairs: tuple[str, ...] = (),
     exits: str | None = None,
+    seed: int | None = None,
     assignments: tuple[str, ...] = (),
 ) -> Recipe:
     """``start``, then ``--config``, then the options that have a name, then ``--set``.
@@ -37,7 +38,7 @@ def plan_of(
     learning = plan.distiller
     learning = replace(learning, knowledge=knowledge) if knowledge is not None else learning
     learning = replace(learning, pairs=pairs) if pairs else learning
-    plan = replace(plan, distiller=learning)
+    plan = replace(plan, distiller=learning, seed=plan.seed if seed is None else seed)
     if exits is not None:
         if plan.scheme != "self":
             raise DfkdError(f"--exits belongs to --scheme self, not to {plan.scheme}")
