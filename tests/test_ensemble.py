@@ -13,8 +13,10 @@ from test_schemes import check_resume
 from torch import nn
 
 import dfkd
-from dfkd import api, recipes
+from dfkd import api, cli, recipes
+from dfkd.arguments import ImageFacts
 from dfkd.budget import Rhythm
+from dfkd.commands.shared import teachers_of
 from dfkd.errors import DfkdError
 from dfkd.folding import FoldedNorm, fold
 from dfkd.learner_settings import LearnerConfig
@@ -245,3 +247,42 @@ def test_on_the_command_line(tmp_path):
     again = command("distill", uris[0], student, *merge, uris[0], "--out", tmp_path / "no")
     assert again.returncode == 2
     assert "two teachers know the class 'a'" in again.stderr
+
+
+PLAIN = "dfkd.networks:vgg?widths=(4,)&convolutions=1&in_channels=1&num_classes=2"
+FACTS = ImageFacts(image="1x8x8", mean=(0.1,), std=(0.2,))
+
+
+def test_facts_of_images_are_the_first_teachers_and_fill_what_another_lacks():
+    carried = dfkd.load_teacher("bundled:digits_vgg").spec
+    first, knowing, silent = teachers_of([PLAIN, "bundled:digits_vgg", PLAIN], FACTS)
+    assert first.spec == silent.spec == ImageSpec(1, 8, 8, (0.1,), (0.2,))
+    assert knowing.spec == carried
+    assert teachers_of(["bundled:digits_vgg"], FACTS)[0].spec == first.spec
+
+
+def test_classes_are_named_for_each_teacher_on_its_own(tmp_path):
+    files = tuple(tmp_path / name for name in ("ab", "cd", "ef"))
+    for path in files:
+        path.write_text("\n".join(path.name))
+    facts = dataclasses.replace(FACTS, class_names=files[:2])
+    members = teachers_of([PLAIN, PLAIN], facts)
+    assert dfkd.ensemble(members, "classes").class_names == tuple("abcd")
+    one = dataclasses.replace(FACTS, class_names=files[:1])
+    assert [t.class_names for t in teachers_of([PLAIN, PLAIN], one)] == [("a", "b"), ("0", "1")]
+    with pytest.raises(DfkdError, match="one file a model: 3 for 2"):
+        teachers_of([PLAIN, PLAIN], dataclasses.replace(FACTS, class_names=files))
+    with pytest.raises(DfkdError, match="--class-names FILE once for each teacher"):
+        dfkd.ensemble(teachers_of([PLAIN, PLAIN], FACTS), "classes")
+
+
+def test_two_numbered_teachers_of_their_own_classes_on_the_command_line(tmp_path):
+    named = []
+    for names in ("ab", "cd"):
+        (tmp_path / names).write_text("\n".join(names))
+        named += ["--class-names", str(tmp_path / names)]
+    merge = ("--scheme", "ensemble", "--set", "arrangement.combine=classes", "--teachers", PLAIN)
+    student = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
+    words = ["distill", PLAIN, student, *merge, *named, "--image", "1x8x8", "--method", "drawings"]
+    assert cli.main([*words, "--steps", "2", "--out", str(tmp_path / "run")]) == 0
+    assert dfkd.load_teacher(f"run:{tmp_path / 'run'}").class_names == tuple("abcd")

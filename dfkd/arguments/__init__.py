@@ -4,11 +4,12 @@ Nothing here imports torch: ``dfkd.cli`` reads this to understand a command befo
 slow is loaded.
 """
 
-from dfkd.arguments.facts import ImageFacts
+from dfkd.arguments.facts import UNSAID, ImageFacts
 from dfkd.arguments.looks import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
 from dfkd.arguments.runs import Compare, Demo, Distill, Invert
 
 __all__ = [
+    "UNSAID",
     "Bench",
     "Compare",
     "Demo",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tyro.conf import UseAppendAction
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -12,13 +14,13 @@ class ImageFacts:
         image: CHANNELSxHEIGHTxWIDTH, such as 3x224x224.
         mean: One number a channel, in units of [0, 1] intensity.
         std: One positive number a channel.
-        class_names: A text file with one name a line.
+        class_names: A text file with one name a line; repeated, one for each model in turn.
     """
 
     image: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    class_names: Path | None = None
+    class_names: UseAppendAction[tuple[Path, ...]] = ()
 
 
 UNSAID = ImageFacts()

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, comparison, rundir, runtime
+from dfkd import arguments, comparison, provenance, rundir, runtime
 from dfkd.budget import Budget
-from dfkd.commands.shared import student_of, teacher_of
+from dfkd.commands.shared import student_of, teachers_of
 from dfkd.comparison import Run
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
 from dfkd.errors import DfkdError
@@ -53,9 +53,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     earlier = _earlier(directory, settings) if command.resume else {}
     device = runtime.resolve_device(command.device)
     runtime.resolve_precision(command.precision, device)
-    first, *further = (
-        teacher_of(uri, command.facts) for uri in (command.teacher, *command.teachers)
-    )
+    first, *further = teachers_of([command.teacher, *command.teachers], command.facts)
     teachers = {
         name: SCHEMES[plan.scheme].arrange(
             [first, *further] if plan.scheme == "ensemble" else [first], plan.arrangement
@@ -145,7 +143,7 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
 def settings_of(command: arguments.Compare, methods: tuple[str, ...]) -> dict[str, Any]:
     """The command as JSON has it, without what changes no figure."""
     given = asdict(command)
-    facts = {name: value for name, value in given.pop("facts").items() if value is not None}
+    facts = {name: value for name, value in given.pop("facts").items() if value}
     kept = {name: value for name, value in given.items() if name not in FLAGS}
     plain: dict[str, Any] = json.loads(
         json.dumps({**kept, "methods": methods, **facts}, default=str)
@@ -158,7 +156,7 @@ def _earlier(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     record = rundir.read_json(directory / FILE)
     if not record:
         raise DfkdError(f"no comparison in {directory}; start it without --resume")
-    found = comparison.differences(record["settings"], settings)
+    found = provenance.differences(record["settings"], settings)
     if found:
         raise DfkdError(f"--resume wants the settings of the comparison: {'; '.join(found)}")
     return record

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
-from dfkd.commands.shared import console, teacher_of, tell_attack
+from dfkd.commands.shared import console, teacher_of, teachers_of, tell_attack
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
@@ -51,7 +51,7 @@ def evaluate(command: arguments.Evaluate) -> int:
     """Models side by side on real images."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
-    teachers = [teacher_of(uri, command.facts) for uri in command.models]
+    teachers = teachers_of(command.models, command.facts)
     data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
     models = [
         (uri, teacher.network, teacher.spec)

@@ -1,6 +1,8 @@
 """What several commands need: the teacher that words describe, where and what to print."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from rich.console import Console
 from dfkd import arguments, rundir
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
-from dfkd.loading import LoadedModel, load_student_model, load_teacher
+from dfkd.loading import LoadedModel, load_model, load_student_model, load_teacher
 from dfkd.networks import initialise
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
@@ -19,13 +21,35 @@ from dfkd.teacher import Teacher
 
 def teacher_of(uri: str, facts: arguments.ImageFacts) -> Teacher:
     """The teacher behind a MODEL URI; ``facts`` go over what its source says."""
-    names: Sequence[str] | None = None
-    if facts.class_names:
-        try:
-            names = facts.class_names.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DfkdError(f"--class-names {facts.class_names} cannot be read ({error})") from None
-    return load_teacher(uri, image=facts.image, mean=facts.mean, std=facts.std, class_names=names)
+    return teachers_of([uri], facts)[0]
+
+
+def teachers_of(uris: Sequence[str], facts: arguments.ImageFacts) -> list[Teacher]:
+    """The teachers behind MODEL URIs; ``facts`` go over what the source of the first says.
+
+    A further one, which often knows its own, takes those of images where its source has none.
+
+    Raises:
+        DfkdError: more files of class names than models, or one that cannot be read.
+    """
+    names = [_lines(path) for path in facts.class_names]
+    if len(names) > len(uris):
+        raise DfkdError(f"--class-names wants one file a model: {len(names)} for {len(uris)}")
+    given = (facts.image, facts.mean, facts.std) != (None, None, None)
+    found: list[Teacher] = []
+    for uri, own in zip_longest(uris, names):
+        said = arguments.UNSAID if found and given and load_model(uri).spec else facts
+        found.append(
+            load_teacher(uri, image=said.image, mean=said.mean, std=said.std, class_names=own)
+        )
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DfkdError(f"--class-names {path} cannot be read ({error})") from None
 
 
 def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
@@ -40,8 +64,7 @@ def arranged(
     uri: str, further: Sequence[str], facts: arguments.ImageFacts, plan: Recipe
 ) -> Teacher:
     """The teacher as the student will see it: several as one, or behind a front end."""
-    teachers = [teacher_of(uri, facts), *(teacher_of(other, facts) for other in further)]
-    return SCHEMES[plan.scheme].arrange(teachers, plan.arrangement)
+    return SCHEMES[plan.scheme].arrange(teachers_of([uri, *further], facts), plan.arrangement)
 
 
 def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
