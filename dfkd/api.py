@@ -11,7 +11,7 @@ from torch import nn
 from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
 from dfkd.background import Background
 from dfkd.budget import Account, Budget, Rhythm
-from dfkd.checks import check_resume, check_run
+from dfkd.checks import check_resume, check_run, check_same_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Engine
@@ -22,7 +22,7 @@ from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
-from dfkd.working import maker_of, sized, work_ahead, working_teacher
+from dfkd.working import compile_mode, maker_of, sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
 
@@ -87,7 +87,7 @@ def distill(
         epsilon: measure the accuracy under attack (``dfkd.evaluation.robustness``) as well, when
             every value in [0, 1] may change by so much; the scheme's own when left out.
         out: directory for manifest, log, page, student and checkpoint.
-        resume: continue from the checkpoint in ``out``.
+        resume: continue the run in ``out``, set as it was (see ``dfkd.provenance.identity``).
         device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``.
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
@@ -98,7 +98,7 @@ def distill(
         show: called about every two seconds with (fraction, step, metrics, class counts).
 
     Raises:
-        DfkdError: student and teacher do not fit, an impossible budget, a directory in use.
+        DfkdError: networks that do not fit, an impossible budget, a directory that another run has.
     """
     if minutes is None and steps is None:
         minutes = 4.0
@@ -114,25 +114,26 @@ def distill(
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
     student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    saved = checkpoint.load(directory / "checkpoint") if resume and directory else None
-    words = str(saved["batch_size"]) if saved and batch_size else batch_size
-    plan = sized(plan, words, teacher, place.world_size)
+    saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
+    plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
     hash_before = teacher.fingerprint()
+    run = provenance.identity(plan, hash_before, student, images)
+    check_same_run(saved.get("run", run), run)
     start = start_student(student, teacher.network, plan.init, plan.trunk)
-    if compile == "auto" and (saved or place.world_size > 1):
-        # What one session measured need not be what another does, and all must compute alike.
-        compile = "on" if saved and saved["compiled"] else "off"
+    compile = compile_mode(compile, saved.get("compiled"), place.world_size)
     folded = fold(teacher).teacher
+    # A folded convolution gives what its norm gave: what a user names is the teacher's own.
+    asked = teacher if plan.distiller.pairs else folded
     # Before anything is compiled: what does not fit together is said at once.
     distiller = build_distiller(
-        folded, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
+        asked, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
     )
-    work = work_ahead(plan, budget, teacher.spec)
+    kept = Curve(curve, distiller, saved.get("curve"))
+    work = work_ahead(plan, budget, teacher.spec, given=images is not None)
     compiled = working_teacher(
         folded, work, compile=compile, recompute=recompute, autocast=place.autocast
     )
     synthesizer = maker_of(plan, compiled.teacher, images, place.autocast)
-    kept = Curve(curve, distiller, saved.get("curve", {"points": 0, "kept": []}) if saved else None)
     log: MetricsLog | None = None
 
     def report(progress: float, account: Account, metrics: dict[str, float]) -> None:
@@ -143,10 +144,9 @@ def distill(
 
     def save() -> None:
         if directory and place.rank == 0:
-            decided = {"compiled": compiled.used, "batch_size": plan.rhythm.batch_size}
-            state = checkpoint.snapshot(engine.state_dict() | decided)
-            state["curve"] = kept.state_dict()
-            background.submit(checkpoint.save, directory / "checkpoint", state)
+            decided = {"compiled": compiled.used, "batch_size": plan.rhythm.batch_size, "run": run}
+            state = checkpoint.snapshot(engine.state_dict()) | {"curve": kept.state_dict()}
+            background.submit(checkpoint.save, directory / "checkpoint", state | decided)
 
     engine = Engine(
         synthesizer,

@@ -1,6 +1,8 @@
 """What is wrong with a run and can be seen before it begins: one line for each mistake."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -8,6 +10,7 @@ from dfkd.datasets import GivenImages, LabelledImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading import check_student
+from dfkd.provenance import differences
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
@@ -36,3 +39,13 @@ def check_resume(resume: bool, out: Path | str | None) -> None:
     """Raise where a run is to go on that nobody named."""
     if resume and out is None:
         raise DfkdError("--resume continues the run in --out DIR: name it")
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise unless two identities (``dfkd.provenance.identity``) are one run's."""
+    found = differences(before, now)
+    if found:
+        raise DfkdError(
+            f"--resume wants the settings that the run was started with: {found[0]} "
+            "(for another run take another --out)"
+        )

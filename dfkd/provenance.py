@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from torch import nn
+
 from dfkd import rundir
 from dfkd.budget import Budget
 from dfkd.datasets import GivenImages, LabelledImages
@@ -45,6 +47,52 @@ def real_data(
     others = f" and of {points - 1} kept on the way" if points > 1 else ""
     purpose = f"accuracy of the finished student{others} on {evaluation.name}, after the run"
     return {"used": True, "purpose": f"{purpose}; no training, no choice"}
+
+
+def identity(
+    plan: Recipe, teacher_hash: str, student: nn.Module, images: GivenImages | None
+) -> dict[str, Any]:
+    """What a run must have in common with the one that it goes on with, by name, as plain values.
+
+    That is its recipe, seed and start included, and its networks: the teacher by its hash, the
+    student by its parameters' shapes. The user's images go by their name: the checkpoint has them.
+    All else may change meanwhile: the budget, devices, processes and precision, compilation and
+    recomputation, and what is measured afterwards.
+
+    Args:
+        plan: with the batch sizes that were settled on.
+    """
+    # What brings other settings along comes first: it is what a refusal should name.
+    first = {"images": images and images.name, "scheme": plan.scheme, "method": plan.method}
+    shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
+    return _flat({**first, "teacher": teacher_hash[:16], **to_dict(plan), "student": shapes})
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by the names that ``--set`` has for them."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= _flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What was set otherwise, in the order of ``before``.
+
+    >>> differences({"minutes": 2.0, "seeds": [0, 1]}, {"minutes": 3.0, "seeds": [0, 1]})
+    ['minutes 2.0, now 3.0']
+    """
+    keys = dict.fromkeys([*before, *now])
+    return [
+        f"{key} {_words(before.get(key))}, now {_words(now.get(key))}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def manifest(

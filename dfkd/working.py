@@ -31,8 +31,27 @@ def working_teacher(
     return compile_teacher(teacher, compile, work, autocast)
 
 
-def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
-    """What the teacher is in for: of a budget in minutes synthesis takes half at most."""
+def compile_mode(asked: str, before: bool | None, processes: int) -> str:
+    """``--compile``, with ``auto`` settled where nothing is to be measured for it.
+
+    What one session measured need not be what another does, and all processes must compute alike.
+
+    Args:
+        before: whether the run that goes on was compiled; None for one that begins.
+    """
+    if asked != "auto" or (before is None and processes == 1):
+        return asked
+    return "on" if before else "off"
+
+
+def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec, given: bool = False) -> Work:
+    """What the teacher is in for: of a budget in minutes synthesis takes half at most.
+
+    Args:
+        given: whether the user's own images stand in for the method's: nothing is traced then.
+    """
+    if given:
+        return Work(())
     shapes, traces = batches.traced(plan, spec)
     if budget.minutes is not None:
         return Work(shapes, seconds=30 * budget.minutes)
@@ -43,12 +62,18 @@ def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec) -> Work:
     return Work(shapes, traces=updates * traces)
 
 
-def sized(plan: Recipe, words: str | None, teacher: Teacher, processes: int) -> Recipe:
+def sized(
+    plan: Recipe, words: str | None, teacher: Teacher, processes: int, found: int | None = None
+) -> Recipe:
     """``plan`` with the batches that ``--batch-size`` asks for, or its own where it is left out.
+
+    Args:
+        found: what ``auto`` came to when the run that goes on was started.
 
     Raises:
         DfkdError: not a batch size, or one that cannot be found out or shared.
     """
+    words = str(found) if found and words == "auto" else words
     if words == "auto" and processes > 1:
         raise DfkdError("--batch-size auto measures one process's memory: give a number")
     if words is not None:

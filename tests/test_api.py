@@ -11,7 +11,10 @@ from test_methods import ROWS, small
 import dfkd
 from dfkd import checkpoint
 from dfkd.api import distill
-from dfkd.datasets import LabelledImages
+from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.networks import vgg
+from dfkd.recipes import override, with_scheme
+from dfkd.teacher import Teacher
 
 METHODS = tuple(ROWS)
 
@@ -88,6 +91,76 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert same(whole.student.state_dict(), second.student.state_dict())
 
 
+@pytest.fixture
+def halfway(tiny_teacher, tiny_student, tmp_path):
+    """The directory of a robust run of two steps, and the recipe it was started with."""
+    settings = ["arrangement.steps=1", "distiller.lr=0.01"]
+    plan = override(with_scheme(small("drawings"), "robust"), settings)
+    go_on(plan, tiny_teacher, tiny_student, tmp_path / "run", steps=2, resume=False)
+    return tmp_path / "run", plan
+
+
+def go_on(plan, teacher, student, out, **options):
+    options = {"steps": 3, "resume": True, "device": "cpu", "precision": "fp32"} | options
+    return distill(teacher, student, recipe=plan, out=out, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        (["scheme=offline"], "scheme robust, now offline"),
+        (["scheme=online"], "scheme robust, now online"),
+        (["arrangement.steps=2"], "arrangement.steps 1, now 2"),
+        (["distiller.lr=0.02"], "distiller.lr 0.01, now 0.02"),
+        (["distiller.temperature=2"], "distiller.temperature 4.0, now 2.0"),
+        (["distiller.knowledge=kd + hint"], "distiller.knowledge kd, now kd \\+ hint"),
+        (["distiller.pairs=[teacher.a=student.b]"], "pairs , now teacher.a=student.b"),
+        (["method=default"], "method drawings, now default"),
+        (["rhythm.batch_size=32"], "rhythm.batch_size 16, now 32"),
+        (["init=teacher"], "init auto, now teacher"),
+        (["seed=1"], "seed 0, now 1"),
+    ],
+)
+def test_a_run_goes_on_as_it_was_set_or_not_at_all(
+    settings, what, halfway, tiny_teacher, tiny_student
+):
+    out, plan = halfway
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    weights = copy.deepcopy(tiny_student.state_dict())
+    with pytest.raises(dfkd.DfkdError, match=what) as refusal:
+        go_on(override(plan, settings), tiny_teacher, tiny_student, out)
+    assert "\n" not in str(refusal.value)
+    assert same(weights, tiny_student.state_dict())
+    assert files == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_run_goes_on_with_its_own_networks_and_images(halfway, tiny_teacher, tiny_student):
+    out, plan = halfway
+    with pytest.raises(dfkd.DfkdError, match=r"student.stages.0.0.weight 8x1x3x3, now 6x1x3x3"):
+        go_on(plan, tiny_teacher, vgg((6,), 1, 1, 4), out)
+    other = Teacher(vgg((8, 16), 1, 1, 4), tiny_teacher.spec)
+    with pytest.raises(dfkd.DfkdError, match=f"teacher {tiny_teacher.fingerprint()[:16]}, now"):
+        go_on(plan, other, tiny_student, out)
+    images = GivenImages(torch.zeros(16, 1, 8, 8, dtype=torch.uint8), None, "npz:own.npz")
+    with pytest.raises(dfkd.DfkdError, match=r"images None, now npz:own.npz"):
+        go_on(plan, tiny_teacher, tiny_student, out, images=images)
+    with pytest.raises(dfkd.DfkdError, match=r"rhythm.batch_size 16, now 4"):
+        go_on(plan, tiny_teacher, tiny_student, out, batch_size="4")
+
+
+def test_a_longer_budget_and_another_way_to_compute_are_the_same_run(
+    halfway, tiny_teacher, tiny_student
+):
+    out, plan = halfway
+    options = {"steps": 4, "precision": "bf16", "recompute": True, "compile": "off"}
+    assert go_on(plan, tiny_teacher, tiny_student, out, **options).figures["student_steps"] == 4
+    state = checkpoint.load(out / "checkpoint")
+    del state["run"]  # as checkpoints were before they had it
+    checkpoint.save(out / "checkpoint", state)
+    again = go_on(plan, tiny_teacher, tiny_student, out, minutes=1e-6, steps=None)
+    assert again.figures["student_steps"] == 4
+
+
 def test_evaluation_is_for_figures_alone(tiny_teacher, tiny_student, tmp_path):
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
     data = LabelledImages(images, torch.arange(40) % 4, "noise")
@@ -100,8 +173,6 @@ def test_evaluation_is_for_figures_alone(tiny_teacher, tiny_student, tmp_path):
 
 
 def test_a_student_of_other_classes_is_refused_before_anything_is_written(tiny_teacher, tmp_path):
-    from dfkd.networks import vgg
-
     with pytest.raises(dfkd.DfkdError, match="class"):
         distill(tiny_teacher, vgg((8,), 1, 1, 7), steps=2, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
