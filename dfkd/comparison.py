@@ -50,20 +50,6 @@ def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:
     return [Run(method, seed) for seed in seeds for method in names]
 
 
-def differences(before: Record, now: Record) -> list[str]:
-    """What two comparisons were set otherwise, as ``minutes 2.0, now 3.0``."""
-    keys = dict.fromkeys([*before, *now])
-    return [
-        f"{key} {_words(before.get(key))}, now {_words(now.get(key))}"
-        for key in keys
-        if before.get(key) != now.get(key)
-    ]
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def tally(
     methods: Sequence[str],
     results: Mapping[Run, Record],
