@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from dfkd.catalogue import METHODS
+from dfkd.datasets import load_data
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"
@@ -220,6 +221,18 @@ BAD = {
         ),
         "--images",
     ),
+    "an attack of no size": (
+        ("distill", "bundled:digits_vg", STUDENT, "--eval", TEACHER, "--epsilon", "0"),
+        "epsilon is a change of values in [0, 1], above 0, not 0",
+    ),
+    "an attack on nothing": (
+        ("distill", "bundled:digits_vg", STUDENT, "--epsilon", "0.1"),
+        "give --eval",
+    ),
+    "too large an attack": (
+        ("evaluate", "bundled:digits_vg", "--data", TEACHER, "--epsilon", "8"),
+        "epsilon is a change of values",
+    ),
     "bad device": (("distill", TEACHER, STUDENT, "--device", "tpu"), "tpu"),
 }
 
@@ -263,6 +276,18 @@ def test_what_the_recipe_says_stands_unless_an_option_says_otherwise(
 
     monkeypatch.setattr(api, "distill", note)
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
+
+
+def test_a_plain_run_is_measured_under_attack_as_well(tmp_path, capsys):
+    from dfkd.cli import main
+
+    few, data = tmp_path / "few.npz", load_data(TEACHER)
+    np.savez(few, images=data.images[:40, 0].numpy(), labels=data.labels[:40].numpy())
+    words = ["--method", "drawings", "--steps", "2", "--eval", f"npz:{few}", "--epsilon", "0.1"]
+    assert main(["distill", TEACHER, STUDENT, *words, "--out", str(tmp_path / "run")]) == 0
+    assert "PGD-20: 40 images, epsilon 0.1" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "run" / "result.json").read_text())["comparison"]
+    assert all("robust_accuracy" in row for row in rows)
 
 
 def test_malformed_configuration_and_data(tmp_path, capsys):

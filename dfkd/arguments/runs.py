@@ -81,6 +81,8 @@ class Distill:
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
         eval: DATA URI of real labelled images, for figures and nothing else.
+        epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
+            may change by so much; that of scheme robust where it is used.
         config: YAML file laid over the recipe.
         set: key=value laid over both, such as distiller.lr=0.01.
         init: Where the student starts: auto, teacher or random.
@@ -108,6 +110,7 @@ class Distill:
     minutes: float | None = None
     steps: int | None = None
     eval: str | None = None
+    epsilon: float | None = None
     config: Path | None = None
     set: UseAppendAction[tuple[str, ...]] = ()
     init: str | None = None

@@ -18,6 +18,7 @@ from dfkd.commands.shared import (
     tell_compiled,
 )
 from dfkd.datasets import LabelledImages, load_data, load_images
+from dfkd.evaluation.robustness import check_epsilon
 from dfkd.recipes import Recipe
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
@@ -47,6 +48,7 @@ def distill(command: arguments.Distill) -> int:
     """``dfkd.distill`` with everything loaded, and the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
+    check_epsilon(command.epsilon, measured=command.eval is not None)
     plan = _plan(command)
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
     teacher = arranged(command.teacher, command.teachers, command.facts, plan)
@@ -63,6 +65,7 @@ def distill(command: arguments.Distill) -> int:
             recipe=plan,
             evaluation=evaluation,
             images=images,
+            epsilon=command.epsilon,
             out=directory,
             overwrite=command.overwrite,
             resume=command.resume,

@@ -51,6 +51,7 @@ def evaluate(command: arguments.Evaluate) -> int:
     """Models side by side on real images."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
+    check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
     data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
     models = [
@@ -59,7 +60,6 @@ def evaluate(command: arguments.Evaluate) -> int:
     ]
     rows = [dataclasses.asdict(row) for row in compare(models, data)]
     if command.epsilon is not None:
-        check_epsilon(command.epsilon, measured=True)
         accuracies, attack = robustness(models, data, command.epsilon)
         for row, value in zip(rows, accuracies, strict=True):
             row["robust_accuracy"] = value

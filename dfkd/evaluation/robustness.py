@@ -31,8 +31,8 @@ def check_epsilon(epsilon: float | None, measured: bool) -> None:
         return
     if not measured:
         raise DfkdError("accuracy under attack needs real labelled images: give --eval")
-    if not 0 <= epsilon <= 1:
-        raise DfkdError(f"epsilon is a change of values in [0, 1], not {epsilon:g}")
+    if not 0 < epsilon <= 1:
+        raise DfkdError(f"epsilon is a change of values in [0, 1], above 0, not {epsilon:g}")
 
 
 def robustness(
