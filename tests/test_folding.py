@@ -6,13 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import mobilenet_v2
+from torchvision.models import mobilenet_v2, resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
+from dfkd import api, recipes
 from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.features import ENTERS, last_map, named_layers
 from dfkd.folding import fold
+from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
+from dfkd.pairing import embedding_layer, pair_layers
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -166,3 +170,51 @@ def test_the_original_is_shared_with_nobody():
         for value in (*folded.network.parameters(), *folded.network.buffers()):
             value.fill_(0)
     assert all(torch.equal(before[name], v) for name, v in teacher.network.state_dict().items())
+
+
+def within(teacher, name, images):
+    return teacher.trace(images, features=[name]).features[name]
+
+
+LOOKED_INTO = {
+    "resnet": lambda: load_teacher("bundled:fashion_resnet20"),
+    "vgg": lambda: load_teacher("bundled:digits_vgg"),
+    "mobilenet": lambda: seasoned(lambda: mobilenet_v2(num_classes=4, width_mult=0.25)),
+    "torchvision's resnet": lambda: seasoned(lambda: resnet18(num_classes=4)),
+}
+
+
+@pytest.mark.parametrize("case", LOOKED_INTO)
+def test_folding_changes_no_layer_that_is_found_by_itself(case):
+    teacher = LOOKED_INTO[case]()
+    folded, images = fold(teacher).teacher, torch.rand(2, *teacher.spec.shape)
+    grey, found = teacher.spec.normalize(images), []
+    for network in (teacher.network, folded.network):
+        maps = [name for name, _ in pair_layers(network, network, grey)]
+        ends = last_map(network, grey), embedding_layer(network, teacher.num_classes, grey)
+        found.append([*maps, *ends])
+    assert found[0] == found[1]
+    for name in found[0]:
+        expected = within(teacher, name, images)
+        torch.testing.assert_close(within(folded, name, images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
+    teacher, student, asked = load_teacher("bundled:digits_vgg"), vgg((4, 4), 1, 1, 10), []
+    build = api.build_distiller
+
+    def spy(asked_one, *arguments):
+        distiller = build(asked_one, *arguments)
+        asked.append(distiller.scheme.learners[0].teacher)
+        return distiller
+
+    monkeypatch.setattr(api, "build_distiller", spy)
+    names = [name + side for name in named_layers(teacher.network) for side in ("", ENTERS)]
+    names = [name for name in names if name.startswith("stages.0.") or name == "head.input"]
+    plan = recipes.override(recipes.recipe("drawings"), ["distiller.knowledge=kd + at"])
+    plan = recipes.override(plan, ["distiller.pairs=[teacher.stages.0.0=student.stages.0.0]"])
+    plan = recipes.override(plan, ["rhythm.batch_size=4"])
+    api.distill(teacher, student, recipe=plan, steps=1, device="cpu")
+    images = torch.rand(2, 1, 8, 8)
+    for name in names:
+        assert torch.equal(within(asked[0], name, images), within(teacher, name, images)), name
