@@ -55,10 +55,18 @@ def create(path: Path, resume: bool = False) -> None:
     """Make the directory that ``prepare`` allowed, empty unless the run in it goes on.
 
     Called when all that can be refused has been: a mistyped teacher costs no earlier run.
+
+    Raises:
+        DfkdError: it cannot be made or emptied.
     """
-    if path.is_dir() and not resume:
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.is_dir() and not resume:
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # root may write everywhere, says os.access: also where nobody can
+        raise DfkdError(
+            f"--out {path} cannot be written ({error.strerror}); choose another"
+        ) from None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -122,6 +122,15 @@ def test_invert_writes_lossless_pictures(tmp_path):
     assert 0 <= json.loads((out / "result.json").read_text())["own_top1"] <= 1
 
 
+def test_pictures_that_cannot_be_kept_are_refused_at_the_first_step(tmp_path, capsys):
+    from dfkd.cli import main
+
+    (tmp_path / "file").touch()
+    words = ["--classes", "1", "--count", "1", "--minutes", "5", "--compile", "off"]
+    assert main(["invert", TEACHER, *words, "--out", str(tmp_path / "file" / "pictures")]) == 2
+    assert "cannot be written (Not a directory); choose another" in capsys.readouterr().err
+
+
 def test_probe_and_recipes_and_bench():
     assert "yes" in dfkd("probe", TEACHER).stdout
     listed = dfkd("recipes").stdout

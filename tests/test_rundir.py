@@ -28,6 +28,14 @@ def test_creating_empties_an_earlier_run_unless_it_goes_on(earlier):
     assert list(earlier.iterdir()) == []
 
 
+def test_what_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        DfkdError, match=r"--out .*run cannot be written \(Not a directory\); choose"
+    ):
+        rundir.create(tmp_path / "file" / "run")
+
+
 def test_a_directory_in_use_is_refused(earlier):
     with pytest.raises(DfkdError, match="--overwrite"):
         rundir.prepare(earlier)

@@ -33,6 +33,8 @@ def invert(command: arguments.Invert) -> int:
     with Progress("Inverting", console()) as progress:
 
         def show(share: float, metrics: Mapping[str, torch.Tensor]) -> None:
+            if not clock.steps:  # all that can be refused has been, and little is lost yet
+                rundir.create(directory)
             clock.steps += 1
             if clock.due():
                 values = {name: float(value) for name, value in metrics.items()}
@@ -55,7 +57,6 @@ def invert(command: arguments.Invert) -> int:
             )
         finally:
             signal.signal(signal.SIGINT, previous)
-    rundir.create(directory)
     log = MetricsLog(directory)
     for row in rows:
         log.write(*row)
