@@ -52,6 +52,8 @@ def variants(
         if vary == "knowledge":
             starts = _knowledge(recipes.recipe(base), words)
         else:
+            if "ensemble" in (words or ()) and not several:
+                raise DfkdError("--only ensemble wants more than one teacher: add --teachers")
             starts = _schemes(recipes.recipe(base), words or _every_scheme(several, images))
     shared = _shared(vary, starts, assignments)
     found = {}
@@ -60,7 +62,20 @@ def variants(
             found[name] = recipes.override(start, shared[name])
         except DfkdError as error:
             raise DfkdError(f"--set does not suit {name}: {error}") from None
+    _refuse_twins(found)
     return found
+
+
+def _refuse_twins(found: Mapping[str, Recipe]) -> None:
+    """Raise where two variants are one recipe in two spellings: their runs would share a folder."""
+    seen: dict[str, tuple[Mapping[str, float], Recipe]] = {}
+    for name, plan in found.items():
+        learner = replace(plan.distiller, knowledge="kd")
+        value = parse(plan.distiller.knowledge), replace(plan, distiller=learner)
+        twin = next((other for other, its in seen.items() if its == value), None)
+        if twin is not None:
+            raise DfkdError(f"{twin!r} and {name!r} are one and the same: leave one out")
+        seen[name] = value
 
 
 def _shared(

@@ -65,6 +65,14 @@ def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
         (("scheme", None, "onlin"), "did you mean 'online'"),
         (("scheme", None, "robust:hard"), "robust has no form"),
         (("scheme", None, "offline,offline"), "twice"),
+        (("scheme", None, "ensemble"), "add --teachers"),
+        (
+            ("knowledge", None, "kd+hint,kd + hint"),
+            "'kd.hint' and 'kd . hint' are one and the same",
+        ),
+        (("knowledge", None, "kd + hint,1*hint + kd"), "the same"),
+        (("scheme", None, "adversarial,adversarial:"), "the same"),
+        (("scheme", None, "self,self:exits"), "'self' and 'self:exits' are one and the same"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words, says):
