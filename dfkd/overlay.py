@@ -52,7 +52,8 @@ def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
     changes = {}
     for key, value in values.items():
         if key not in fields:
-            raise DfkdError(f"unknown key {path + str(key)!r}{nearest(str(key), fields)}")
+            hint = _in_groups(start, str(key)) or nearest(str(key), fields)
+            raise DfkdError(f"unknown key {path + str(key)!r}{hint}")
         current = getattr(start, key)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
@@ -61,6 +62,12 @@ def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
         else:
             changes[key] = _checked(fields[key].type, value, path + key)
     return replace(start, **changes)
+
+
+def _in_groups(start: Any, key: str) -> str:
+    """The end of an error message: where a key is that was looked for one level too high."""
+    homes = [f"{name}.{key}" for name, group in vars(start).items() if hasattr(group, key)]
+    return f"; did you mean {' or '.join(map(repr, homes))}?" if homes else ""
 
 
 def _checked(annotation: Any, value: Any, name: str) -> Any:

@@ -43,6 +43,7 @@ def test_overrides_round_trip(lr, batch_size, optimizer):
         ("rhythm.batch_size=[", "cannot read"),
         ("method=nayr", "did you mean 'nayer'"),
         ("synthesizer.elites=0", "elites"),
+        ("lr=0.1", "unknown key 'lr'; did you mean 'distiller.lr'"),
     ],
 )
 def test_bad_settings_name_the_nearest(assignment, message):

@@ -7,6 +7,7 @@ from typing import Any
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
+from dfkd.schemes import SCHEMES
 
 
 def plan_of(
@@ -43,7 +44,19 @@ def plan_of(
         if plan.scheme != "self":
             raise DfkdError(f"--exits belongs to --scheme self, not to {plan.scheme}")
         plan = recipes.override(plan, [f"arrangement.exits={exits}"])
+    _check_arrangement(plan, assignments)
     return recipes.override(plan, list(assignments))
+
+
+def _check_arrangement(plan: Recipe, assignments: tuple[str, ...]) -> None:
+    """Raise where ``--set`` speaks of another scheme's settings without naming that scheme."""
+    keys = [assignment.partition("=")[0] for assignment in assignments]
+    for group, _, name in (key.partition(".") for key in keys):
+        if group != "arrangement" or hasattr(plan.arrangement, name) or "scheme" in keys:
+            continue
+        owner = next((other for other, row in SCHEMES.items() if hasattr(row.config(), name)), "")
+        if owner:
+            raise DfkdError(f"scheme {plan.scheme} has no setting {name!r}; add --scheme {owner}")
 
 
 def _read(config: Path) -> dict[str, Any]:
