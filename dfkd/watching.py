@@ -1,10 +1,23 @@
-"""A student that watches images being made and comes out of it as it went in."""
+"""Networks that are used for a while and come out of it as they went in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Eval mode while the block runs; then, whatever happened, every module's own mode again."""
+    modes = {module: module.training for network in networks for module in network.modules()}
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextmanager
@@ -18,18 +31,16 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
         training: train mode (DFAD, ZSKT) instead of eval mode: batch-norms normalise by the batch,
             and do not track it; what has running statistics and no such switch stays in eval mode.
     """
-    modes = {module: module.training for module in student.modules()}
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    tracking = _watch(student, training)
-    try:
-        yield
-    finally:
-        for layer, mean, var in tracking:
-            layer.track_running_stats, layer.running_mean, layer.running_var = True, mean, var
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter in learning:
-            parameter.requires_grad_(True)
+    with evaluating(student):  # which puts back the modes, whatever they are inside
+        tracking = _watch(student, training)
+        try:
+            yield
+        finally:
+            for layer, mean, var in tracking:
+                layer.track_running_stats, layer.running_mean, layer.running_var = True, mean, var
+            for parameter in learning:
+                parameter.requires_grad_(True)
 
 
 def _watch(student: nn.Module, training: bool) -> list[tuple[Any, Any, Any]]:

@@ -90,6 +90,11 @@ def test_latency_takes_turns_and_leaves_the_mode_alone() -> None:
     times = latencies([(first, SPEC), (second, SPEC)], 4, rounds=5)
     assert first.calls == second.calls == 2 + 5
     assert first.training
+    wrong = ImageSpec(3, 8, 8)
+    convolution = nn.Sequential(nn.Conv2d(1, 4, 3)).train()
+    with pytest.raises(RuntimeError):
+        latencies([(convolution, wrong)], 4)
+    assert convolution.training
     assert all(0 < time < 1000 for time in times)
     assert latency(vgg((4, 8), 1, 1), SPEC, 2, rounds=3) > 0
 

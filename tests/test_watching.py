@@ -8,7 +8,7 @@ from torch import nn
 
 from dfkd.networks import resnet
 from dfkd.teacher import fingerprint
-from dfkd.watching import watching
+from dfkd.watching import evaluating, watching
 
 
 def norms() -> nn.Module:
@@ -86,6 +86,18 @@ def test_frozen_norms_stay_in_eval_mode():
         assert student[1].training
         assert not student[0](torch.ones(3)).any()
     assert student[0].training
+
+
+def test_networks_are_evaluated_and_have_their_modes_again():
+    one, other = resnet(8, 1, 3).train(), norms().train()
+    one.layer1.eval()
+    modes = [module.training for network in (one, other) for module in network.modules()]
+    with evaluating(one, other):
+        assert not any(m.training for network in (one, other) for m in network.modules())
+    assert [m.training for network in (one, other) for m in network.modules()] == modes
+    with pytest.raises(RuntimeError), evaluating(one, other):
+        one(torch.ones(1, 7, 8, 8))
+    assert [m.training for network in (one, other) for m in network.modules()] == modes
 
 
 @pytest.mark.parametrize("training", [True, False])

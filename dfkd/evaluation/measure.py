@@ -19,6 +19,7 @@ from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.watching import evaluating
 
 PATIENCE = 3.0
 """Seconds that timing one network at one batch size may take, once three rounds are done."""
@@ -57,17 +58,12 @@ def predictions(
         device: where the model is; by default where its first parameter lies.
     """
     network = model.network if isinstance(model, Teacher) else model
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
     place = _device(network) if device is None else torch.device(device)
-    try:
+    with evaluating(network):
         logits = [
             network(spec.normalize(chunk.to(place).float() / 255)).float().cpu()
             for chunk in torch.split(images, batch_size)
         ]
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return torch.cat(logits)
 
 
@@ -98,20 +94,15 @@ def flops(network: nn.Module, spec: ImageSpec) -> int:
     """Operations on one image, two a multiply-add: convolutions, matrix products, attention."""
     # What oneDNN and cuDNN make one kernel of (an LSTM's layers) no counter can look into.
     backends = torch.backends.mkldnn, torch.backends.cudnn
-    modes = {module: module.training for module in network.modules()}
     image = spec.normalize(torch.full((1, *spec.shape), 0.5)).to(_device(network))
-    network.eval()
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # oneDNN's, of a format that no GPU here has
-            for backend in backends:
-                stack.enter_context(backend.flags(enabled=False))
-            counter = stack.enter_context(FlopCounterMode(display=False))
-            network(image)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(network))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # oneDNN's, of a format that no GPU here has
+        for backend in backends:
+            stack.enter_context(backend.flags(enabled=False))
+        counter = stack.enter_context(FlopCounterMode(display=False))
+        network(image)
     return int(counter.get_total_flops())
 
 
@@ -129,23 +120,21 @@ def latencies(
     Fewer rounds, but at least three, where they would take longer than ``PATIENCE``.
     """
     inputs = []
-    modes = {module: module.training for network, _ in models for module in network.modules()}
     for network, spec in models:
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(batch_size, *spec.shape, generator=generator)
-        inputs.append((network.eval(), spec.normalize(images).to(_device(network))))
+        inputs.append((network, spec.normalize(images).to(_device(network))))
     times: list[list[float]] = [[] for _ in models]
-    start = time.perf_counter()
-    for _ in range(2):
-        for network, images in inputs:
-            _milliseconds(network, images)
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() - start > PATIENCE * len(models):
-            break
-        for series, (network, images) in zip(times, inputs, strict=True):
-            series.append(_milliseconds(network, images))
-    for module, training in modes.items():
-        module.training = training
+    with evaluating(*(network for network, _ in models)):
+        start = time.perf_counter()
+        for _ in range(2):
+            for network, images in inputs:
+                _milliseconds(network, images)
+        for done in range(rounds):
+            if done >= 3 and time.perf_counter() - start > PATIENCE * len(models):
+                break
+            for series, (network, images) in zip(times, inputs, strict=True):
+                series.append(_milliseconds(network, images))
     return [median(series) for series in times]
 
 

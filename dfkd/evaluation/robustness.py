@@ -13,6 +13,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import predictions
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.watching import evaluating
 
 STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""
@@ -96,9 +97,7 @@ def robust_accuracy(
         return logits
 
     right = 0
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
             pixels, targets = images.to(place).float() / 255, labels.to(place)
@@ -117,7 +116,4 @@ def robust_accuracy(
             )
             with torch.no_grad():
                 right += int((answer(moved).argmax(1) == targets).sum())
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return right / len(data.labels[:count])

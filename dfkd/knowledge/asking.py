@@ -14,6 +14,7 @@ from dfkd.knowledge.kinds import Kind
 from dfkd.losses.attention import logit_gradients
 from dfkd.pairing import Pairs, check_pairs, embedding_layer, pair_layers
 from dfkd.teacher import Teacher
+from dfkd.watching import evaluating
 
 
 class Asking:
@@ -87,14 +88,10 @@ class Asking:
     @torch.no_grad()
     def example(self) -> Answers:
         """Answers to two grey images: the shapes of what a learnt loss will see."""
-        modes = {module: module.training for module in self._student.modules()}
-        self._student.eval()  # or the norms would take the grey images into account
         grey = torch.full((2, *self.teacher.spec.shape), 0.5, device=self.teacher.device)
-        with torch.enable_grad():
-            answers = self(grey)
-        for module, training in modes.items():
-            module.training = training
-        return answers
+        # In train mode the norms would take the grey images into account.
+        with evaluating(self._student), torch.enable_grad():
+            return self(grey)
 
     def __call__(
         self, images: Tensor, cached: Tensor | None = None, targets: Tensor | None = None
