@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.statistics import clean_name
+from dfkd.watching import evaluating
 
 ENTERS = ".input"
 
@@ -34,13 +35,19 @@ def open_features(
         whose: network, for the sake of errors: "teacher" or "student".
 
     Raises:
-        DfkdError: no such layer, or one that takes or returns no tensor.
+        DfkdError: no such layer, or one that is not called, or that takes or returns no tensor.
     """
     captured: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for name in names:
             stack.callback(_open(layers, name, captured, whose).remove)
         yield captured
+    for name in names:
+        if name not in captured:
+            raise DfkdError(
+                f"the {whose} never calls its layer {name!r}, which gives nothing to look at: "
+                "name one that it calls (a list of layers is not called, those in it are)"
+            )
 
 
 def _open(
@@ -98,15 +105,12 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
                 shapes[name] = output.shape
 
         handles.append(module.register_forward_hook(note))
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
     try:
-        network(images)
+        with evaluating(network):
+            network(images)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return shapes
 
 

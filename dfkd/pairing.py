@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.features import ENTERS, classifier, feature_maps, last_map, named_layers, open_features
+from dfkd.watching import evaluating
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -72,11 +73,8 @@ def check_pairs(
     shapes = []
     for side, (network, whose) in enumerate(((student, "student"), (teacher, "teacher"))):
         names = list(dict.fromkeys(pair[side] for pair in pairs))
-        modes = {module: module.training for module in network.modules()}
-        with open_features(named_layers(network), names, whose) as captured:
-            network.eval()(images)
-        for module, training in modes.items():
-            module.training = training
+        with evaluating(network), open_features(named_layers(network), names, whose) as captured:
+            network(images)
         shapes.append({name: tuple(value.shape) for name, value in captured.items()})
     for mine, theirs in pairs:
         sizes = shapes[0][mine][2:], shapes[1][theirs][2:]

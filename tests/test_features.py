@@ -1,5 +1,7 @@
 """What is seen inside a network: the layers that match, and their outputs and inputs."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.features import classifier, feature_maps, named_layers, open_features
 from dfkd.networks import resnet, vgg
-from dfkd.pairing import pair_layers
+from dfkd.pairing import check_pairs, pair_layers
 from dfkd.teacher import fingerprint
 
 
@@ -119,6 +121,30 @@ def test_a_wrong_name_suggests_the_nearest_and_no_hook_stays():
     ):
         pass
     assert not network.head._forward_hooks
+
+
+def test_a_layer_that_is_never_called_is_named_and_no_hook_stays():
+    network = vgg((4, 8), 1, 1, 10)  # its stages are a list
+    for name in ("stages", "stages.input"):
+        with (
+            pytest.raises(DfkdError, match=f"teacher never calls its layer '{name}'") as refusal,
+            open_features(named_layers(network), [name], "teacher"),
+        ):
+            network(images())
+        assert "\n" not in str(refusal.value)
+    assert not network.stages._forward_hooks
+
+
+def test_a_network_that_fails_is_left_in_its_mode():
+    class Failing(nn.Sequential):
+        def forward(self, x):
+            raise RuntimeError("whatever")
+
+    network, pairs = Failing(nn.ReLU()).train(), (("0", "0"),)
+    for look in (feature_maps, partial(check_pairs, pairs, nn.Sequential(nn.ReLU()))):
+        with pytest.raises(RuntimeError, match="whatever"):
+            look(network, images())
+        assert all(module.training for module in network.modules())
 
 
 def test_features_must_be_tensors():

@@ -398,6 +398,8 @@ def test_named_pairs_are_compared_and_told(pair):
         ("teacher.head=student.head", "no maps of one height and width"),
         ("teacher.stages.7=student.stages.1", "no layer 'stages.7' in the teacher"),
         ("teacher.stages.0=student.stage.0", "no layer 'stage.0' in the student"),
+        ("teacher.stages=student.stages.0", "teacher never calls its layer 'stages'"),
+        ("teacher.stages.0=student.stages", "student never calls its layer 'stages'"),
     ],
 )
 def test_pairs_that_do_not_match_are_refused(words, what, pair):
@@ -415,6 +417,15 @@ def test_pairs_that_cannot_be_read_are_refused(words):
         LearnerConfig(pairs=(words,))
 
 
+def test_a_student_that_fails_is_left_in_its_mode(pair):
+    teacher, student = pair
+    asking = Asking(teacher, student, student, [KINDS["kd"]], 4.0)
+    student.train().register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        asking.example()
+    assert all(module.training for module in student.modules())
+
+
 def test_one_pair_of_layers_has_no_flow(pair):
     names = ("teacher.stages.1=student.stages.1",)
     config = dataclasses.replace(CONFIG, knowledge="fsp", pairs=names)
@@ -429,7 +440,7 @@ def test_the_temperature_follows_its_schedule(pair):
     for progress, wanted in ((0.0, 4.0), (0.5, 2.5), (1.0, 1.0)):
         distiller.set_progress(progress)
         assert learner.ask(Batch(some_images())).temperature == pytest.approx(wanted)
-    with pytest.raises(DfkdError, match="positive"):
+    with pytest.raises(DfkdError, match="temperature_end must be"):
         dataclasses.replace(config, temperature_end=0.0)
 
 
