@@ -41,7 +41,7 @@ class Learner:
 
     Attributes:
         student: the live network.
-        network: what is called, or Fabric's wrapper of it under several processes.
+        network: what is called.
         aids: by name, what learns with the student to be thrown away with the run.
     """
 
@@ -56,13 +56,13 @@ class Learner:
         network: nn.Module | None = None,
     ) -> None:
         self.teacher, self.student, self.config, self.place = teacher, student, config, place
-        self._whole = student if network is None else network
+        self.network = student if network is None else network
         own = {id(parameter) for parameter in student.parameters()}
-        beside = [p for p in self._whole.parameters() if id(p) not in own]
-        optimizer = make_optimizer(
+        beside = [p for p in self.network.parameters() if id(p) not in own]
+        self._optimizer = make_optimizer(
             student, config.optimizer, config.lr, config.weight_decay, beside
         )
-        self.network, self._optimizer = place.setup(self._whole, optimizer)
+        place.share(self.network)
         self._weights = parse(config.knowledge)
         kinds = {name: KINDS[name] for name in (*self._weights, *also)}
         pairs = tuple(read_pair(pair) for pair in config.pairs)
@@ -82,7 +82,7 @@ class Learner:
             if len(self.aids)
             else None
         )
-        self._average = copy.deepcopy(self._whole).requires_grad_(False) if config.ema else None
+        self._average = copy.deepcopy(self.network).requires_grad_(False) if config.ema else None
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well.
         self._resting = tuple(module for module in student.modules() if is_frozen(module))
@@ -139,14 +139,15 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         if self._aids_optimizer:
             self._aids_optimizer.zero_grad(set_to_none=True)
-        self.place.backward(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.place.average(self.network)
         self._optimizer.step()
         if self._aids_optimizer:
             self.place.average(self.aids)
             self._aids_optimizer.step()
         self.steps += 1
         if self._average is not None:
-            follow(self._average, self._whole, self.config.ema, self.steps)
+            follow(self._average, self.network, self.config.ema, self.steps)
 
     def class_counts(self) -> list[int]:
         """How often the teacher answered each class so far."""
@@ -154,12 +155,12 @@ class Learner:
 
     def finished(self) -> nn.Module:
         """What is trained, averaged (or live where no average is kept): a copy in eval mode."""
-        return copy.deepcopy(self._whole if self._average is None else self._average).eval()
+        return copy.deepcopy(self.network if self._average is None else self._average).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Student, average, optimisers, adapters, generator and counters."""
         return {
-            "student": self._whole.state_dict(),
+            "student": self.network.state_dict(),
             "average": self._average.state_dict() if self._average else None,
             "optimizer": self._optimizer.state_dict(),
             "aids": self.aids.state_dict(),
@@ -172,7 +173,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where ``state_dict`` was taken."""
-        self._whole.load_state_dict(state["student"])
+        self.network.load_state_dict(state["student"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -1,7 +1,7 @@
 """Devices, precision and processes: the only file that knows Fabric.
 
 Everything else receives plain values from here: a device, an autocast context,
-a ``backward``. Under several processes every rank makes the same images from
+means over processes. Under several processes every rank makes the same images from
 the same seed and trains on its slice, so a run's images and checkpoints do not
 depend on how many processes share it.
 """
@@ -35,7 +35,6 @@ class Runtime:
         rank, world_size: this process among all.
     """
 
-    fabric: Any
     device: torch.device
     precision: str
     rank: int
@@ -47,19 +46,16 @@ class Runtime:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def setup(
-        self, student: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wrap for data-parallel training; alone in the world, both come back as they are."""
+    @torch.no_grad()
+    def share(self, network: nn.Module) -> None:
+        """Ready ``network`` for training by all: the first one's weights, batch-norm over all."""
         if self.world_size == 1:
-            return student, optimizer
-        synchronise_batchnorm(student)
-        network, wrapped = self.fabric.setup(student, optimizer)
-        return network, wrapped
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of ``loss``, averaged over processes."""
-        self.fabric.backward(loss) if self.world_size > 1 else loss.backward()  # type: ignore[no-untyped-call]
+            return
+        synchronise_batchnorm(network)
+        for value in network.state_dict().values():
+            first = value.contiguous()
+            dist.broadcast(first, 0)
+            value.copy_(first)
 
     def agree(self, flag: bool) -> bool:
         """Whether any process says yes: all must stop at the same step or the others hang."""
@@ -79,13 +75,20 @@ class Runtime:
 
     @torch.no_grad()
     def average(self, module: nn.Module) -> None:
-        """Mean over processes of the gradients of a small module that ``setup`` did not wrap."""
-        if self.world_size == 1:
+        """Mean over processes of the gradients of ``module``, in place; who has none, gets none.
+
+        torch's DistributedDataParallel wants a gradient for whatever leads to the output, and
+        knowledge that looks inside a network alone leaves its classifier without one.
+        """
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        if self.world_size == 1 or not gradients:
             return
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= self.world_size
+        means = torch.cat([gradient.flatten() for gradient in gradients])  # one message for all
+        dist.all_reduce(means)
+        means /= self.world_size
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, means.split(sizes), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def gather(self, values: Tensor) -> Tensor:
         """The rows of all processes, in the same order everywhere; without gradients."""
@@ -111,7 +114,7 @@ class Runtime:
             dist.barrier()
 
 
-ALONE = Runtime(None, torch.device("cpu"), "fp32", 0, 1)
+ALONE = Runtime(torch.device("cpu"), "fp32", 0, 1)
 """One process in float32: what is used where nothing else is said."""
 
 
@@ -166,7 +169,7 @@ def start(device: str = "auto", precision: str = "auto", devices: int = 1) -> Ru
         fabric.launch()
         place, world_size = fabric.device, fabric.world_size
     rank = fabric.global_rank if fabric else 0
-    return Runtime(fabric, place, resolve_precision(precision, place), rank, world_size)
+    return Runtime(place, resolve_precision(precision, place), rank, world_size)
 
 
 def _local_devices(world_size: int) -> int:

@@ -258,7 +258,7 @@ def test_steps_read_nothing_back_and_narrow_floats_do(form, teacher, student):
         distiller.set_progress(step / 2)
         metrics = distiller.update(Batch(torch.empty(4, 1, 16, 16, device="meta")))
     assert all(value.device.type == "meta" for value in metrics.values())
-    place = Runtime(None, torch.device("cpu"), "bf16", 0, 1)
+    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
     narrow = run(build(teacher, student, place=place, form=form), 3)[-1]
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in narrow.values())
 

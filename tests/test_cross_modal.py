@@ -266,7 +266,7 @@ def test_a_run_resumes_exactly(behind, tmp_path, monkeypatch):
     check_resume(whole, tmp_path / "run", monkeypatch)
 
 
-CPU = Runtime(None, torch.device("cpu"), "fp32", 0, 1)
+CPU = Runtime(torch.device("cpu"), "fp32", 0, 1)
 
 
 # The student

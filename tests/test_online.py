@@ -212,7 +212,7 @@ def test_all_come_nearer_to_the_teacher_and_it_stays_as_it_was(tiny_teacher, tin
 
 
 def test_half_precision_learns_too(tiny_teacher, tiny_student):
-    place = Runtime(None, torch.device("cpu"), "bf16", 0, 1)
+    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
     distiller = online(tiny_teacher, tiny_student, place=place)
     found = [distiller.update(Batch(images_of()))["distillation/kd"] for _ in range(30)]
     assert found[-1] < 0.7 * found[0]

@@ -25,7 +25,7 @@ losses = []
 update = offline.Offline.update
 def spy(self, batch):
     metrics = update(self, batch)
-    losses.append(float(metrics["distillation/kd"]))
+    losses.append(float(sum(v for name, v in metrics.items() if not name.endswith("agreement"))))
     return metrics
 offline.Offline.update = spy
 teacher = dfkd.load_teacher("bundled:digits_vgg")
@@ -80,6 +80,14 @@ def test_relations_and_gradients_are_those_of_the_whole_batch(tmp_path):
     # that differentiates the step twice.
     words = ("kd + rkd + 300*sp + 100*cc + crd + 10*grad_cam + hint",)
     alone, together = (trained(tmp_path, devices, words=words) for devices in (1, 2))
+    assert together[0] == pytest.approx(alone[0], rel=1e-3)
+    assert together[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_knowledge_may_leave_a_part_of_the_student_alone(tmp_path):
+    # What looks at features only has no gradient for the classifier.
+    alone, together = (trained(tmp_path, devices, words=("10*hint",)) for devices in (1, 2))
     assert together[0] == pytest.approx(alone[0], rel=1e-3)
     assert together[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
 

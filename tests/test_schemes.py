@@ -164,7 +164,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_narrow_floats_do(row):
     teacher = make_teacher()
-    place = Runtime(None, torch.device("cpu"), "bf16", 0, 1)
+    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
     metrics = run(build(row, teacher, make_student(), place=place), teacher, 2)[-1]
     assert all(bool(torch.isfinite(value)) for value in metrics.values())
     assert metrics["distillation/kd"].dtype == torch.float32

@@ -487,7 +487,7 @@ def test_it_learns_and_the_teacher_stays_as_it_was(form, tiny_teacher):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_half_precision_learns_too(form, tiny_teacher):
-    place = Runtime(None, torch.device("cpu"), "bf16", 0, 1)
+    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
     distiller = itself(tiny_teacher, a_student(), place=place, **FORMS[form])
     distiller.set_progress(0.0)
     distiller.update(Batch(images_of()))

@@ -6,7 +6,6 @@ first generation has none and is offline distillation.
 """
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -130,9 +129,8 @@ class BornAgain:
         lineage.generation = generation
         _begin_anew(learner.student, seed, lineage.start)
         # A fresh learner has what a beginning has: optimiser, average, adapters; only what was
-        # counted is the run's. It is alone: Fabric wraps a student once.
-        alone = replace(learner.place, fabric=None, rank=0, world_size=1)
-        fresh = Learner(learner.teacher, learner.student, learner.config, seed, alone)
+        # counted is the run's.
+        fresh = Learner(learner.teacher, learner.student, learner.config, seed, learner.place)
         counted = {name: learner.state_dict()[name] for name in ("class_counts", "teacher_images")}
         learner.load_state_dict(fresh.state_dict() | counted)
 
