@@ -299,6 +299,33 @@ def test_a_student_without_a_linear_end_is_refused_by_cam(pair):
     learn("at", pair[0], ends_in_convolution, 1)
 
 
+class Flattened(nn.Module):
+    """Reads every place of its last map, and has a layer that its logits do not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.aside, self.conv = (nn.Conv2d(1, 4, 3, padding=1) for _ in range(2))
+        self.head = nn.Linear(256, 4)
+
+    def forward(self, x):
+        self.aside(x)
+        return self.head(self.conv(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "pairs", "what"),
+    [
+        ("cam", (), "reads 256 numbers.*--knowledge"),
+        ("grad_cam", ("teacher.stages.0=student.aside",), "no logit depends on"),
+    ],
+)
+def test_what_only_a_trial_can_tell_is_refused_before_a_step(knowledge, pairs, what, pair):
+    config = dataclasses.replace(CONFIG, knowledge=f"kd + {knowledge}", pairs=pairs)
+    with pytest.raises(DfkdError, match=what) as refusal:
+        build_distiller(pair[0], Flattened(), config, 0)
+    assert "\n" not in str(refusal.value)
+
+
 def test_the_scales_of_the_kinds(pair):
     answers = ask(*pair, ["kd"])
     pieces = answers.student_logits, answers.teacher_logits

@@ -42,6 +42,11 @@ class Kind(NamedTuple):
     embeddings: bool = False
     relation: bool = False
 
+    @property
+    def inside(self) -> bool:
+        """Whether it looks at more than answers."""
+        return self.features or self.heads or self.embeddings
+
 
 Losses = dict[str, Callable[[Answers], Tensor]]
 
@@ -53,15 +58,21 @@ def begin(
 
     Args:
         example: gives answers to begin with, for the sake of their shapes; asked if need be.
+
+    Raises:
+        DfkdError: what a kind sees inside these networks cannot be compared.
     """
     losses: Losses = {name: kind.loss for name, kind in kinds.items() if kind.loss}
     learned = {name: kind.learned for name, kind in kinds.items() if kind.learned}
     modules: dict[str, nn.Module] = {}
-    if learned:
+    if learned or any(kind.inside for kind in kinds.values()):
         answers = example()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             modules = {name: build(answers) for name, build in learned.items()}
+        with torch.no_grad():  # a loss that refuses such answers does so before a run begins
+            for loss in losses.values():
+                loss(answers)
     return losses | modules, nn.ModuleDict(modules)
 
 

@@ -62,7 +62,8 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
     if features.shape[1] != weight.shape[1]:
         raise DfkdError(
             f"cam needs the classifier to read the last map's {features.shape[1]} channels, "
-            f"averaged over places, and it reads {weight.shape[1]} numbers"
+            f"averaged over places, and it reads {weight.shape[1]} numbers: compare something "
+            'else, as --knowledge "kd + at" does'
         )
     return torch.einsum("nchw,nc->nhw", features, weight[classes].to(features.dtype))
 
@@ -82,6 +83,9 @@ def logit_gradients(
     Returns:
         As ``features``, in units of the logits per unit of the features.
 
+    Raises:
+        DfkdError: features that no logit depends on.
+
     >>> features = torch.ones(1, 1, 2, 2, requires_grad=True)
     >>> logits = 3 * features.mean((2, 3))
     >>> (gradient,) = logit_gradients([features], logits, torch.tensor([0]), create_graph=False)
@@ -89,7 +93,14 @@ def logit_gradients(
     tensor([0.7500, 0.7500])
     """
     chosen = logits.gather(1, classes[:, None]).sum()
-    return torch.autograd.grad(chosen, tuple(features), create_graph=create_graph)
+    found = torch.autograd.grad(
+        chosen, tuple(features), create_graph=create_graph, allow_unused=True
+    )
+    if any(gradient is None for gradient in found):
+        raise DfkdError(
+            "no logit depends on one of the layers that grad_cam compares: name others with --pair"
+        )
+    return found
 
 
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
