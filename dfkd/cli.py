@@ -7,7 +7,6 @@ on stderr and exit status 2; ``--debug`` shows the traceback instead.
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -16,7 +15,8 @@ import tyro
 from tyro.conf import arg
 
 from dfkd import arguments
-from dfkd.errors import DfkdError
+from dfkd.arguments.mistakes import explained
+from dfkd.errors import DfkdError, nearest
 
 COMMANDS: dict[str, type[Any]] = {
     "demo": arguments.Demo,
@@ -57,9 +57,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _parse(words: list[str]) -> Any:
     """The command as a value; what tyro says of a mistake is told in one line."""
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        from dfkd.errors import nearest
-
+    if not words:
+        raise DfkdError(f"name a command: {', '.join(COMMANDS)}; see dfkd --help")
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
         raise DfkdError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}")
     spoken = io.StringIO()
     try:
@@ -74,13 +74,9 @@ def _parse(words: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        text = re.sub(r"[─-╿]+", " ", spoken.getvalue())
-        text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        told = [
-            line for line in lines if not line.lower().startswith(("parsing error", "for full"))
-        ]
-        raise DfkdError(" ".join(told)[:400] + "; see dfkd COMMAND --help") from None
+        if words[0] not in COMMANDS:
+            raise DfkdError(f"dfkd has no option {words[0]}; see dfkd --help") from None
+        raise DfkdError(explained(spoken.getvalue(), words, COMMANDS[words[0]])) from None
 
 
 def _identity(kind: type[Any]) -> Callable[..., Any]:

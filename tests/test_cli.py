@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, exit statuses, files, errors."""
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from dfkd.catalogue import METHODS
+from dfkd.cli import COMMANDS, _parse
 from dfkd.datasets import load_data
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
@@ -179,8 +181,39 @@ def test_ctrl_c_saves_and_resume_continues(tmp_path):
 
 
 BAD = {
+    "no command": ((), "name a command: demo, "),
     "unknown command": (("distil", "x"), "distill"),
-    "unknown option": (("distill", TEACHER, STUDENT, "--mintues", "1"), "minutes"),
+    "unknown option of none": (("--version",), "dfkd has no option --version"),
+    "unknown option": (
+        ("distill", TEACHER, STUDENT, "--mintues=1"),
+        "distill has no option --mintues; did you mean --minutes?",
+    ),
+    "nothing to invert": (
+        ("invert",),
+        "invert wants TEACHER, --classes INT,INT... and --out DIR; see dfkd invert --help",
+    ),
+    "nothing to measure": (("evaluate",), "evaluate wants MODEL ... and --data DATA;"),
+    "no number": (
+        ("distill", TEACHER, STUDENT, "--minutes", "five"),
+        "--minutes wants a number, not 'five'",
+    ),
+    "no whole number": (("demo", "--seed=1.5"), "--seed wants a whole number, not '1.5'"),
+    "no value": (("distill", TEACHER, STUDENT, "--eval"), "--eval wants DATA"),
+    "no numbers": (
+        ("probe", TEACHER, "--mean", "grey", "grey"),
+        "--mean wants numbers, not 'grey grey'",
+    ),
+    "a word too many": (("probe", TEACHER, STUDENT), "probe has no use for 'dfkd.networks:vgg"),
+    "spaces for commas": (("invert", TEACHER, "--classes", "1", "7"), "commas: --classes 1,7"),
+    "spaces between methods": (
+        ("compare", TEACHER, STUDENT, "--methods", "default", "nayer"),
+        "commas: --methods default,nayer",
+    ),
+    "knowledge compared": (
+        ("compare", TEACHER, STUDENT, "--knowledge", "kd"),
+        "use --vary knowledge --only 'kd'",
+    ),
+    "scheme compared": (("compare", TEACHER, STUDENT, "--scheme"), "--vary scheme --only 'X'"),
     "unknown method": (("distill", TEACHER, STUDENT, "--method", "nayr"), "nayer"),
     "unknown key": (("distill", TEACHER, STUDENT, "--set", "distiller.lrr=1"), "lr"),
     "negative budget": (("distill", TEACHER, STUDENT, "--minutes", "-1"), "positive"),
@@ -252,7 +285,7 @@ def test_mistakes_are_one_line_and_leave_nothing(case, tmp_path, capsys, monkeyp
 
     monkeypatch.chdir(tmp_path)
     words, hint = BAD[case]
-    needs_out = words[0] in ("distill", "invert")
+    needs_out = len(words) > 1 and words[0] in ("distill", "invert", "compare")
     assert main([*words, *(("--out", "run") if needs_out else ())]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("dfkd: ")
@@ -297,6 +330,36 @@ def test_a_plain_run_is_measured_under_attack_as_well(tmp_path, capsys):
     assert "PGD-20: 40 images, epsilon 0.1" in capsys.readouterr().out
     rows = json.loads((tmp_path / "run" / "result.json").read_text())["comparison"]
     assert all("robust_accuracy" in row for row in rows)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_boxes_of_tyro_become_a_line_whatever_they_are_drawn_with(encoding, monkeypatch, capsys):
+    from dfkd.cli import main
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["compare", TEACHER, STUDENT]) == 2
+    said = capsys.readouterr().err
+    assert said == "dfkd: compare wants TEACHER, STUDENT and --out DIR; see dfkd compare --help\n"
+    assert main(["distill", TEACHER, STUDENT, "--out", "x", "--set"]) == 2
+    assert capsys.readouterr().err == "dfkd: --set wants KEY=VALUE\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_line_and_a_plain_word(command, capsys):
+    with pytest.raises(SystemExit):
+        _parse([command, "--help"])
+    told = capsys.readouterr().out
+    assert "{None}" not in told
+    assert "[STR [STR" not in told
+    assert "Show the traceback" in told
+    assert ("torchvision:NAME" in told and "npz:FILE" in told) == (command == "distill")
+
+
+def test_seeds_stand_between_spaces_or_commas():
+    for given in (["0,1"], ["0", "1"], ["0,", "1"]):
+        assert _parse(["compare", "t", "s", "--out", "x", "--seeds", *given]).seeds == (0, 1)
+    assert _parse(["compare", "t", "s", "--out", "x"]).seeds == (0, 1, 2)
 
 
 def test_malformed_configuration_and_data(tmp_path, capsys):

@@ -1,9 +1,10 @@
 """What images a model takes, as several commands ask."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import UseAppendAction
+
+from dfkd.arguments import words
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,10 @@ class ImageFacts:
         class_names: A text file with one name a line; repeated, one for each model in turn.
     """
 
-    image: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    class_names: UseAppendAction[tuple[Path, ...]] = ()
+    image: words.Shape = None
+    mean: words.Channels = None
+    std: words.Channels = None
+    class_names: UseAppendAction[words.Files] = ()
 
 
 UNSAID = ImageFacts()

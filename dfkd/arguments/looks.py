@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from dfkd.arguments import words
 from dfkd.arguments.facts import UNSAID, ImageFacts
 
 
@@ -13,14 +14,14 @@ class ProbeModel:
     """What a teacher offers, and which methods that allows.
 
     Attributes:
-        teacher: MODEL URI.
+        teacher: MODEL, see `dfkd distill --help`.
         layers: List the layers with statistics, and which of them can be folded.
     """
 
-    teacher: Positional[str]
+    teacher: Positional[words.Teacher]
     layers: bool = False
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: bool = False
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
@@ -28,40 +29,40 @@ class Evaluate:
     """Accuracy, size, latency and agreement with the first, side by side.
 
     Attributes:
-        models: MODEL URIs.
-        data: DATA URI of real labelled images.
+        models: MODELs, see `dfkd distill --help`.
+        data: DATA, real labelled images, see `dfkd distill --help`.
         epsilon: Also measure the accuracy under attack (PGD, 20 steps, at most 1,000 images) when
             every value may change by so much, in units of [0, 1], such as 0.03.
     """
 
-    models: Positional[tuple[str, ...]]
-    data: str
-    epsilon: float | None = None
+    models: Positional[words.Models]
+    data: words.RealData
+    epsilon: words.Number = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: bool = False
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
 class Recipes:
     """List the recipes, or print one as YAML."""
 
-    name: Positional[str | None] = None
-    debug: bool = False
+    name: Positional[words.Word] = None
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """List what can be transferred: the names that --knowledge adds up."""
 
-    debug: bool = False
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
 class Schemes:
     """List how teacher and students can stand to one another (--scheme), or one's settings."""
 
-    name: Positional[str | None] = None
-    debug: bool = False
+    name: Positional[words.Word] = None
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Bench:
     Attributes:
         what: step (of synthesis), distill (of the student), methods (every one's two steps) or
             scaling (with batch, resolution, classes and depth).
-        model: MODEL URI of the teacher; scaling has its own.
-        student: MODEL URI of the student, for distill and methods.
+        model: MODEL of the teacher; scaling has its own.
+        student: MODEL of the student, for distill and methods.
         batch_size: Images a step.
         rounds: Interleaved repetitions.
         compile: on or off: whether step also measures the compiled pass, which takes a minute.
@@ -85,4 +86,4 @@ class Bench:
     rounds: int = 11
     compile: str = "on"
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: bool = False
+    debug: words.Debug = False

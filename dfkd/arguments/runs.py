@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from dfkd.arguments import words
 from dfkd.arguments.facts import UNSAID, ImageFacts
 
 
@@ -22,11 +23,11 @@ class Demo:
     """
 
     minutes: float = 4.0
-    seed: int | None = None
-    init: str | None = None
-    out: Path = Path("runs/demo")
-    set: UseAppendAction[tuple[str, ...]] = ()
-    debug: bool = False
+    seed: words.Count = None
+    init: words.Word = None
+    out: words.Directory = Path("runs/demo")
+    set: UseAppendAction[words.Settings] = ()
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,34 @@ class Invert:
     """Pictures of what a teacher remembers of its classes.
 
     Attributes:
-        teacher: MODEL URI.
+        teacher: MODEL, see `dfkd distill --help`.
         classes: Class indices, such as 1,7.
         count: How many pictures; the classes take turns.
         out: Directory of the run.
         steps: Optimiser steps a batch.
         minutes: Wall time instead.
         seed: Of every random choice.
+        device: auto, cpu, cuda or mps.
         compile: auto, on or off: the teacher's pass as one compiled function.
         recompute: Recompute the teacher's blocks instead of keeping them: less memory, more time.
         batch_size: Images a step, or auto: the method's own, halved until they fit.
         overwrite: Replace an earlier run in --out.
     """
 
-    teacher: Positional[str]
-    classes: str
-    out: Path
+    teacher: Positional[words.Teacher]
+    classes: words.Commas
+    out: words.Directory
     count: int = 16
-    steps: int | None = None
-    minutes: float | None = None
+    steps: words.Count = None
+    minutes: words.Number = None
     seed: int = 0
     device: str = "auto"
     compile: str = "auto"
     recompute: bool = False
-    batch_size: str | None = None
+    batch_size: words.Size = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     overwrite: bool = False
-    debug: bool = False
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,22 @@ class Distill:
     """Train a student to answer as the teacher does, from synthetic images alone.
 
     Attributes:
-        teacher: MODEL URI.
-        student: MODEL URI.
+        teacher: MODEL: bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY,
+            package.module:FACTORY or run:DIR; after a ? weights=FILE and the factory's keywords.
+        student: MODEL, likewise; it needs no weights.
         out: Directory of the run.
         method: A name of `dfkd recipes`; the recipe of that name is the start.
-        knowledge: What is transferred, such as "kd + 0.5*at"; the names of `dfkd knowledge`.
+        knowledge: What is transferred, such as "kd + hint + 300*sp"; the names and weights
+            of `dfkd knowledge`.
         pair: Layers to compare, as teacher.LAYER=student.LAYER; found by size where none is given.
         scheme: How teacher and students stand to one another; a name of `dfkd schemes`.
-        teachers: MODEL URIs of further teachers, for --scheme ensemble.
+        teachers: MODELs of further teachers, for --scheme ensemble.
         exits: keep: the early exits of --scheme self stay in the student.
-        images: DATA URI of images to learn from, in place of a method's; labels are used if there.
+        images: DATA of images to learn from, in place of a method's; labels are used if there.
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
-        eval: DATA URI of real labelled images, for figures and nothing else.
+        eval: DATA, real labelled images for figures and nothing else: npz:FILE, folder:DIR,
+            idx:DIR or bundled:NAME.
         epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
             may change by so much; that of scheme robust where it is used.
         config: YAML file laid over the recipe.
@@ -97,34 +102,34 @@ class Distill:
         overwrite: Replace an earlier run in --out.
     """
 
-    teacher: Positional[str]
-    student: Positional[str]
-    out: Path
+    teacher: Positional[words.Teacher]
+    student: Positional[words.Student]
+    out: words.Directory
     method: str = "default"
-    knowledge: str | None = None
-    pair: UseAppendAction[tuple[str, ...]] = ()
-    scheme: str | None = None
-    teachers: tuple[str, ...] = ()
-    exits: str | None = None
-    images: str | None = None
-    minutes: float | None = None
-    steps: int | None = None
-    eval: str | None = None
-    epsilon: float | None = None
-    config: Path | None = None
-    set: UseAppendAction[tuple[str, ...]] = ()
-    init: str | None = None
-    seed: int | None = None
+    knowledge: words.Word = None
+    pair: UseAppendAction[words.Pairs] = ()
+    scheme: words.Word = None
+    teachers: words.Models = ()
+    exits: words.Word = None
+    images: words.Data = None
+    minutes: words.Number = None
+    steps: words.Count = None
+    eval: words.Data = None
+    epsilon: words.Number = None
+    config: words.File = None
+    set: UseAppendAction[words.Settings] = ()
+    init: words.Word = None
+    seed: words.Count = None
     device: str = "auto"
     precision: str = "auto"
     devices: int = 1
     compile: str = "auto"
     recompute: bool = False
-    batch_size: str | None = None
+    batch_size: words.Size = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
-    debug: bool = False
+    debug: words.Debug = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,8 @@ class Compare:
     """Methods, kinds of knowledge or schemes side by side: the same clock and the same seeds.
 
     Attributes:
-        teacher: MODEL URI.
-        student: MODEL URI; for each seed every method starts from the same weights.
+        teacher: MODEL, see `dfkd distill --help`.
+        student: MODEL; for each seed every method starts from the same weights.
         out: Directory of the comparison; each run has its own in it, METHOD/seed_S.
         vary: What the runs differ in: methods, knowledge or scheme.
         methods: all, or names of `dfkd recipes` such as default,nayer; knowledge and schemes are
@@ -141,12 +146,12 @@ class Compare:
         only: Of the knowledge or the schemes these alone, separated by commas.
         minutes: Wall time of each run; 2 where no budget is given.
         steps: Student steps of each run instead.
-        seeds: One run a method and seed.
-        eval: DATA URI of real labelled images, for figures and nothing else.
+        seeds: One run a method and seed, such as 0,1,2.
+        eval: DATA of real labelled images, for figures and nothing else.
         epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
             may change by so much; that of scheme robust where it is compared.
-        images: DATA URI of images to learn from, in place of a method's.
-        teachers: MODEL URIs of further teachers, for the scheme ensemble.
+        images: DATA of images to learn from, in place of a method's.
+        teachers: MODELs of further teachers, for the scheme ensemble.
         curve: At how many points of a run the student is kept, to be measured after the run.
         set: key=value laid over every method's recipe, such as distiller.lr=0.01.
         init: Where the students start: auto, teacher or random.
@@ -156,25 +161,25 @@ class Compare:
         overwrite: Replace an earlier comparison in --out.
     """
 
-    teacher: Positional[str]
-    student: Positional[str]
-    out: Path
+    teacher: Positional[words.Teacher]
+    student: Positional[words.Student]
+    out: words.Directory
     vary: str = "methods"
-    methods: str | None = None
-    only: str | None = None
-    minutes: float | None = None
-    steps: int | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    eval: str | None = None
-    epsilon: float | None = None
-    images: str | None = None
-    teachers: tuple[str, ...] = ()
+    methods: words.Names = None
+    only: words.Names = None
+    minutes: words.Number = None
+    steps: words.Count = None
+    seeds: words.Integers = (0, 1, 2)
+    eval: words.Data = None
+    epsilon: words.Number = None
+    images: words.Data = None
+    teachers: words.Models = ()
     curve: int = 10
-    set: UseAppendAction[tuple[str, ...]] = ()
-    init: str | None = None
+    set: UseAppendAction[words.Settings] = ()
+    init: words.Word = None
     device: str = "auto"
     precision: str = "auto"
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
-    debug: bool = False
+    debug: words.Debug = False

@@ -1,0 +1,45 @@
+"""What the options take, and by which word ``--help`` and messages call it."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+Teacher = Annotated[str, arg(metavar="TEACHER")]
+Student = Annotated[str, arg(metavar="STUDENT")]
+Models = Annotated[tuple[str, ...], arg(metavar="MODEL ...")]
+Directory = Annotated[Path, arg(metavar="DIR")]
+File = Annotated[Path | None, arg(metavar="FILE")]
+Files = Annotated[tuple[Path, ...], arg(metavar="FILE")]
+RealData = Annotated[str, arg(metavar="DATA")]
+Data = Annotated[str | None, arg(metavar="DATA")]
+Shape = Annotated[str | None, arg(metavar="CxHxW")]
+Word = Annotated[str | None, arg(metavar="STR")]
+Commas = Annotated[str, arg(metavar="INT,INT...")]
+Names = Annotated[str | None, arg(metavar="NAME,NAME...")]
+Settings = Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]
+Pairs = Annotated[tuple[str, ...], arg(metavar="PAIR")]
+Number = Annotated[float | None, arg(metavar="FLOAT")]
+Count = Annotated[int | None, arg(metavar="INT")]
+Size = Annotated[str | None, arg(metavar="INT|auto")]
+Channels = Annotated[tuple[float, ...] | None, arg(metavar="FLOAT ...")]
+
+Debug = Annotated[bool, arg(help="Show the traceback of a mistake.")]
+
+
+def _integers(words: list[str]) -> tuple[int, ...]:
+    return tuple(int(part) for word in words for part in word.split(",") if part)
+
+
+Integers = Annotated[
+    tuple[int, ...],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT ...",
+        instance_from_str=_integers,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: list(map(str, value)),
+    ),
+]
+"""Between spaces or commas."""
