@@ -72,6 +72,25 @@ def test_gradients_are_of_the_chosen_logit_at_every_depth():
         torch.autograd.grad(logits.sum(), early)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_are_of_own_logits_alone_where_no_norm_mixes_samples(training):
+    norm = nn.BatchNorm2d(3).double().train(training)
+    features, weight, classes = maps(4, 3, 2, 2).requires_grad_(), maps(5, 3), torch.arange(4)
+
+    def chosen(features):
+        logits = norm(features).relu().mean((2, 3)) @ weight.T
+        return logits.gather(1, classes[:, None])[:, 0]
+
+    jacobian = torch.autograd.functional.jacobian(chosen, features)  # 4 logits x features
+    own = torch.stack([jacobian[i, i] for i in range(4)])
+    logits = norm(features).relu().mean((2, 3)) @ weight.T
+    (found,) = logit_gradients([features], logits, classes, create_graph=False)
+    torch.testing.assert_close(found, jacobian.sum(0))
+    assert torch.allclose(found, own) is not training
+    centred = found.sum((0, 2, 3)).abs().max() < 1e-9  # over the batch and its places
+    assert bool(centred) is training
+
+
 def test_grad_cam_before_a_linear_head_is_the_cam_over_its_places_where_that_is_positive():
     features, weight = maps(4, 3, 5, 2).requires_grad_(), maps(6, 3, seed=1)
     classes = torch.tensor([5, 0, 2, 2])

@@ -71,7 +71,13 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
 def logit_gradients(
     features: Sequence[Tensor], logits: Tensor, classes: Tensor, *, create_graph: bool
 ) -> tuple[Tensor, ...]:
-    """Of every sample's logit of its class, with respect to each of its features; one pass for all.
+    """Of the sum of all samples' logits of their classes, by each feature; one pass for all.
+
+    In eval mode a feature moves its own sample's logit alone: these are Grad-CAM's gradients, and
+    the teacher's. In train mode batch-norms mix samples, and the gradients of a channel that enters
+    one sum to zero over the batch. A student in training keeps these: with the norms' statistics
+    taken as given it learnt less from ``kd + grad_cam`` (digits, 250 steps, two seeds: 97 % as it
+    is, 96 % with the stored statistics, 29 % with the batch's), nothing at all from the maps alone.
 
     Args:
         features: N x ... each, in the graph of ``logits``.
