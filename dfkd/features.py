@@ -77,16 +77,36 @@ def classifier(network: nn.Module, num_classes: int) -> str:
     """The name of the linear layer (the last one registered) that gives the logits.
 
     Raises:
-        DfkdError: there is none with ``num_classes`` outputs.
+        DfkdError: there is none with ``num_classes`` outputs, or one for each of several networks.
     """
+    remedy = "--method default and --knowledge kd need none"
+    if stands_for_several(network):
+        raise DfkdError(f"several teachers as one have no classifier of their own: {remedy}")
     found = [
         name
         for name, module in named_layers(network).items()
         if isinstance(module, nn.Linear) and module.out_features == num_classes
     ]
     if not found:
-        raise DfkdError(f"the network has no linear layer with {num_classes} outputs at its end")
+        raise DfkdError(
+            f"the network has no linear layer with {num_classes} outputs at its end: {remedy}"
+        )
     return found[-1]
+
+
+def stands_for_several(network: nn.Module) -> bool:
+    """Whether layers that are found by themselves would be those of one network among others."""
+    return any(getattr(module, "several", False) for module in network.modules())
+
+
+def check_one(network: nn.Module) -> None:
+    """Raise a ``DfkdError`` where ``stands_for_several``, which says how to do without."""
+    if stands_for_several(network):
+        raise DfkdError(
+            "several teachers as one have no feature maps of their own: compare answers alone with "
+            "--knowledge kd, or maps of one that you name with --pair "
+            "teacher.members.0.LAYER=student.LAYER"
+        )
 
 
 @torch.no_grad()
@@ -118,8 +138,9 @@ def last_map(network: nn.Module, images: Tensor) -> str:
     """The layer whose map is the last to be made: what a classifier averages.
 
     Raises:
-        DfkdError: no layer returns a map.
+        DfkdError: no layer returns a map, or it would be one of several networks'.
     """
+    check_one(network)
     maps = list(feature_maps(network, images))
     if not maps:
         raise DfkdError(

@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.features import ENTERS, classifier, feature_maps, last_map, named_layers, open_features
+from dfkd.features import (
+    ENTERS,
+    check_one,
+    classifier,
+    feature_maps,
+    last_map,
+    named_layers,
+    open_features,
+)
 from dfkd.watching import evaluating
 
 Pairs = tuple[tuple[str, str], ...]
@@ -23,8 +31,9 @@ def pair_layers(
             a size in common are then compared in what enters their classifiers.
 
     Raises:
-        DfkdError: no size in common.
+        DfkdError: no size in common, or a teacher that stands for several.
     """
+    check_one(teacher)
     mine, theirs = (
         {tuple(shape[2:]): name for name, shape in feature_maps(network, images).items()}
         for network in (student, teacher)

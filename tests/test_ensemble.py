@@ -16,6 +16,7 @@ import dfkd
 from dfkd import api, cli, recipes
 from dfkd.arguments import ImageFacts
 from dfkd.budget import Rhythm
+from dfkd.catalogue import METHODS
 from dfkd.commands.shared import teachers_of
 from dfkd.errors import DfkdError
 from dfkd.folding import FoldedNorm, fold
@@ -186,6 +187,29 @@ def test_steps_stay_on_their_device_and_read_nothing_back(combine):
     distiller = build_distiller(both, student, LearnerConfig(), 0, "ensemble")
     metrics = distiller.update(Batch(torch.empty(4, 1, 8, 8, device="meta")))
     assert all(value.device.type == "meta" for value in metrics.values())
+
+
+@pytest.mark.parametrize("combine", ["mean", "classes"])
+def test_no_teacher_is_looked_into_for_all_of_them(combine):
+    both = dfkd.ensemble([make("ab"), make(("ab", "cd")[combine == "classes"], 1)], combine)
+    student = vgg((6, 10), 1, 1, both.num_classes)
+    for name in ("at", "hint", "fsp", "sp", "grad_cam", "cam", "rkd", "cc", "crd"):
+        config = LearnerConfig(knowledge=f"kd + {name}")
+        with pytest.raises(DfkdError, match=r"several teachers.*--knowledge kd") as refusal:
+            build_distiller(both, student, config, 0, "ensemble")
+        assert "\n" not in str(refusal.value)
+    for name in ("dafl", "pre"):
+        with pytest.raises(DfkdError, match=r"several teachers.*--method default"):
+            METHODS[name].build(both, METHODS[name].config(), 0)
+
+
+def test_layers_of_one_teacher_are_compared_where_they_are_named():
+    both = dfkd.ensemble([make(), make(seed=1)])
+    pairs = tuple(f"teacher.members.{i}.stages.1=student.stages.1" for i in (0, 1))
+    config = LearnerConfig(knowledge="kd + hint", pairs=pairs)
+    distiller = build_distiller(both, vgg((6, 10), 1, 1, 4), config, 0, "ensemble")
+    assert distiller.pairs == pairs
+    assert distiller.update(Batch(images()))["distillation/hint"] > 0
 
 
 SMALL = {

@@ -53,6 +53,9 @@ class Ensemble(nn.Module):
         spec: how what comes in is normalised.
     """
 
+    several = True
+    """For ``dfkd.features``: a layer is that of one teacher among others."""
+
     def __init__(
         self, teachers: Sequence[Teacher], spec: ImageSpec, config: EnsembleConfig
     ) -> None:
