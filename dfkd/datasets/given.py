@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dfkd.datasets.sources import check_fits, load_data, read_picture
+from dfkd.datasets.sources import check_fits, load_data, pixels, read_picture
 from dfkd.errors import DfkdError
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
@@ -62,13 +61,7 @@ def _without_labels(path: Path, name: str) -> GivenImages | None:
             images = file["images"]
     except Exception:
         return None
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
-        raise DfkdError(
-            f"the images of {name} must be uint8, N x H x W (x C), not {images.dtype} "
-            f"{images.shape}"
-        )
-    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return GivenImages(torch.from_numpy(np.array(pixels)), None, name)
+    return GivenImages(pixels(images, name), None, name)
 
 
 def _flat(folder: Path, spec: ImageSpec, name: str) -> GivenImages | None:
@@ -78,6 +71,11 @@ def _flat(folder: Path, spec: ImageSpec, name: str) -> GivenImages | None:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not paths:
         return None
+    nested = next((p for p in folder.glob("*/*") if p.suffix.lower() in PICTURES), None)
+    if nested is not None:
+        raise DfkdError(
+            f"{name} holds pictures ({paths[0].name}) and directories of pictures "
+            f"({nested.parent.name}): are they classes? leave one kind there"
+        )
     pictures = np.stack([read_picture(str(path), spec) for path in paths])
-    pixels = pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
-    return GivenImages(torch.from_numpy(np.array(pixels)), None, name)
+    return GivenImages(pixels(pictures, name), None, name)

@@ -70,14 +70,21 @@ def check_fits(data: LabelledImages, spec: ImageSpec, num_classes: int | None = 
         raise DfkdError(f"{data.name} has label {highest} and the model has {num_classes} classes")
 
 
-def _labelled(images: Any, labels: Any, name: str) -> LabelledImages:
-    """Arrays N x H x W or N x H x W x C and N, checked."""
+def pixels(images: Any, name: str) -> Tensor:
+    """An array N x H x W or N x H x W x C, checked, as uint8 N x C x H x W."""
     if images.dtype != np.uint8:
         raise DfkdError(f"the images of {name} must be uint8 (0 to 255), not {images.dtype}")
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise DfkdError(f"the images of {name} must be N x H x W (x C), not {images.shape}")
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         raise DfkdError(f"the images of {name} must have channels last, not {images.shape}")
+    first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.array(first))
+
+
+def _labelled(images: Any, labels: Any, name: str) -> LabelledImages:
+    """Arrays as ``pixels`` takes them, and N labels, checked."""
+    found = pixels(images, name)
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DfkdError(
             f"the labels of {name} must be N integers, not {labels.shape} {labels.dtype}"
@@ -86,10 +93,7 @@ def _labelled(images: Any, labels: Any, name: str) -> LabelledImages:
         raise DfkdError(f"{name} holds {len(images)} images and {len(labels)} labels")
     if labels.min() < 0:
         raise DfkdError(f"{name} has a negative label ({labels.min()}); classes count from 0")
-    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return LabelledImages(
-        torch.from_numpy(np.array(pixels)), torch.from_numpy(labels.astype(np.int64)), name
-    )
+    return LabelledImages(found, torch.from_numpy(labels.astype(np.int64)), name)
 
 
 def _read_npz(path: Path) -> tuple[Any, Any]:
