@@ -32,8 +32,10 @@ def prepare(
 
     Raises:
         DfkdError: it exists and is not empty (and neither flag allows that), is a file,
-            or cannot be written.
+            or cannot be written; both flags at once.
     """
+    if resume and overwrite:
+        raise DfkdError("--resume continues what --overwrite replaces: give one of them")
     if path.exists() and not path.is_dir():
         raise DfkdError(f"--out {path} is a file; name a directory")
     if path.is_dir() and any(path.iterdir()) and not resume:

@@ -34,7 +34,7 @@ class ImageSpec:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
                 raise DfkdError(
-                    f"{name} needs {self.channels} finite numbers, one a channel, not {values}"
+                    f"{name} needs one finite number a channel ({self.channels}), not {values}"
                 )
         if min(self.std) <= 0:
             raise DfkdError(f"std must be positive, not {self.std}")

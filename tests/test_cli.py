@@ -133,6 +133,19 @@ def test_pictures_that_cannot_be_kept_are_refused_at_the_first_step(tmp_path, ca
     assert "cannot be written (Not a directory); choose another" in capsys.readouterr().err
 
 
+def test_a_teacher_without_statistics_is_told_what_it_can_have(tmp_path, capsys):
+    from dfkd.cli import main
+
+    plain = tmp_path / "plain.py"
+    plain.write_text(
+        "from torch import nn\n"
+        "def teacher(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    words = [f"{plain}:teacher", "--image", "1x8x8", "--classes", "1"]
+    assert main(["invert", *words, "--out", str(tmp_path / "out")]) == 2
+    assert "dfkd distill --method drawings" in capsys.readouterr().err
+
+
 def test_probe_and_recipes_and_bench():
     assert "yes" in dfkd("probe", TEACHER).stdout
     listed = dfkd("recipes").stdout
@@ -246,6 +259,19 @@ BAD = {
     "exits of no self": (("distill", TEACHER, STUDENT, "--exits", "keep"), "--scheme self"),
     "one teacher": (("distill", TEACHER, STUDENT, "--scheme", "ensemble"), "--teachers"),
     "teachers of no ensemble": (("distill", TEACHER, STUDENT, "--teachers", TEACHER), "ensemble"),
+    "images and a method": (
+        ("distill", TEACHER, STUDENT, "--images", TEACHER, "--method", "nayer"),
+        "leave --method out",
+    ),
+    "both flags": (("distill", TEACHER, STUDENT, "--resume", "--overwrite"), "give one of them"),
+    "nothing to recompute": (
+        ("distill", TEACHER, STUDENT, "--method", "drawings", "--recompute"),
+        "this run makes none: leave it out",
+    ),
+    "one mean a channel": (
+        ("probe", TEACHER, "--mean", "0.5", "0.5", "0.5"),
+        "mean needs one finite number a channel (1), not (0.5, 0.5, 0.5)",
+    ),
     "no such images": (("distill", TEACHER, STUDENT, "--images", "npz:none.npz"), "none.npz"),
     "images of another size": (
         ("distill", TEACHER, STUDENT, "--images", "bundled:fashion_resnet20"),

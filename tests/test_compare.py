@@ -127,6 +127,13 @@ def test_a_method_that_the_teacher_does_not_allow_is_a_row(tmp_path, capsys):
     assert not (out / "nayer").exists()
 
 
+def test_a_comparison_that_is_refused_as_a_whole_leaves_nothing(tmp_path, capsys):
+    command = words(tmp_path / "out", "--set", "distiller.optimizer=adam", methods="drawings")
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("dfkd: nothing can be compared: no optimizer 'adam'")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Interruption and resume
 
 
@@ -214,6 +221,10 @@ BAD = {
     "unknown start": (("--init", "zero"), "--init"),
     "unknown key": (("--methods", "drawings", "--set", "distiller.lrr=1"), "drawings"),
     "a seed of its own": (("--set", "seed=5"), "--seeds"),
+    "images and methods": (
+        ("--vary", "scheme", "--images", TEACHER, "--methods", "nayer"),
+        "leave --methods out",
+    ),
     "both flags": (("--resume", "--overwrite"), "one"),
     "bad device": (("--device", "tpu"), "tpu"),
 }

@@ -43,7 +43,7 @@ def _options(kind: type[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"--help": None}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-        if dataclasses.is_dataclass(plain):
+        if isinstance(plain, type) and dataclasses.is_dataclass(plain):
             found |= _options(plain)
         else:
             found[f"--{name.replace('_', '-')}"] = hint

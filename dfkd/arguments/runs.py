@@ -74,7 +74,7 @@ class Distill:
             package.module:FACTORY or run:DIR; after a ? weights=FILE and the factory's keywords.
         student: MODEL, likewise; it needs no weights.
         out: Directory of the run.
-        method: A name of `dfkd recipes`; the recipe of that name is the start.
+        method: A name of `dfkd recipes`, whose recipe is the start; default where none is given.
         knowledge: What is transferred, such as "kd + hint + 300*sp"; the names and weights
             of `dfkd knowledge`.
         pair: Layers to compare, as teacher.LAYER=student.LAYER; found by size where none is given.
@@ -105,7 +105,7 @@ class Distill:
     teacher: Positional[words.Teacher]
     student: Positional[words.Student]
     out: words.Directory
-    method: str = "default"
+    method: words.Word = None
     knowledge: words.Word = None
     pair: UseAppendAction[words.Pairs] = ()
     scheme: words.Word = None

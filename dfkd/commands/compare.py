@@ -1,10 +1,11 @@
 """``dfkd compare``: every variant with every seed, one run after the other, on one clock."""
 
 import gc
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dfkd import api, arguments, comparison, rundir
 from dfkd.commands.compared import FILE, Setup, set_up
@@ -38,6 +39,8 @@ def _all(setup: Setup, record: dict[str, Any]) -> int:
             file=sys.stderr,
         )
         return 130
+    if not any(row["seeds"] for row in record["methods"]):
+        _give_up(setup, record)
     for table in standings_tables(record):
         console().print(table)
     for row in record["methods"]:
@@ -45,7 +48,15 @@ def _all(setup: Setup, record: dict[str, Any]) -> int:
             print(f"{row['method']}: {said}".replace(NARROW, " "))
     for suffix in ("json", "md", "html"):
         print((setup.directory / FILE).with_suffix(f".{suffix}"))
-    return 0 if any(row["seeds"] for row in record["methods"]) else 2
+    return 0
+
+
+def _give_up(setup: Setup, record: dict[str, Any]) -> NoReturn:
+    """Say why no run could be done; what runs that broke off have left behind stays."""
+    if not any(path.is_dir() for path in setup.directory.iterdir()):
+        shutil.rmtree(setup.directory)
+    reasons = dict.fromkeys(row["refused"] for row in record["methods"])
+    raise DfkdError(f"nothing can be compared: {'; '.join(reasons)}")
 
 
 def _settle(setup: Setup, record: dict[str, Any], run: Run) -> bool:

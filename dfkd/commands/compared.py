@@ -119,14 +119,14 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
     check_epsilon(command.epsilon, measured=True)
     if command.images and command.vary == "methods":
         raise DfkdError("--images stands in for every method's: --vary knowledge or scheme")
+    if command.images and command.methods:
+        raise DfkdError("--images stands in for a method's: leave --methods out")
     if command.curve < 1:
         raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
     if command.init not in (None, "auto", "teacher", "random"):
         raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
     if any(assignment.partition("=")[0] == "seed" for assignment in command.set):
         raise DfkdError("the seeds of a comparison are those of --seeds: leave --set seed out")
-    if command.resume and command.overwrite:
-        raise DfkdError("--resume continues a comparison and --overwrite replaces it: give one")
     plans = variants(
         command.vary,
         command.methods,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import api, arguments, recipes, rundir, runtime
+from dfkd import api, arguments, batches, recipes, rundir, runtime
 from dfkd.budget import Budget
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
@@ -18,6 +18,7 @@ from dfkd.commands.shared import (
     tell_compiled,
 )
 from dfkd.datasets import LabelledImages, load_data, load_images
+from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.recipes import Recipe
 from dfkd.report.figures import NARROW
@@ -52,6 +53,8 @@ def distill(command: arguments.Distill) -> int:
     plan = _plan(command)
     directory = rundir.prepare(command.out, command.overwrite, command.resume)
     teacher = arranged(command.teacher, command.teachers, command.facts, plan)
+    if command.recompute:
+        _check_recompute(plan, teacher, command.images)
     images = load_images(command.images, teacher) if command.images else None
     loaded = student_of(command.student, teacher, plan.seed)
     evaluation = _evaluation(command.eval, teacher)
@@ -102,8 +105,10 @@ def distill(command: arguments.Distill) -> int:
 
 
 def _plan(command: arguments.Distill) -> Recipe:
+    if command.images and command.method:
+        raise DfkdError("--images stands in for a method's: leave --method out")
     plan = plan_of(
-        recipes.recipe(command.method),
+        recipes.recipe(command.method or "default"),
         config=command.config,
         scheme=command.scheme,
         knowledge=command.knowledge,
@@ -114,6 +119,16 @@ def _plan(command: arguments.Distill) -> Recipe:
     )
     check_teachers(plan, command.teachers)
     return plan
+
+
+def _check_recompute(plan: Recipe, teacher: Teacher, images: str | None) -> None:
+    """Raise where no pass of the teacher is made that could be recomputed."""
+    shapes, _ = batches.traced(plan, teacher.spec)
+    if images or not shapes or not teacher.layers:
+        raise DfkdError(
+            "--recompute is for passes that read the teacher's statistics and no features, "
+            "and this run makes none: leave it out"
+        )
 
 
 def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:

@@ -23,6 +23,11 @@ def invert(command: arguments.Invert) -> int:
     classes = _class_list(command.classes)
     directory = rundir.prepare(command.out, command.overwrite)
     teacher = teacher_of(command.teacher, command.facts)
+    if not teacher.layers:
+        raise DfkdError(
+            "pictures are made from batch-norm statistics, and this teacher stores none; "
+            "dfkd distill --method drawings needs only its answers"
+        )
     device = runtime.resolve_device(command.device)
     teacher.to(device)
     before = teacher.fingerprint()
