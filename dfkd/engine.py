@@ -85,6 +85,8 @@ class Engine:
                     self._save()
                     saved = time.perf_counter()
             self._keep_student(1.0)
+        if self.account.steps:
+            self.distiller.set_progress(1.0)
         self._show(1.0)
         return True
 

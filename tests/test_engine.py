@@ -105,7 +105,7 @@ def test_a_process_goes_by_the_clock_that_all_share():
 def test_progress_spans_a_budget_in_steps():
     engine = make(Budget(steps=5), Rhythm())
     engine.run()
-    assert engine.distiller.progress == [0, 0.2, 0.4, 0.6, 0.8]
+    assert engine.distiller.progress == [0, 0.2, 0.4, 0.6, 0.8, 1]  # at last that it has ended
 
 
 def test_minutes_end_on_time_and_spare_the_last_update(clock):

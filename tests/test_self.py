@@ -380,7 +380,7 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     counts, asked = learner.class_counts(), learner.teacher_images
 
     distiller.set_progress(4 / 12)
-    past = distiller.networks()["generation 1"]
+    past = distiller.scheme.lineage.past[0]
     assert same(past, before)
     assert not past.training
     assert not any(parameter.requires_grad for parameter in past.parameters())
@@ -389,7 +389,6 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     assert not torch.equal(student.head.weight, weights["head.weight"])
     assert not torch.equal(next(learner.aids.parameters()), adapter)
     assert all(momentum.abs().sum() == 0 for momentum in learner._optimizer._momenta)
-    assert same(distiller.finished(), student)
     assert (learner.class_counts(), learner.teacher_images) == (counts, asked)
     assert learner._optimizer.param_groups[0]["lr"] == pytest.approx(config.lr)
 
@@ -432,20 +431,38 @@ class Token(nn.Module):
         return self.network(x + self.token)
 
 
-def test_a_trunk_stays_and_all_else_begins_anew(tiny_teacher):
+@pytest.mark.parametrize("trunk", ["frozen", "trained"])
+def test_every_generation_begins_with_what_the_run_began_with(trunk, tiny_teacher):
     network = vgg((8, 10), 1, 1, 4)
-    start_student(network, tiny_teacher.network, "teacher", "frozen")
-    trunk = snapshot(network.stages[0].state_dict())
+    start_student(network, tiny_teacher.network, "teacher", trunk)
     student = Token(network)
+    start = snapshot(student.state_dict())
     distiller = itself(tiny_teacher, student, form="generations", generations=2)
     run(distiller, range(5), 10)
-    moved = student.token.detach().clone()
-    assert not torch.equal(moved, torch.full_like(moved, 0.5))
+    for name in ("token", "network.head.weight", "network.stages.1.1.running_mean"):
+        assert not torch.equal(student.state_dict()[name], start[name])
     distiller.set_progress(0.5)
-    assert all(map(torch.equal, trunk.values(), network.stages[0].state_dict().values()))
-    assert torch.equal(student.token.detach(), torch.full_like(moved, 0.5))
-    norm = network.stages[1][1]
-    assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
+    assert all(map(torch.equal, start.values(), student.state_dict().values()))
+
+
+def test_a_newborn_is_not_kept_before_its_generation_ends(tiny_teacher):
+    distiller = itself(tiny_teacher, a_student(), form="generations", generations=2)
+    run(distiller, range(4), 8)
+    first = distiller.finished()
+    run(distiller, range(4, 7), 8)
+    assert same(distiller.finished(), first)
+    assert distiller.networks() == {}
+    distiller.set_progress(1.0)
+    assert same(distiller.finished(), distiller.student)
+    assert same(distiller.networks()["generation 1"], first)
+
+
+def test_nobody_is_born_when_the_budget_ends(tiny_teacher):
+    distiller = itself(tiny_teacher, a_student(), form="generations", generations=2)
+    run(distiller, range(1), 4)
+    distiller.set_progress(1.0)
+    assert distiller.scheme.lineage.generation == 0
+    assert same(distiller.finished(), distiller.student)
 
 
 # Both forms
@@ -460,6 +477,8 @@ def test_resuming_is_exact(form, pause, tiny_teacher):
     run(part, range(pause), 8)
     resumed.load_state_dict(snapshot(part.state_dict()))
     run(resumed, range(pause, 8), 8)
+    for distiller in (whole, resumed):
+        distiller.set_progress(1.0)
     assert same(whole.finished(), resumed.finished())
     others = resumed.networks()
     assert list(whole.networks()) == list(others) != []

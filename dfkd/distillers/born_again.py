@@ -3,20 +3,22 @@
 The budget is shared evenly by generations. At a border the averaged student becomes a frozen
 predecessor; the student starts anew, and learns the knowledge and its predecessor's answers. The
 first generation has none and is offline distillation.
+
+The paper draws new weights for every generation. Here each begins with those that the run began
+with, be they drawn, the user's own or, as ``--init`` has it, the teacher's: no draw would bring
+these back.
 """
 
 import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dfkd.distillers.self_settings import SelfConfig
-from dfkd.initialise import is_frozen
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
-from dfkd.networks import initialise
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
@@ -30,22 +32,18 @@ class Lineage:
     Attributes:
         generation: from 0.
         began: where in the budget the first step fell; the rest of it is shared by generations.
+        ended: whether the budget is spent, and this generation as good as it will be.
         past: finished students by their generation, frozen, in eval mode.
-        start: the student's weights that no ``reset_parameters`` draws: they go back to this.
+        start: the student's state when the run began, which every generation begins with.
     """
 
     def __init__(self, student: nn.Module) -> None:
         self.generation = 0
         self.began: float | None = None
+        self.ended = False
         self.past: dict[int, nn.Module] = {}
         self._student = student
-        self.start = {
-            f"{path}.{name}" if path else name: parameter.detach().clone()
-            for path, module in student.named_modules()
-            if not callable(getattr(module, "reset_parameters", None))
-            for name, parameter in module.named_parameters(recurse=False)
-            if parameter.requires_grad
-        }
+        self.start = {name: value.clone() for name, value in student.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All of it."""
@@ -53,6 +51,7 @@ class Lineage:
         return {
             "generation": self.generation,
             "began": self.began,
+            "ended": self.ended,
             "past": past,
             "start": self.start,
         }
@@ -60,6 +59,7 @@ class Lineage:
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         """Continue from there."""
         self.generation, self.began = state_dict["generation"], state_dict["began"]
+        self.ended = state_dict["ended"]
         self.past = {}
         for number, weights in state_dict["past"].items():
             network = copy.deepcopy(self._student).requires_grad_(False).eval()
@@ -67,6 +67,10 @@ class Lineage:
             self.past[number] = network
         for name, value in self.start.items():
             value.copy_(state_dict["start"][name])
+
+    def predecessor(self) -> nn.Module | None:
+        """The last of the past."""
+        return next(reversed(self.past.values()), None)
 
 
 class BornAgain:
@@ -91,8 +95,7 @@ class BornAgain:
         answers = learner.ask(lesson)
         parts = learner.losses(answers)
         reported, loss = metrics(parts, answers), learner.weighted(parts)
-        if self.lineage.past:
-            *_, predecessor = self.lineage.past.values()
+        if predecessor := self.lineage.predecessor():
             with torch.no_grad(), learner.place.autocast():
                 former = predecessor(learner.teacher.spec.normalize(lesson.images)).float()
             apart = response.kl_divergence(
@@ -116,10 +119,11 @@ class BornAgain:
         left = 1 - lineage.began
         borders = [0.0, *(1 - left * (count - number) / count for number in range(1, count)), 1.0]
         passed = sum(progress >= border - 1e-9 for border in borders[1:-1])
-        if passed > lineage.generation:
+        lineage.ended = progress >= 1.0
+        if passed > lineage.generation and not lineage.ended:
             self._succeed(passed)
         start, end = borders[lineage.generation : lineage.generation + 2]
-        self.learners[0].set_progress(max(0.0, progress - start) / (end - start))
+        self.learners[0].set_progress(min(1.0, max(0.0, progress - start) / (end - start)))
 
     def _succeed(self, generation: int) -> None:
         """The student of now becomes the past; it begins anew as ``generation``."""
@@ -127,7 +131,7 @@ class BornAgain:
         lineage, seed = self.lineage, self._seed + generation
         lineage.past[lineage.generation] = learner.finished().requires_grad_(False)
         lineage.generation = generation
-        _begin_anew(learner.student, seed, lineage.start)
+        learner.student.load_state_dict(lineage.start)
         # A fresh learner has what a beginning has: optimiser, average, adapters; only what was
         # counted is the run's.
         fresh = Learner(learner.teacher, learner.student, learner.config, seed, learner.place)
@@ -135,27 +139,20 @@ class BornAgain:
         learner.load_state_dict(fresh.state_dict() | counted)
 
     def finished(self) -> nn.Module:
-        """The averaged student of this generation."""
-        return self.learners[0].finished()
+        """The averaged student of the last generation that ended; of the first, as it stands.
+
+        Who is kept on the way or interrupted has a trained predecessor rather than a newborn.
+        """
+        predecessor = self.lineage.predecessor()
+        if predecessor is None or self.lineage.ended:
+            return self.learners[0].finished()
+        return copy.deepcopy(predecessor)
 
     def networks(self) -> dict[str, nn.Module]:
-        """The students of the generations before."""
-        return {f"generation {number + 1}": past for number, past in self.lineage.past.items()}
+        """The students of the generations before that of ``finished``."""
+        past = {f"generation {number + 1}": one for number, one in self.lineage.past.items()}
+        return past if self.lineage.ended else dict(list(past.items())[:-1])
 
     def extras(self) -> dict[str, Stateful]:
         """The generations so far."""
         return {"lineage": self.lineage}
-
-
-@torch.no_grad()
-def _begin_anew(student: nn.Module, seed: int, start: dict[str, Tensor]) -> None:
-    """Weights from ``seed``, in place; what takes no gradient stays as it is."""
-    kept: list[Tensor] = [weight for weight in student.parameters() if not weight.requires_grad]
-    for module in filter(is_frozen, student.modules()):
-        kept += module.buffers(recurse=False)
-    values = [tensor.clone() for tensor in kept]
-    initialise(student, seed)
-    for tensor, value in zip(kept, values, strict=True):
-        tensor.copy_(value)
-    for name, value in start.items():
-        student.get_parameter(name).copy_(value)
