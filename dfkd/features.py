@@ -144,7 +144,7 @@ def last_map(network: nn.Module, images: Tensor) -> str:
     maps = list(feature_maps(network, images))
     if not maps:
         raise DfkdError(
-            "the chosen knowledge looks at feature maps, and a network has none: "
-            "--knowledge kd compares answers alone"
+            "feature maps are looked at (by the method's own knowledge, where --knowledge names "
+            "none), and a network has none: --knowledge kd compares answers alone"
         )
     return maps[-1]

@@ -45,8 +45,9 @@ def pair_layers(
         return ((mine_last, theirs_last),)
     if not shared:
         raise DfkdError(
-            "the chosen knowledge compares feature maps, and student and teacher have none of one "
-            "size: name layers with --pair, or compare answers alone with --knowledge kd"
+            "feature maps are compared (by the method's own knowledge, where --knowledge names "
+            "none), and student and teacher have none of one size: name layers with --pair, or "
+            "compare answers alone with --knowledge kd"
         )
     return tuple((mine[size], theirs[size]) for size in shared)
 

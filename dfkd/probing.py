@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from dfkd.catalogue import METHODS
+from dfkd.catalogue import METHODS, Method
 from dfkd.errors import DfkdError
-from dfkd.features import classifier
+from dfkd.features import classifier, feature_maps
 from dfkd.folding import fold
+from dfkd.knowledge import KINDS, Asking, begin, parse
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+
+ANSWERS = "needs only the teacher's answers"
 
 
 @dataclass(frozen=True)
@@ -95,20 +99,35 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"
     else:
         found = "no layer stores batch-norm statistics"
-    try:
-        lacking = ""
-        classifier(teacher.network, teacher.num_classes)
-    except DfkdError as error:
-        lacking = str(error)
     draws = "drawings will be corrected by them" if remembered else "drawings stay uncorrected"
-    answers = "needs only the teacher's answers"
-    special = {"default": f"{found}: {draws}"}
     advice = []
     for name, method in METHODS.items():
-        if method.statistics:
-            advice.append(MethodAdvice(name, remembered > 0, found))
-        elif method.classifier and lacking:
-            advice.append(MethodAdvice(name, False, lacking))
-        else:
-            advice.append(MethodAdvice(name, True, special.get(name, answers)))
+        needs = [found] if method.statistics else []
+        possible = bool(remembered) or not method.statistics
+        try:
+            needs += _looked_at(teacher, method) if possible else []
+        except DfkdError as lacking:
+            possible, needs = False, [str(lacking)]
+        if name == "default":
+            needs = [f"{found}: {draws}"]
+        advice.append(MethodAdvice(name, possible, "; ".join(needs) or ANSWERS))
     return tuple(advice)
+
+
+def _looked_at(teacher: Teacher, method: Method) -> list[str]:
+    """What a method and the knowledge that it starts from look at beside answers and statistics.
+
+    Raises:
+        DfkdError: the teacher lacks it: a copy of it could not be its student.
+    """
+    network, needs = teacher.network, []
+    if method.classifier:
+        needs.append(f"looks at its linear classifier, {classifier(network, teacher.num_classes)}")
+    kinds = {name: KINDS[name] for name in parse(method.distiller.knowledge)}
+    begin(kinds, Asking(teacher, network, network, kinds.values(), 1.0).example, 0)
+    if any(kind.features for kind in kinds.values()):
+        grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
+        shapes = feature_maps(network, teacher.spec.normalize(grey)).values()
+        sizes = dict.fromkeys("x".join(map(str, shape[2:])) for shape in shapes)
+        needs.append(f"the student needs feature maps of one of its sizes, {', '.join(sizes)}")
+    return needs

@@ -4,13 +4,14 @@ import dataclasses
 from contextlib import nullcontext
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.loading import load_teacher
 from dfkd.networks import resnet
 from dfkd.probing import probe
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -39,6 +40,59 @@ def test_without_statistics_the_methods_that_read_none_are_left() -> None:
         "default", "drawings", "dafl", "dfad", "zskt", "pre"
     }  # fmt: skip
     assert "no layer stores" in found.advice("nayer").reason
+
+
+class EndsInConvolution(nn.Module):
+    """Statistics and maps, and no linear layer; ``flat``: a linear layer, and no map either."""
+
+    def __init__(self, flat: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64) if flat else nn.BatchNorm2d(1)
+        self.norm.running_mean.fill_(0.1)
+        self.last = nn.Linear(64, 5) if flat else nn.Conv2d(1, 5, 3)
+        self.flat = flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(self.norm(x.flatten(1) if self.flat else x))
+        return x if self.flat else x.mean((2, 3))
+
+
+SPEC, LOOKS = ImageSpec(1, 8, 8), "looks at its linear classifier, head"
+
+
+def test_what_a_method_looks_at_must_be_there() -> None:
+    found = probe(Teacher(EndsInConvolution(), SPEC))
+    for method in ("spaceship", "dafl", "pre"):
+        assert not found.advice(method).possible
+        assert "no linear layer with 5 outputs" in found.advice(method).reason
+        assert "--method default" in found.advice(method).reason
+    assert found.advice("zskt").possible
+    found = probe(Teacher(EndsInConvolution(flat=True), SPEC))
+    for method in ("spaceship", "zskt"):
+        assert not found.advice(method).possible
+        assert "--knowledge kd" in found.advice(method).reason
+        assert "chosen" not in found.advice(method).reason
+    assert found.advice("dafl").possible
+
+
+def test_it_says_what_is_looked_at() -> None:
+    found = probe(load_teacher("bundled:digits_vgg"))
+    assert found.advice("dfad").reason == "needs only the teacher's answers"
+    for method in ("dafl", "pre"):
+        assert found.advice(method).reason == LOOKS
+    sizes = "the student needs feature maps of one of its sizes, 8x8, 4x4, 2x2"
+    assert found.advice("zskt").reason == sizes
+    reason = found.advice("spaceship").reason
+    assert reason == f"6 layers remember statistics of the training data; {LOOKS}; {sizes}"
+
+
+@pytest.mark.parametrize("method", ["spaceship", "zskt"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_advice_is_what_a_run_enforces(method: str, flat: bool) -> None:
+    teacher, student = (Teacher(EndsInConvolution(flat), SPEC) for _ in range(2))
+    possible = probe(teacher).advice(method).possible
+    with nullcontext() if possible else pytest.raises(DfkdError):
+        build_distiller(teacher, student.restore(), METHODS[method].distiller, 0)
 
 
 def test_untouched_statistics_are_worth_nothing() -> None:
