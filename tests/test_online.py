@@ -230,9 +230,13 @@ def test_the_meta_device_is_never_read():
 
 @pytest.mark.parametrize(
     ("settings", "what"),
-    [({"students": 1}, "two at least"), ({"mutual": -1.0}, "mutual"), ({"mutual": float("inf")},
-     "mutual")],
-)  # fmt: skip
+    [
+        ({"students": 1}, "two at least"),
+        ({"peers": (PEER, PEER)}, "2 peers and the student.*arrangement.students=3"),
+        ({"mutual": -1.0}, "mutual"),
+        ({"mutual": float("inf")}, "mutual"),
+    ],
+)
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(DfkdError, match=what) as refusal:
         OnlineConfig(**settings)
@@ -252,3 +256,12 @@ def test_a_run_reports_every_peer(tiny_teacher, tiny_student):
     assert names[:2] == ["teacher", "student"]
     assert len(names) == 3
     assert names[2].startswith("peer ")
+
+
+def test_a_peer_without_a_layer_that_is_named_is_named_itself(tiny_teacher):
+    peer = "dfkd.networks:resnet?depth=8&widths=(4,4,4)"
+    config = dataclasses.replace(
+        CONFIG, knowledge="kd + hint", pairs=("teacher.stages.1=student.stages.1",)
+    )
+    with pytest.raises(DfkdError, match=r"^peer 2, dfkd.networks:resnet.*: no layer 'stages.1'"):
+        online(tiny_teacher, vgg((8, 16), 1, 1, 4), config, peers=(peer,))

@@ -37,8 +37,8 @@ class OnlineConfig:
     """How many students there are, and what they think of each other.
 
     Attributes:
-        students: how many, the user's own among them; those that ``peers`` does not name are of
-            its architecture, their weights drawn from other seeds.
+        students: how many, the user's own and all ``peers`` among them; the others are of its
+            architecture, their weights drawn from other seeds.
         peers: MODEL URIs of further students, of any architecture.
         mutual: weight of the mean divergence from the other students' answers.
         temperature: of that divergence, which carries its square; the paper has none, which is 1.
@@ -52,6 +52,11 @@ class OnlineConfig:
     def __post_init__(self) -> None:
         if self.students < 2:
             raise DfkdError(f"students teach each other: two at least, not {self.students}")
+        if self.students <= len(self.peers):
+            raise DfkdError(
+                f"{len(self.peers)} peers and the student are more than {self.students} students: "
+                f"--set arrangement.students={len(self.peers) + 1} or more"
+            )
         if not 0 <= self.mutual < math.inf:
             raise DfkdError(f"mutual must be finite and >= 0, not {self.mutual}")
         if not 0 < self.temperature < math.inf:
@@ -91,10 +96,15 @@ class Online:
             # A frozen trunk is the teacher's: new weights are no trunk.
             drawn = copy.deepcopy(student).requires_grad_(True)
             students.append(initialise(drawn, seed + APART * index))
-        self.learners: tuple[Learner, ...] = tuple(
-            Learner(teacher, one, config, seed + APART * index, place)
-            for index, one in enumerate(students)
-        )
+        learners = []
+        for index, one in enumerate(students):
+            try:
+                learners.append(Learner(teacher, one, config, seed + APART * index, place))
+            except DfkdError as error:  # --pair may well name layers that a peer has not
+                if not 0 < index <= len(scheme.peers):
+                    raise
+                raise DfkdError(f"peer {index + 1}, {scheme.peers[index - 1]}: {error}") from None
+        self.learners: tuple[Learner, ...] = tuple(learners)
         self.scheme, self.standing = scheme, Standing(len(students), teacher.device)
 
     def update(self, batch: Batch) -> Metrics:
