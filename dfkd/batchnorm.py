@@ -27,7 +27,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
     """Batch-norm over the batches of all processes; torch's own SyncBatchNorm refuses CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.running_mean is None or self.running_var is None:
+        if not self.training:
             return super().forward(x)
         dimensions = [0, *range(2, x.ndim)]
         count = x.numel() // x.shape[1] * dist.get_world_size()
@@ -35,17 +35,24 @@ class SharedBatchNorm(nn.BatchNorm2d):
         sums = torch.stack([wide.sum(dimensions), wide.square().sum(dimensions)])
         mean, square = ProcessSum.apply(sums) / count
         var = (square - mean.square()).clamp_min(0)
-        with torch.no_grad():
-            momentum = 0.1 if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked += 1
+        self._remember(mean, var * (count / (count - 1)))
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        scale = (var + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
+        scale = (var + self.eps).rsqrt()
+        scale = scale * self.weight if self.affine else scale
+        shift = self.bias - mean * scale if self.affine else -mean * scale
         normalised: Tensor = x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
         return normalised
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor) -> None:
+        """Running statistics, where they are kept; without a momentum the mean of all batches'."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None  # kept with them
+        self.num_batches_tracked += 1
+        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(var, momentum)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any dimension will do: 1-d, 2-d and 3-d norms are all turned into this class."""

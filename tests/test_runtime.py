@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from dfkd import runtime
@@ -99,6 +100,23 @@ def test_synchronised_batchnorm_keeps_its_state_and_equals_torch_in_eval():
     synchronise_batchnorm(network)
     assert torch.equal(network(images), expected)
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}],
+    ids=["as it comes", "without weights", "mean of all batches", "without memory"],
+)
+def test_synchronised_batchnorm_equals_torch_in_training(options, monkeypatch):
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "all_reduce", lambda values: None)
+    shared, plain = nn.BatchNorm2d(3, **options), nn.BatchNorm2d(3, **options)
+    synchronise_batchnorm(shared)
+    for seed in range(3):
+        images = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(shared(images), plain(images))
+    for ours, theirs in zip(shared.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(("name", "where"), [("device", "tpu"), ("precision", "fp8")])
