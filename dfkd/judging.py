@@ -84,7 +84,8 @@ class Judge:
     def _blurred(self, values: Tensor, truth: Tensor) -> Tensor:
         if not self._noise:
             return values
-        return values + self._noise * truth.detach().std() * self._draws.normal(values)
+        deviation = self._place.gather(truth).std()  # of all processes' images, as one would see
+        return values + self._noise * deviation * self._draws.normal(values)
 
     def state_dict(self) -> dict[str, Any]:
         """Critics, optimiser, and where the noise goes on; copies."""

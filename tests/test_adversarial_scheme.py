@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_schemes import check_resume
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfkd import api, cli, recipes
 from dfkd.datasets import GivenImages
@@ -20,7 +20,7 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.runtime import Runtime
+from dfkd.runtime import ALONE, Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
@@ -351,3 +351,24 @@ def test_impossible_settings(settings, what):
 def test_its_recipe_survives_a_file():
     plan = plan_of("features")
     assert recipes.from_dict(recipes.to_dict(plan)) == plan
+
+
+def test_two_processes_blur_as_one():
+    real = torch.rand(16, 4, generator=torch.Generator().manual_seed(0)) ** 3
+
+    @dataclasses.dataclass(frozen=True)
+    class One(Runtime):
+        """One of two processes, which is told what both have."""
+
+        def gather(self, values):
+            return real
+
+    places = (One(torch.device("cpu"), "fp32", rank, 2) for rank in (0, 1))
+    whole, *halves = (
+        Judge([nn.Linear(4, 1)], "bce", 1e-3, 0.5, 0, place.device, place)
+        for place in (ALONE, *places)
+    )
+    wanted = whole._blurred(real, real)
+    for rank, judge in enumerate(halves):
+        own = real[rank::2]
+        torch.testing.assert_close(judge._blurred(own, own), wanted[rank::2])
