@@ -144,13 +144,16 @@ class Engine:
         self._report(progress, self.account, values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Synthesizer, distiller, account and torch's global generator (dropout draws from it)."""
+        """Synthesizer, distiller, account and torch's global generators (dropout draws there)."""
         account = asdict(self.account) | {"earlier_seconds": self.account.seconds}
         return {
             "synthesizer": self.synthesizer.state_dict(),
             "distiller": self.distiller.state_dict(),
             "account": account,
             "torch_generator": torch.get_rng_state(),
+            "device_generator": {
+                kind: device.get_rng_state() for kind, device in self._accelerator().items()
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -159,6 +162,14 @@ class Engine:
         self.distiller.load_state_dict(state["distiller"])
         self.account = Account(**state["account"])
         torch.set_rng_state(state["torch_generator"])
+        for kind, device in self._accelerator().items():
+            if kind in state.get("device_generator", {}):  # or the run comes from another device
+                device.set_rng_state(state["device_generator"][kind])
+
+    def _accelerator(self) -> dict[str, Any]:
+        """By its kind torch's module for the student's device; a CPU has no generator beside."""
+        kind = next(self.distiller.student.parameters()).device.type
+        return {} if kind == "cpu" else {kind: torch.get_device_module(kind)}
 
 
 @contextmanager

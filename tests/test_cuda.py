@@ -6,12 +6,14 @@ import pytest
 import torch
 from test_methods import ROWS as METHOD_ROWS
 from test_methods import make_student, make_teacher, small
-from test_schemes import CONFIG
+from test_schemes import CONFIG, check_resume
 from test_schemes import ROWS as SCHEME_ROWS
+from torch import nn
 
 from dfkd import api
 from dfkd.inversion import invert
 from dfkd.knowledge import KINDS
+from dfkd.networks import initialise
 from dfkd.recipes import override, with_scheme
 from generators.procedural import draw
 
@@ -62,6 +64,18 @@ def test_resumed_runs_go_on_there(tmp_path):
         device="cuda", resume=True, compile="off",
     )  # fmt: skip
     assert result.figures["student_steps"] == 8
+
+
+def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
+    def run(**options):
+        torch.manual_seed(9 if "resume" in options else 0)  # what goes on starts elsewhere
+        layers = (nn.Flatten(), nn.Dropout(), nn.Linear(64, 4))
+        return api.distill(
+            make_teacher(), initialise(nn.Sequential(*layers), 1), recipe=small("drawings"),
+            steps=8, device="cuda", precision="fp32", compile="off", **options,
+        )  # fmt: skip
+
+    check_resume(run, tmp_path / "run", monkeypatch)
 
 
 def test_pictures():

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -176,6 +177,20 @@ def test_resumed_time_counts():
     assert again.account.seconds >= 100
     assert again.run()
     assert again.account.steps == 1
+
+
+@pytest.mark.parametrize(("here", "calls"), [("meta", ["set to 7"]), ("cpu", [])])
+def test_the_generator_of_the_students_device_goes_on_as_well(here, calls, monkeypatch):
+    found = []
+    device = SimpleNamespace(
+        get_rng_state=lambda: 7, set_rng_state=lambda state: found.append(state)
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda kind: device)
+    engine, again = (make(Budget(steps=1), Rhythm()) for _ in range(2))
+    engine.distiller.student.to("meta")
+    again.distiller.student.to(here)
+    again.load_state_dict(engine.state_dict())
+    assert [f"set to {state}" for state in found] == calls
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
