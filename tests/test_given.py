@@ -55,6 +55,7 @@ def test_labels_are_taken_where_there_are_some(tmp_path, pictures, tiny_teacher)
             "holds 1x9x9 images and the teacher takes 1x8x8",
         ),
         ({"images": np.zeros((4, 8, 8))}, "must be uint8"),
+        ({"images": np.zeros((4, 1, 8, 8), np.uint8)}, "must have channels last"),
         ({"pictures": np.zeros((4, 8, 8), np.uint8)}, "has no images"),
         ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0, 4])}, "has label 4"),
         ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0])}, "1 labels"),
@@ -64,6 +65,14 @@ def test_what_does_not_fit_is_refused(arrays, what, tmp_path, tiny_teacher):
     with pytest.raises(DfkdError, match=what) as refusal:
         load_images(saved(tmp_path, **arrays), tiny_teacher)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_stray_picture_beside_directories_of_classes_is_refused(tmp_path, pictures, tiny_teacher):
+    (tmp_path / "cats").mkdir()
+    for name in ("preview.png", "cats/tom.png"):
+        Image.fromarray(pictures[0]).save(tmp_path / name)
+    with pytest.raises(DfkdError, match=r"\(preview.png\) and directories of pictures \(cats\)"):
+        load_images(f"folder:{tmp_path}", tiny_teacher)
 
 
 def test_the_teacher_is_asked_once_about_each(pictures, tiny_teacher):
@@ -82,7 +91,10 @@ def test_the_teacher_is_asked_once_about_each(pictures, tiny_teacher):
 def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_student):
     given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
     out = tmp_path / "run"
-    result = api.distill(tiny_teacher, tiny_student, images=given, steps=5, out=out, device="cpu")
+    options = {"steps": 5, "out": out, "device": "cpu", "compile": "on"}
+    result = api.distill(tiny_teacher, tiny_student, images=given, **options)
+    # The method would read statistics: nobody asks it.
+    assert result.figures["compiled"] == {"used": False, "reason": "no statistics are read"}
     assert result.figures["images_synthesized"] == 0
     assert result.figures["synthesis_updates"] == 0
     assert result.figures["teacher_forwards"] == 40
@@ -90,7 +102,10 @@ def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_s
     assert real["used"]
     assert "40 images" in real["purpose"]
     assert "without labels, for training" in real["purpose"]
-    assert f"It learnt from {given.name}" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert f"It learnt from {given.name}" in page
+    assert f"<h1>A student from {given.name}</h1>" in page
+    assert "without data" not in page
 
 
 def test_the_command_line_takes_them(tmp_path, capsys):

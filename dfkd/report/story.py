@@ -39,7 +39,12 @@ def title(manifest: Record, result: Record) -> str:
     rows = models(result)
     if len(rows) > 1 and result.get("comparison"):
         return f"{rows[0].get('name')} → {rows[1].get('name')}"
-    return "A student without data" if result else "A run without a result yet"
+    if not result:
+        return "A run without a result yet"
+    real = manifest.get("real_data")
+    # Nothing was measured on real data here: it was for training, and stands in the method's place.
+    given = isinstance(real, Mapping) and real.get("used")
+    return f"A student from {result.get('method')}" if given else "A student without data"
 
 
 def lead(result: Record) -> str:
