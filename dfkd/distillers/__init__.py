@@ -1,1 +1,1 @@
-"""Training schemes: one file each, every one a ``Distiller``."""
+"""Training schemes, one file each: a ``Scheme``, or how one teacher is made of what is given."""

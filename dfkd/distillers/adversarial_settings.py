@@ -49,7 +49,7 @@ class AdversarialConfig:
             if value not in names:
                 raise DfkdError(f"adversarial has no {value!r}{nearest(value, names)}")
         for field in fields(self)[2:]:
-            value, least = getattr(self, field.name), 0
+            value = getattr(self, field.name)
             if field.name.endswith("_lr"):
                 if not 0 < value < math.inf:
                     raise DfkdError(f"{field.name} must be positive and finite, not {value}")
