@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from dfkd.statistics import clean_name, keep_inputs
+from dfkd.statistics import EPS, clean_name, keep_inputs
 from dfkd.teacher import Teacher
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -26,9 +26,6 @@ SMALLEST_SCALE = 0.01
 """Least |weight| / (|weight| + |bias|) of a channel: below it z drowns in y's rounding."""
 TOLERANCE = 1e-3
 """Largest difference of answers and statistics from the unfolded teacher's, relative."""
-
-EPS = 1e-5
-"""Batch-norm's usual addition to a variance: dead channels have none."""
 
 
 class Folding(NamedTuple):

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-EPS = 1e-5
-"""Batch-norm's usual addition to a variance: dead channels have none."""
+from dfkd.statistics import EPS
 
 
 def weighted(logits: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:

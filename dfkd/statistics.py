@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
+EPS = 1e-5
+"""Batch-norm's usual addition to a variance: dead channels have none."""
+
 
 class LayerStatistics(NamedTuple):
     """Statistics of one layer's input for one batch, beside the stored ones; all of shape (C,).

@@ -23,12 +23,12 @@ from dfkd.folding import FoldedNorm, fold
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import save_artefact
 from dfkd.memory import recomputing
-from dfkd.merging import EPS, by_confidence, open_means, side_by_side, strangeness, weighted
+from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
-from dfkd.statistics import statistics_layers
+from dfkd.statistics import EPS, statistics_layers
 from dfkd.teacher import Teacher
 
 close = torch.testing.assert_close
