@@ -453,6 +453,28 @@ def test_a_student_that_fails_is_left_in_its_mode(pair):
     assert all(module.training for module in student.modules())
 
 
+class Compiled(nn.Module):
+    """As what torch.compile makes: it does not see hooks that are opened on the original later."""
+
+    def __init__(self, network):
+        super().__init__()
+        self._orig_mod, self.run = network, (copy.deepcopy(network),)
+
+    def forward(self, x):
+        return self.run[0](x)
+
+
+@pytest.mark.parametrize("pairs", [(), ("teacher.stages.0=student.stages.0",)])
+def test_a_compiled_teacher_is_looked_into_as_well(pairs, pair):
+    teacher, student = pair
+    config = dataclasses.replace(CONFIG, knowledge="kd + at + rkd + cam", pairs=pairs)
+    plain = build_distiller(teacher, copy.deepcopy(student), config, 0)
+    found = build_distiller(Teacher(Compiled(teacher.network), teacher.spec), student, config, 0)
+    assert found.pairs == plain.pairs
+    told, wanted = (each.update(Batch(some_images())) for each in (found, plain))
+    assert all(torch.equal(told[name], value) for name, value in wanted.items())
+
+
 def test_one_pair_of_layers_has_no_flow(pair):
     names = ("teacher.stages.1=student.stages.1",)
     config = dataclasses.replace(CONFIG, knowledge="fsp", pairs=names)

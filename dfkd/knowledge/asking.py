@@ -51,9 +51,11 @@ class Asking:
         grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
         grey = teacher.spec.normalize(grey)
         self._pairs: Pairs = ()
+        # What torch.compile made does not see hooks that are opened later.
+        networks = (student, getattr(teacher.network, "_orig_mod", teacher.network))
         looking = [kind for kind in kinds if kind.features]
         if looking:
-            networks, vectors = (student, teacher.network), all(kind.vectors for kind in looking)
+            vectors = all(kind.vectors for kind in looking)
             classes = teacher.num_classes if vectors else None
             self._pairs = pairs or pair_layers(*networks, grey, classes)
             check_pairs(self._pairs, *networks, grey, vectors)
@@ -66,7 +68,7 @@ class Asking:
         # Names in the student and in the teacher.
         self._last: list[str] = []
         self._embeddings: list[str] = []
-        for network in (student, teacher.network):
+        for network in networks:
             if any(kind.heads for kind in kinds):
                 self._heads.append(named_layers(network)[classifier(network, teacher.num_classes)])
                 self._last.append(last_map(network, grey))
