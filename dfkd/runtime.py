@@ -87,7 +87,7 @@ class Runtime:
         dist.all_reduce(means)
         means /= self.world_size
         sizes = [gradient.numel() for gradient in gradients]
-        for gradient, mean in zip(gradients, means.split(sizes), strict=True):
+        for gradient, mean in zip(gradients, torch.split(means, sizes), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def gather(self, values: Tensor) -> Tensor:
