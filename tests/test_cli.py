@@ -128,7 +128,7 @@ def test_pictures_that_cannot_be_kept_are_refused_at_the_first_step(tmp_path, ca
     from dfkd.cli import main
 
     (tmp_path / "file").touch()
-    words = ["--classes", "1", "--count", "1", "--minutes", "5", "--compile", "off"]
+    words = ["--classes", "1", "--count", "1", "--steps", "2", "--compile", "off"]
     assert main(["invert", TEACHER, *words, "--out", str(tmp_path / "file" / "pictures")]) == 2
     assert "cannot be written (Not a directory); choose another" in capsys.readouterr().err
 
