@@ -3,9 +3,8 @@
     python examples/merge_two_teachers.py [--steps 2000]
 
 A third teacher sees all digits, for reference; the test images of ``bundled:digits_vgg`` measure.
-``assets/train_halves.py`` writes such teachers for the command line: ``dfkd distill run:LOW STUDENT
---scheme ensemble --teachers run:HIGH --set arrangement.combine=classes --out DIR``. The digits are
-scikit-learn's, which ``pip install scikit-learn`` brings.
+``assets/train_halves.py`` writes such teachers for ``dfkd distill run:LOW STUDENT --scheme ensemble
+--teachers run:HIGH --set arrangement.combine=classes --out DIR``. Needs scikit-learn, for the data.
 """
 
 import argparse

@@ -140,7 +140,7 @@ def test_bad_safetensors_are_refused(tmp_path: Path) -> None:
         (SMALL, {}, "give --image CxHxW"),
         (SMALL, {"image": "28x28"}, "CHANNELSxHEIGHTxWIDTH"),
         (SMALL, {"image": "3x28x28"}, "does not accept 3x28x28 images"),
-        (SMALL, {"image": "1x8x8", "mean": [0.1, 0.2]}, "mean needs 1 finite"),
+        (SMALL, {"image": "1x8x8", "mean": [0.1, 0.2]}, "mean needs one finite number"),
         (SMALL, {"image": "1x8x8", "std": [0.0]}, "std must be positive"),
         (SMALL, {"image": "1x8x8", "class_names": ["a"]}, "1 class names for 10"),
         ("{folder}/own.py:one_vector", {"image": "1x8x8"}, "must return N x classes"),
