@@ -36,8 +36,7 @@ def wrapped(toolbox, network, spec):
 
 
 def left(network, data, *attacks) -> float:
-    """The share of images that are answered right after every attack; random starts are fixed."""
-    np.random.seed(0)
+    """The share of images that are answered right after every attack."""
     images, labels = data.images.numpy().astype("float32") / 255, data.labels.numpy()
     moved = [images, *(attack.generate(images, labels) for attack in attacks)]
     right = [network.predict(each).argmax(1) == labels for each in moved]
@@ -53,13 +52,14 @@ def test_attacks_of_others_leave_as_much(epsilon, toolbox):
     network = wrapped(toolbox, teacher.network, teacher.spec)
     options = {"eps": epsilon, "eps_step": epsilon / 8, "max_iter": 20, "verbose": False}
     plain = evasion.ProjectedGradientDescent(network, num_random_init=1, **options)
-    # Random starts alone move either by two images of 120 (one standard deviation): their
-    # difference by three, and twice that is 0.05.
+    np.random.seed(0)  # of its random starts, once for both attacks
+    # Random starts alone move either by two images of 120 (one standard deviation).
     assert ours == pytest.approx(left(network, data, plain), abs=0.05)
+    # Steps that adapt find a little more, and hardly less.
     automatic = evasion.AutoProjectedGradientDescent(
         network, nb_random_init=2, loss_type="cross_entropy", **options
     )
-    assert ours == pytest.approx(left(network, data, automatic), abs=0.05)
+    assert ours - 0.05 <= left(network, data, automatic) <= ours + 0.01
 
 
 @pytest.mark.slow
@@ -69,6 +69,7 @@ def test_a_robust_student_withstands_attacks_that_adapt_and_that_see_no_gradient
     What only hid its gradients from PGD would fall to these. (The toolbox's own ``AutoAttack``
     wants a further package.)
     """
+    np.random.seed(0)
     evasion, epsilon, shares = toolbox[0], 0.1, {}
     teacher = load_teacher("bundled:digits_vgg")
     data = spread(load_data("bundled:digits_vgg"), 100)
