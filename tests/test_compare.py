@@ -475,6 +475,14 @@ def test_labels_do_not_overlap_and_stay_in_the_chart(count):
     assert 0 < found[0] <= found[-1] < height
 
 
+@pytest.mark.parametrize(("count", "bands"), [(1, 1), (8, 8), (9, 0)])
+def test_bands_are_drawn_while_they_can_be_told_apart(count, bands):
+    series = [Series(f"m{i}", [1, 2], [50, 60 + i], [1.0, 0.5]) for i in range(count)]
+    drawing = str(curve_chart(series, name="n", x_label="x", y_label="y"))
+    assert drawing.count("<polyline") == count
+    assert drawing.count("<polygon") == bands
+
+
 def test_apart_keeps_order_distance_and_bounds():
     assert apart([50, 10, 12], 5, 0, 100) == [50, 10, 15]
     assert apart([99, 98, 100], 5, 0, 100) == [95, 90, 100]

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from dfkd.comparison import Run
 from dfkd.report import pieces, standings
-from dfkd.report.curves import COLOURS, DASHES, Series, curve_chart, style
+from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
 from dfkd.report.figures import percent, whole
 
 Record = Mapping[str, Any]
@@ -34,6 +34,7 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
         quality=standings.ranks(record),
         cost=(cost, [standings.cost(row) for row in rows]),
         chart=_chart(record),
+        banded=sum(bool(row["curve"]) for row in rows) <= MOST_BANDS,
         legend=[
             (style(place), row["method"], standings.plus_minus(row["accuracy"]))
             for place, row in enumerate(rows)

@@ -1,4 +1,4 @@
-"""Many curves in one chart: a mean line and a band each, named at their ends."""
+"""Many curves in one chart: a mean line each, a band where there is room, named at their ends."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +12,7 @@ LEFT, TOP, BOTTOM = 46, 14, 38
 GAP = 12.5  # between the baselines of two labels: their letters are 10.5 high
 LETTER = 6.3  # no letter of a label is wider
 LEADER = 26  # from the end of the axis to the labels
+MOST_BANDS = 8  # curves of which each shows its band: those of more lie in a heap
 
 COLOURS = (
     ("#0d7dd4", "#8cc3fc"),
@@ -55,6 +56,8 @@ def curve_chart(
 ) -> Markup:
     """All ``series`` over one pair of axes, the horizontal one from 0; nothing without a point.
 
+    More than ``MOST_BANDS`` curves are drawn without their deviations.
+
     Args:
         series: coloured and dashed by their place, ``style``; empty ones are left out.
         name: what is drawn, for those who cannot see it.
@@ -65,7 +68,8 @@ def curve_chart(
     drawn = [(place, each) for place, each in enumerate(series) if each.xs]
     if not drawn:
         return Markup("")
-    bands = {place: _band(each, most) for place, each in drawn}
+    banded = len(drawn) <= MOST_BANDS
+    bands = {place: _band(each if banded else _bare(each), most) for place, each in drawn}
     levels = [y for low, high in bands.values() for y in (*low, *high)]
     levels += [reference[1]] if reference else []
     marks = ticks(min(levels), max(levels), most=7)
@@ -145,6 +149,10 @@ def _band(each: Series, most: float | None) -> tuple[list[float], list[float]]:
     if most is not None:
         low, high = [max(0.0, y) for y in low], [min(most, y) for y in high]
     return low, high
+
+
+def _bare(each: Series) -> Series:
+    return each._replace(deviations=[None] * len(each.xs))
 
 
 def _points(kind: str, look: str, path: Sequence[tuple[float, float]], name: str = "") -> Markup:
