@@ -110,21 +110,15 @@ def test_grad_cam_is_in_units_of_the_logits_whatever_those_of_the_features(seed,
 
 def test_distance_of_maps_by_hand():
     student, teacher = torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[0.0, 2.0]]])
-    assert map_distance(student, teacher).item() == pytest.approx((0.6**2 + 0.2**2) / 2)
-    assert map_distance(student, teacher, normalized=False).item() == (9 + 4) / 2
-    opposite = map_distance(student, -student)
-    assert opposite.item() == pytest.approx(4 / 2)  # the largest there is
+    assert map_distance(student, teacher).item() == (9 + 4) / 2
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3))
-def test_normalized_distance_knows_no_scale_and_the_other_does(seed, scale):
+def test_the_distance_of_maps_is_in_their_units_squared(seed, scale):
     student, teacher = maps(3, 4, 2, seed=seed), maps(3, 4, 2, seed=seed + 1)
-    scaled, plain = map_distance(scale * student, teacher), map_distance(student, teacher)
-    torch.testing.assert_close(scaled, plain)
-    torch.testing.assert_close(map_distance(student, scale * teacher), plain)
-    raw = map_distance(scale * student, scale * teacher, normalized=False)
-    torch.testing.assert_close(raw, scale**2 * map_distance(student, teacher, normalized=False))
+    scaled = map_distance(scale * student, scale * teacher)
+    torch.testing.assert_close(scaled, scale**2 * map_distance(student, teacher))
 
 
 @pytest.mark.parametrize("loss", [attention_transfer, map_distance], ids=lambda loss: loss.__name__)
@@ -141,10 +135,7 @@ def test_gradients_of_losses():
     weight, classes = maps(5, 3, seed=2).requires_grad_(), torch.tensor([4, 1])
     assert gradcheck(attention_transfer, (features, teacher))
     assert gradcheck(lambda f, w: class_activation_map(f, w, classes), (features, weight))
-    for normalized in (True, False):
-        one, other = features[:, 0], teacher[:, 0]
-        distance = lambda m: map_distance(m, other, normalized=normalized)  # noqa: B023, E731
-        assert gradcheck(distance, one.detach().requires_grad_())
+    assert gradcheck(map_distance, (features[:, 0], teacher[:, 0]))
 
 
 def test_a_grad_cam_is_differentiated_through_its_gradients_too():
@@ -155,7 +146,7 @@ def test_a_grad_cam_is_differentiated_through_its_gradients_too():
         features = torch.tanh(first[None, :, None, None] * images)
         logits = torch.tanh(features).square().mean((2, 3)) @ second
         gradients = logit_gradients([features], logits, classes, create_graph=True)
-        return map_distance(grad_cam(features, *gradients), images[:, 0], normalized=False)
+        return map_distance(grad_cam(features, *gradients), images[:, 0])
 
     weights = maps(2, seed=3).requires_grad_(), maps(2, 2, seed=4).requires_grad_()
     assert gradcheck(loss, weights)

@@ -178,6 +178,17 @@ def test_equal_points_have_small_gradients(loss, count, value):
 
 
 @every
+@pytest.mark.parametrize("length", [1e-30, 1e-14, 1e-8])
+def test_points_that_all_but_meet_have_finite_gradients(loss, length):
+    # An image that comes twice differs from itself by rounding; a dead unit by less.
+    student = torch.tensor([[0.0, 0.0], [length, 0.0], [1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    found = loss(student, rows(0, 4).float())
+    found.backward()
+    assert found.isfinite()
+    assert student.grad.isfinite().all()
+
+
+@every
 @pytest.mark.parametrize("kind", ["narrow", "autocast"])
 def test_narrow_floats(loss, kind):
     student, teacher = rows(0).float(), rows(1).float()

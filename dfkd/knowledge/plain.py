@@ -41,6 +41,12 @@ def hard(answers: Answers) -> Tensor:
 
 def at(answers: Answers) -> Tensor:
     """Attention transfer, summed over depths."""
+    if any(features[0, 0].numel() == 1 for features in answers.student_features):
+        # Scaled to length 1, every such map is the same.
+        raise DfkdError(
+            "at compares where maps are high, and a map of one pixel is high nowhere: "
+            "name larger ones with --pair, or take hint"
+        )
     pairs = zip(answers.student_features, answers.teacher_features, strict=True)
     return _sum([attention.attention_transfer(student, teacher) for student, teacher in pairs])
 
@@ -56,7 +62,7 @@ def cam(answers: Answers) -> Tensor:
         assert head is not None
         maps.append(attention.class_activation_map(last, head, answers.classes))
     student, teacher = attention.of_one_size(*maps)
-    return attention.map_distance(student, teacher.detach(), normalized=False)
+    return attention.map_distance(student, teacher.detach())
 
 
 def grad_cam(answers: Answers) -> Tensor:
@@ -69,7 +75,7 @@ def grad_cam(answers: Answers) -> Tensor:
         )
     )
     pairs = zip(student, teacher, strict=True)
-    return _sum([attention.map_distance(*pair, normalized=False) for pair in pairs])
+    return _sum([attention.map_distance(*pair) for pair in pairs])
 
 
 def rkd(answers: Answers) -> Tensor:
@@ -85,8 +91,6 @@ def of_embeddings(loss: Callable[[Tensor, Tensor], Tensor], answers: Answers) ->
 
 def sp(answers: Answers) -> Tensor:
     """Similarities of the last features, flattened."""
-    if not answers.student_features:
-        raise DfkdError("sp compares feature maps, and none were paired")
     return relation.similarity_preserving(
         answers.student_features[-1].flatten(1), answers.teacher_features[-1].flatten(1)
     )

@@ -125,28 +125,23 @@ def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
     return F.relu((gradients.mean((2, 3), keepdim=True) * features).sum(1))
 
 
-def map_distance(student_map: Tensor, teacher_map: Tensor, *, normalized: bool = True) -> Tensor:
-    """Mean squared difference of two maps of evidence.
+def map_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Mean squared difference of two maps of evidence, compared as they are.
+
+    CAMs and Grad-CAMs are in units of the logits in any network, and SpaceshipNet weighs them as
+    such.
 
     Args:
         student_map, teacher_map: N x H x W.
-        normalized: each map is scaled to Euclidean length 1 first, so that the two are compared by
-            where they are high. Without it they are compared as they are: CAMs and Grad-CAMs are in
-            units of the logits in any network, and SpaceshipNet weighs them as such.
 
     Returns:
-        Within [0, 4 / (H*W)] if ``normalized``, else >= 0 in squared units of the maps.
+        >= 0, in squared units of the maps.
 
     >>> map_distance(torch.ones(1, 1, 2), 7 * torch.ones(1, 1, 2)).item()
-    0.0
-    >>> map_distance(torch.ones(1, 1, 2), 7 * torch.ones(1, 1, 2), normalized=False).item()
     36.0
     """
     _check_maps(student_map[:, None], teacher_map[:, None])
-    student, teacher = student_map.flatten(1), teacher_map.flatten(1)
-    if normalized:
-        student, teacher = (F.normalize(m, dim=1) for m in (student, teacher))
-    return F.mse_loss(student, teacher)
+    return F.mse_loss(student_map, teacher_map)
 
 
 def of_one_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -133,9 +133,10 @@ def _cosines(rows: Tensor) -> Tensor:
 
 def _unit(vectors: Tensor) -> Tensor:
     """Scaled to length 1 along the last dimension; zeros stay, with a gradient of zero."""
-    # F.normalize multiplies the gradient of a zero by 1e12.
-    squared = vectors.square().sum(-1, keepdim=True)
-    return vectors * torch.where(squared > 0, squared, torch.inf).rsqrt()
+    # F.normalize multiplies the gradient of a zero by 1e12; that of rsqrt is a third power, which
+    # overflows for vectors that are merely short.
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / torch.where(length > 0, length, torch.inf)
 
 
 def _rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
