@@ -100,8 +100,7 @@ def distill(
     Raises:
         DfkdError: networks that do not fit, an impossible budget, a directory that another run has.
     """
-    if minutes is None and steps is None:
-        minutes = 4.0
+    minutes = 4.0 if minutes is None and steps is None else minutes
     budget, origin = Budget(minutes, steps), origin or Origin()
     plan = recipe or replace(recipes.recipe(method), seed=seed)
     plan = replace(plan, init=init) if init else plan
@@ -117,7 +116,7 @@ def distill(
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
     hash_before = teacher.fingerprint()
-    run = provenance.identity(plan, hash_before, student, images)
+    run = provenance.identity(plan, teacher, hash_before, student, images)
     check_same_run(saved.get("run", run), run)
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     compile = compile_mode(compile, saved.get("compiled"), place.world_size)
@@ -161,7 +160,7 @@ def distill(
         keep=kept.keep,
     )
     if saved:
-        engine.load_state_dict(saved)
+        checkpoint.restore(engine, saved)
     engine.account.earlier_seconds += compiled.seconds
     if directory and place.rank == 0:
         rundir.create(directory, resume)
@@ -182,20 +181,21 @@ def distill(
         if log:
             log.close()
     finished = distiller.finished()
+    cost = outcome.spent(teacher, finished, engine, synthesizer, distiller)
+    if directory and place.rank == 0:  # whatever happens to the measuring, the student is there
+        outcome.save_student(directory, finished, teacher, distiller.source() or origin.source)
     figures = {
         "method": plan.method if images is None else images.name,
         "scheme": plan.scheme,
         "knowledge": plan.distiller.knowledge,
         **outcome.figures(
-            teacher, finished, engine, synthesizer, distiller, evaluation, kept, complete, epsilon
+            teacher, finished, cost, synthesizer, distiller, evaluation, kept, complete, epsilon
         ),
         **beginning,
     }
     if directory and place.rank == 0:
-        manifest = provenance.manifest(plan, budget, place, teacher, origin, hash_before) | {
-            "real_data": provenance.real_data(evaluation, curve, images)
-        }
-        outcome.save_student(directory, finished, teacher, origin)
+        real = provenance.real_data(evaluation, curve, images)
+        manifest = provenance.manifest(plan, budget, place, teacher, origin, hash_before, real)
         outcome.write(directory, manifest, figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.protocols import Stateful
 
 NAME = "last.pt"
 
@@ -49,3 +50,19 @@ def load(directory: Path) -> dict[str, Any]:
     except Exception as error:
         raise DfkdError(f"the checkpoint {path} cannot be read ({type(error).__name__})") from error
     return state
+
+
+def restore(run: Stateful, state: dict[str, Any]) -> None:
+    """Give ``run`` the state that ``load`` read.
+
+    Raises:
+        DfkdError: it has not what the run has, as when an older dfkd wrote it.
+    """
+    try:
+        run.load_state_dict(state)
+    except (KeyError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise DfkdError(
+            f"another version of dfkd wrote this checkpoint ({reason}); start the run again with "
+            "--overwrite in place of --resume"
+        ) from error

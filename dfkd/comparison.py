@@ -92,6 +92,7 @@ def _row(
         "seeds": list(done),
         "refused": "; ".join(reasons) or None,
         "accuracy": accuracy,
+        "teacher_accuracy": found[0]["teacher_accuracy"] if found else None,
         "share_of_teacher": spread(
             [
                 result["student_accuracy"] / result["teacher_accuracy"]

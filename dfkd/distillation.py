@@ -4,7 +4,18 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.protocols import Batch, Choosing, Keeping, Metrics, Scheduled, Scheme, Stateful
+from dfkd.protocols import (
+    Batch,
+    Choosing,
+    Keeping,
+    Making,
+    Metrics,
+    Scheduled,
+    Scheme,
+    Source,
+    Sourced,
+    Stateful,
+)
 
 
 class Distillation:
@@ -26,6 +37,11 @@ class Distillation:
     def teacher_images(self) -> int:
         """Images shown to the teacher for want of cached answers."""
         return sum(learner.teacher_images for learner in self.scheme.learners)
+
+    @property
+    def images_made(self) -> int:
+        """Images that the scheme itself has made."""
+        return self.scheme.images_made if isinstance(self.scheme, Making) else 0
 
     @property
     def pairs(self) -> tuple[str, ...]:
@@ -51,6 +67,10 @@ class Distillation:
     def networks(self) -> dict[str, nn.Module]:
         """What else is worth measuring, by name."""
         return self.scheme.networks() if isinstance(self.scheme, Choosing) else {}
+
+    def source(self) -> Source | None:
+        """What builds the student to keep; None: what built the user's."""
+        return self.scheme.source() if isinstance(self.scheme, Sourced) else None
 
     def extras(self) -> dict[str, Stateful]:
         """What a resume needs besides the learners, by name."""

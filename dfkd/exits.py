@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.features import feature_maps, named_layers, open_features
-from dfkd.loading.sources import rebuild
+from dfkd.loading.sources import LoadedModel, rebuild
 from dfkd.partial import Partial
 
 FACTORY = "dfkd.exits:with_exits"
@@ -103,6 +104,10 @@ class EarlyExits(nn.Module):
         part = Partial(self.module, self.layers[index], self._grey(self.module))
         return nn.Sequential(part, copy.deepcopy(self.heads[index])).eval()
 
+    def exits(self) -> dict[str, nn.Module]:
+        """The network as far as each exit, by name, shallow first."""
+        return {f"exit {index + 1}": self.exit(index) for index in range(len(self.layers))}
+
     @property
     def keywords(self) -> dict[str, Any]:
         """What ``with_exits`` needs besides the network's own factory."""
@@ -120,12 +125,30 @@ def with_exits(
     return EarlyExits(rebuild(factory, keywords, FACTORY), shape, num_classes, layers)
 
 
+def without_exits(loaded: LoadedModel) -> LoadedModel:
+    """A student that kept its exits, without them, ready to be trained; any other as it is.
+
+    The exits are those of the run that trained them: a network that learns on leaves them behind.
+    """
+    if not isinstance(loaded.network, EarlyExits):
+        return loaded
+    inner = loaded.keywords
+    return replace(
+        loaded,
+        network=loaded.network.module,
+        factory=inner["factory"],
+        keywords=dict(inner["keywords"]),
+    )
+
+
 def factory_of(
     network: nn.Module, factory: str | None, keywords: Mapping[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
     """What builds ``network``, where ``factory`` and ``keywords`` build it without its exits."""
     if factory is None or not isinstance(network, EarlyExits):
         return factory, dict(keywords)
+    if factory == FACTORY and not isinstance(network.module, EarlyExits):
+        return factory, dict(keywords)  # it came with them
     return FACTORY, {"factory": factory, "keywords": dict(keywords), **network.keywords}
 
 

@@ -51,7 +51,7 @@ class Given:
 
     @property
     def images_made(self) -> int:
-        """None."""
+        """None: a scheme that makes some besides counts its own."""
         return 0
 
     @property

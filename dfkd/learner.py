@@ -77,8 +77,10 @@ class Learner:
         )
         self._losses, self.aids = begin(kinds, self._ask.example, seed)
         self.aids.to(teacher.device)
+        # Muon is for hidden layers, and what aids learn is thrown away: theirs are all ends.
+        kind = "sgd" if config.optimizer == "sgd" else "adamw"
         self._aids_optimizer = (
-            torch.optim.AdamW(self.aids.parameters(), config.lr, weight_decay=config.weight_decay)
+            make_optimizer(self.aids, kind, config.lr, config.weight_decay)
             if len(self.aids)
             else None
         )
@@ -92,8 +94,8 @@ class Learner:
 
     @property
     def pairs(self) -> tuple[str, ...]:
-        """The layers whose features are compared, as ``teacher.LAYER=student.LAYER``."""
-        return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._ask.pairs)
+        """The layers that are compared, as ``teacher.LAYER=student.LAYER``."""
+        return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._ask.compared)
 
     def set_progress(self, progress: float) -> None:
         """Rates and temperature for this point of the budget."""
@@ -116,15 +118,18 @@ class Learner:
         self.network.train()
         for module in self._resting:
             module.eval()
-        self.teacher_images += len(lesson.images) * self._ask.asks_teacher(lesson.teacher_logits)
+        asked = self._ask.asks_teacher(lesson.teacher_logits)
+        self.teacher_images += self.place.world_size * len(lesson.images) * asked
         answers = self._ask(*lesson)
-        self._counts.index_add_(0, answers.classes, torch.ones_like(answers.classes))
+        classes = self.place.gather(answers.classes)
+        self._counts.index_add_(0, classes, torch.ones_like(classes))
         return answers
 
     def losses(self, answers: Answers) -> dict[str, Tensor]:
         """The terms of the knowledge by name, without their weights."""
-        related = any(KINDS[name].relation for name in self._weights)
-        whole = answers.of_all(self.place.together) if related else answers
+        related = [KINDS[name] for name in self._weights if KINDS[name].relation]
+        features = any(kind.features for kind in related)
+        whole = answers.of_all(self.place.together, features=features) if related else answers
         return {
             name: self._losses[name](whole if KINDS[name].relation else answers)
             for name in self._weights
@@ -150,7 +155,7 @@ class Learner:
             follow(self._average, self.network, self.config.ema, self.steps)
 
     def class_counts(self) -> list[int]:
-        """How often the teacher answered each class so far."""
+        """How often the teacher answered each class so far, to the images of all processes."""
         return [int(count) for count in self._counts.tolist()]
 
     def finished(self) -> nn.Module:

@@ -5,11 +5,11 @@ other ``nn.Module`` works as well; nothing in the package treats these specially
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dfkd.seeding import seeded
 
 
 class ResidualBlock(nn.Module):
@@ -134,11 +134,7 @@ class BiLSTM(nn.Module):
         self.head = nn.Linear(2 * hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # cuDNN's LSTM has no backward in eval mode, and methods ask there what images the student
-        # does not know yet; torch's own has one.
-        watched = torch.is_grad_enabled() and not self.training
-        with torch.backends.cudnn.flags(enabled=False) if watched else nullcontext():
-            heard, _ = self.lstm(x.flatten(1, 2).transpose(1, 2))
+        heard, _ = self.lstm(x.flatten(1, 2).transpose(1, 2))
         logits: Tensor = self.head(heard.mean(1))
         return logits
 
@@ -164,9 +160,11 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def initialise(module: nn.Module, seed: int) -> nn.Module:
-    """Draw a module's weights anew from ``seed`` without touching the global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Draw the weights of a module on the CPU anew from ``seed``; no global generator moves.
+
+    Weights of modules without ``reset_parameters`` (attention, tokens, embeddings of places) stay.
+    """
+    with seeded(seed):
         for child in module.modules():
             reset = getattr(child, "reset_parameters", None)
             if callable(reset):

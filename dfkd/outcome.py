@@ -18,8 +18,7 @@ from dfkd.evaluation.robustness import robustness
 from dfkd.exits import factory_of
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
-from dfkd.protocols import Distiller, Synthesizer
-from dfkd.provenance import Origin
+from dfkd.protocols import Distiller, Source, Synthesizer
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
@@ -28,7 +27,7 @@ from dfkd.teacher import Teacher
 def figures(
     teacher: Teacher,
     student: nn.Module,
-    engine: Engine,
+    cost: dict[str, Any],
     synthesizer: Synthesizer,
     distiller: Distiller,
     evaluation: LabelledImages | None,
@@ -39,10 +38,9 @@ def figures(
     """What the run took, and how good its student is; with ``evaluation`` over time as well.
 
     Args:
+        cost: what ``spent`` gave when the run ended.
         epsilon: of the attack under which all networks are measured too, if any.
     """
-    # First, for its clock is still running: measuring is no part of a run's time.
-    cost = spent(teacher, student, engine, synthesizer, distiller)
     measured = quality(teacher, student, synthesizer, distiller, evaluation, epsilon)
     points: list[dict[str, Any]] = []
     if evaluation is not None and complete:  # who interrupts does not want to wait for it
@@ -58,7 +56,7 @@ def spent(
     synthesizer: Synthesizer,
     distiller: Distiller,
 ) -> dict[str, Any]:
-    """What the run took: steps, images, forward passes, seconds, memory."""
+    """What the run took: steps, images, forward passes, seconds (its clock runs on), memory."""
     account, counts = engine.account, distiller.class_counts()
     peak = rundir.peak_memory_bytes()
     return {
@@ -66,7 +64,7 @@ def spent(
         "student_parameters": count_parameters(student),
         "student_steps": account.steps,
         "synthesis_updates": account.updates,
-        "images_synthesized": synthesizer.images_made,
+        "images_synthesized": synthesizer.images_made + distiller.images_made,
         "teacher_forwards": synthesizer.teacher_images + distiller.teacher_images,
         "seconds": {
             "total": round(account.seconds, 2),
@@ -92,11 +90,16 @@ def quality(
     spec = teacher.spec
     if evaluation is None:
         images = quantize(synthesizer.sample(512).images).cpu()
-        same = agreement(predictions(student, spec, images), predictions(teacher, spec, images))
+        wanted = predictions(teacher, spec, images)
+        others = {
+            name: agreement(predictions(network, spec, images), wanted)
+            for name, network in distiller.networks().items()
+        }
         return {
             "teacher_accuracy": None,
             "student_accuracy": None,
-            "agreement": same,
+            "agreement": agreement(predictions(student, spec, images), wanted),
+            "agreement_of_others": others,
             "agreement_on": "synthetic images",
         }
     models = [("teacher", teacher.network, spec), ("student", student, spec)]
@@ -121,10 +124,14 @@ def quality(
     return found | exits
 
 
-def save_student(directory: Path, student: nn.Module, teacher: Teacher, origin: Origin) -> None:
-    """``student.safetensors``, with what ``run:DIR`` needs to build it again."""
+def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: Source) -> None:
+    """``student.safetensors``, with what ``run:DIR`` needs to build it again.
+
+    Args:
+        source: what builds it without its exits.
+    """
     path = directory / "student.safetensors"
-    factory, keywords = factory_of(student, origin.factory, origin.keywords)
+    factory, keywords = factory_of(student, *source)
     save_artefact(path, student, factory, keywords, teacher.spec, teacher.class_names)
 
 

@@ -1,5 +1,7 @@
 """Which layers of student and teacher are compared: by the sizes of their maps, or as told."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -71,14 +73,17 @@ def read_pair(words: str) -> tuple[str, str]:
 
 
 @torch.no_grad()
-def check_pairs(
+def checked_pairs(
     pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor, vectors: bool = False
-) -> None:
-    """Raise unless every pair is of layers that return maps of one height and width.
+) -> Pairs:
+    """``pairs``, large maps first, each of layers that return maps of one height and width.
 
     Args:
         images: N x C x H x W, normalised, as both networks take them.
-        vectors: whether two vectors N x C are as good.
+        vectors: whether two vectors N x C are as good; they come last.
+
+    Raises:
+        DfkdError: no such layers, or other sizes.
     """
     shapes = []
     for side, (network, whose) in enumerate(((student, "student"), (teacher, "teacher"))):
@@ -94,6 +99,33 @@ def check_pairs(
                 f"teacher.{theirs}=student.{mine} are no maps of one height and width"
                 f"{' nor two vectors' if vectors else ''}: {told}"
             )
+    return tuple(sorted(pairs, key=lambda pair: -math.prod(shapes[0][pair[0]][2:])))
+
+
+@torch.no_grad()
+def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, whose: str) -> None:
+    """Raise where linear layer ``head`` reads something else than layer ``last``'s averaged map.
+
+    An activation that is no module comes after the last map that can be seen, and a pooling by
+    maxima makes of it what no weight can be put to.
+
+    Args:
+        images: N x C x H x W, normalised.
+        whose: network, for the sake of errors: "teacher" or "student".
+    """
+    layers = named_layers(network)
+    with evaluating(network), open_features(layers, (last, head + ENTERS), whose) as captured:
+        network(images)
+    maps, read = captured[last].mean((2, 3)), captured[head + ENTERS]
+    if maps.shape != read.shape:
+        return  # ``class_activation_map`` has the numbers
+    room = torch.finfo(maps.dtype).eps ** 0.5 * maps.abs().max()
+    if not maps.is_meta and (maps - read).abs().max() > room:
+        raise DfkdError(
+            f"cam weighs the map that a classifier averages, and the {whose}'s reads something "
+            f"else than the average of {last!r}, the last map that a layer of it returns: compare "
+            'something else, as --knowledge "kd + at" does'
+        )
 
 
 def embedding_layer(network: nn.Module, num_classes: int, images: Tensor) -> str:

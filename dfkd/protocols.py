@@ -5,6 +5,7 @@ scheme one that fits ``Scheme`` (``dfkd.distillation`` makes a ``Distiller`` of 
 inherits from anything.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device: reading them is the logger's business, every k steps."""
+
+Source = tuple[str | None, Mapping[str, Any]]
+"""A factory (a MODEL URI without its query) and keywords, which build a network."""
 
 
 class Batch(NamedTuple):
@@ -71,12 +75,19 @@ class Distiller(Protocol):
     def networks(self) -> dict[str, nn.Module]:
         """What else is worth measuring, by name: peers, exits; in eval mode."""
 
+    def source(self) -> Source | None:
+        """What builds the network of ``finished``; None: what built the user's student."""
+
     def class_counts(self) -> list[int]:
         """How often the teacher answered each class so far: even is healthy, one is collapse."""
 
     @property
     def teacher_images(self) -> int:
         """How many images the teacher has been shown so far for the student's sake."""
+
+    @property
+    def images_made(self) -> int:
+        """How many images it has made itself so far."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact resume needs."""
@@ -99,7 +110,7 @@ class Scheme(Protocol):
     """How teacher and students stand to one another: the step alone, readable from top to bottom.
 
     What most schemes have alike ``Distillation`` does for them: one that has more says so by
-    being ``Scheduled``, ``Choosing`` or ``Keeping`` as well.
+    being ``Scheduled``, ``Choosing``, ``Sourced``, ``Making`` or ``Keeping`` as well.
 
     Attributes:
         learners: all that is trained; the first is the user's student.
@@ -128,6 +139,23 @@ class Choosing(Protocol):
 
     def networks(self) -> dict[str, nn.Module]:
         """What else is worth measuring, by name."""
+
+
+@runtime_checkable
+class Sourced(Protocol):
+    """A scheme that may keep a network of another architecture than the user's student."""
+
+    def source(self) -> Source | None:
+        """What builds the network to keep; None: what built the user's student."""
+
+
+@runtime_checkable
+class Making(Protocol):
+    """A scheme that makes images beside those that it is given."""
+
+    @property
+    def images_made(self) -> int:
+        """How many so far."""
 
 
 @runtime_checkable

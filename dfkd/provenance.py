@@ -9,8 +9,10 @@ from torch import nn
 from dfkd import rundir
 from dfkd.budget import Budget
 from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.devices import hardware
+from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
-from dfkd.runtime import Runtime, hardware
+from dfkd.runtime import Runtime
 from dfkd.teacher import Teacher
 
 
@@ -27,6 +29,11 @@ class Origin:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] | None = None
     further: Sequence[str] = ()
+
+    @property
+    def source(self) -> Source:
+        """What builds the student again."""
+        return self.factory, self.keywords
 
 
 def real_data(
@@ -50,14 +57,18 @@ def real_data(
 
 
 def identity(
-    plan: Recipe, teacher_hash: str, student: nn.Module, images: GivenImages | None
+    plan: Recipe,
+    teacher: Teacher,
+    teacher_hash: str,
+    student: nn.Module,
+    images: GivenImages | None,
 ) -> dict[str, Any]:
     """What a run must have in common with the one that it goes on with, by name, as plain values.
 
-    That is its recipe, seed and start included, and its networks: the teacher by its hash, the
-    student by its parameters' shapes. The user's images go by their name: the checkpoint has them.
-    All else may change meanwhile: the budget, devices, processes and precision, compilation and
-    recomputation, and what is measured afterwards.
+    That is its recipe, seed and start included, and its networks: the teacher by its hash and the
+    images that it is shown, the student by its parameters' shapes. The user's images go by their
+    name: the checkpoint has them. All else may change meanwhile: the budget, devices, processes and
+    precision, compilation and recomputation, and what is measured afterwards.
 
     Args:
         plan: with the batch sizes that were settled on.
@@ -65,7 +76,8 @@ def identity(
     # What brings other settings along comes first: it is what a refusal should name.
     first = {"images": images and images.name, "scheme": plan.scheme, "method": plan.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
-    return _flat({**first, "teacher": teacher_hash[:16], **to_dict(plan), "student": shapes})
+    taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}
+    return _flat({**first, **taught, **to_dict(plan), "student": shapes})
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -92,7 +104,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def manifest(
@@ -102,6 +114,7 @@ def manifest(
     teacher: Teacher,
     origin: Origin,
     hash_before: str,
+    real: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Where the run came from: all that another needs to repeat it."""
     return {
@@ -117,4 +130,5 @@ def manifest(
         "class_names": list(teacher.class_names),
         "teacher_hash_before": hash_before,
         "teacher_hash_after": teacher.fingerprint(),
+        "real_data": dict(real),
     }

@@ -1,4 +1,4 @@
-"""Devices, precision and processes: the only file that knows Fabric.
+"""One process or several: the only file that knows Fabric.
 
 Everything else receives plain values from here: a device, an autocast context,
 means over processes. Under several processes every rank makes the same images from
@@ -6,8 +6,8 @@ the same seed and trains on its slice, so a run's images and checkpoints do not
 depend on how many processes share it.
 """
 
+import atexit
 import os
-import platform
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dfkd.batchnorm import ProcessSum, synchronise_batchnorm
+from dfkd.devices import resolve_device, resolve_precision
 from dfkd.errors import DfkdError
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -118,37 +119,6 @@ ALONE = Runtime(torch.device("cpu"), "fp32", 0, 1)
 """One process in float32: what is used where nothing else is said."""
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``mps`` -> a device that exists here."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    if name not in ("cpu", "cuda", "mps"):
-        raise DfkdError(f"--device must be auto, cpu, cuda or mps, not {name!r}")
-    if (name == "cuda" and not cuda) or (name == "mps" and not mps):
-        raise DfkdError(f"this torch sees no {name} device; use --device auto")
-    return torch.device(name)
-
-
-def resolve_precision(name: str, device: torch.device) -> str:
-    """``auto`` -> bf16 where the hardware computes in it, else fp32."""
-    if name not in ("auto", "bf16", "fp32"):
-        raise DfkdError(f"--precision must be auto, bf16 or fp32, not {name!r}")
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type == "cpu":
-        # Without the instructions bf16 on a CPU is emulated, and slower than float32.
-        return "bf16" if torch.backends.cpu.get_cpu_capability() and _cpu_has_bf16() else "fp32"
-    return "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(supported())
-
-
 def start(device: str = "auto", precision: str = "auto", devices: int = 1) -> Runtime:
     """The runtime of this process; ``devices > 1`` or ``torchrun`` makes it one of several.
 
@@ -166,10 +136,22 @@ def start(device: str = "auto", precision: str = "auto", devices: int = 1) -> Ru
         fabric = lightning_fabric.Fabric(
             accelerator=place.type, devices=_local_devices(world_size), strategy="ddp"
         )
+        if not dist.is_initialized():  # else a caller's own, who also ends it
+            atexit.register(_leave)
         fabric.launch()
         place, world_size = fabric.device, fabric.world_size
     rank = fabric.global_rank if fabric else 0
     return Runtime(place, resolve_precision(precision, place), rank, world_size)
+
+
+def _leave() -> None:
+    """End the process group: gloo's threads, met by the interpreter's end, abort the process.
+
+    Such an abort comes rarely and after everything is written, and turns success into a failure
+    (pytorch/pytorch#190489). Fabric does the same where the group is NCCL's.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _local_devices(world_size: int) -> int:
@@ -180,18 +162,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """What the manifest says of the machine."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    return {
-        "device": str(device),
-        "name": name or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-    }
 
 
 def is_first() -> bool:

@@ -19,7 +19,8 @@ from dfkd.distillers.early_exits import OwnTeacher
 from dfkd.distillers.ensemble import Ensemble, EnsembleConfig
 from dfkd.distillers.ensemble import arrange as as_one
 from dfkd.distillers.offline import Offline, OfflineConfig
-from dfkd.distillers.online import Online, OnlineConfig
+from dfkd.distillers.online import Online
+from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.distillers.robust import Robust, RobustConfig
 from dfkd.distillers.self_settings import SelfConfig
 from dfkd.errors import DfkdError
@@ -95,7 +96,7 @@ SCHEMES: dict[str, SchemeRow] = {
     "robust": SchemeRow(
         RobustConfig,
         Robust,
-        "The teacher's answers on attacked images as well (RSLAD, Zi et al., 2021)",
+        "The teacher's answers on attacked images as well (after RSLAD, Zi et al., 2021)",
         forms=("ard",),
         epsilon=lambda settings: float(settings.epsilon),
     ),

@@ -1,7 +1,7 @@
 """The teacher: a frozen network, how to feed it, and what it remembers of its data."""
 
-import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,8 +10,10 @@ from typing_extensions import Self
 
 from dfkd.errors import DfkdError
 from dfkd.features import named_layers, open_features
+from dfkd.fingerprint import fingerprint
 from dfkd.spec import ImageSpec
-from dfkd.statistics import LayerStatistics, clean_name, open_taps, statistics_layers
+from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
+from dfkd.watching import differentiable
 
 
 class Trace(NamedTuple):
@@ -97,7 +99,8 @@ class Teacher:
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
-        logits: Tensor = network(self.spec.normalize(images))
+        with differentiable(network) if torch.is_grad_enabled() else nullcontext():
+            logits: Tensor = network(self.spec.normalize(images))
         return logits
 
     def trace(
@@ -165,16 +168,6 @@ class Teacher:
     def fingerprint(self) -> str:
         """SHA-256 over every parameter and buffer with its name: equal before and after a run."""
         return fingerprint(self.network)
-
-
-def fingerprint(network: nn.Module) -> str:
-    """SHA-256 over a module's state, names and shapes included."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        data = value.detach().cpu().contiguous()
-        digest.update(f"{clean_name(name)} {data.dtype} {tuple(data.shape)}".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_finite(network: nn.Module) -> None:

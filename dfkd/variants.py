@@ -10,7 +10,13 @@ from dfkd.knowledge import KINDS, parse
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
 
-VARIED = ("methods", "knowledge", "scheme")
+VARIED = {
+    "methods": ("method",),
+    "knowledge": ("distiller.knowledge",),
+    "scheme": ("scheme", "arrangement.form"),
+}
+"""What can be varied, and the settings in which the rows then differ."""
+
 ALONE = ("kd", "dkd", "l1", "mse", "kd_mean")
 """Kinds that say all that is to be learnt; the others are weighed beside ``kd``."""
 
@@ -42,6 +48,7 @@ def variants(
     """
     if vary not in VARIED:
         raise DfkdError(f"--vary must be methods, knowledge or scheme, not {vary!r}")
+    _check_assignments(vary, assignments)
     if vary == "methods":
         if only is not None:
             raise DfkdError("--only chooses knowledge or schemes: name methods with --methods")
@@ -64,6 +71,15 @@ def variants(
             raise DfkdError(f"--set does not suit {name}: {error}") from None
     _refuse_twins(found)
     return found
+
+
+def _check_assignments(vary: str, assignments: Sequence[str]) -> None:
+    """Raise where one sets what the rows are named after."""
+    for key in (assignment.partition("=")[0].strip() for assignment in assignments):
+        if key in VARIED[vary]:
+            flag = "--methods" if vary == "methods" else "--only"
+            example = ", such as robust:ard" if key == "arrangement.form" else ""
+            raise DfkdError(f"--set {key} is what the rows differ in: name them by {flag}{example}")
 
 
 def _refuse_twins(found: Mapping[str, Recipe]) -> None:

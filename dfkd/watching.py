@@ -1,9 +1,10 @@
 """Networks that are used for a while and come out of it as they went in."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -20,6 +21,15 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def differentiable(*networks: nn.Module) -> AbstractContextManager[Any]:
+    """For forward passes in eval mode whose gradients are wanted.
+
+    cuDNN's recurrent layers have no backward pass there; torch's own, which step in, have one.
+    """
+    recurrent = any(isinstance(part, nn.RNNBase) for one in networks for part in one.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+
+
 @contextmanager
 def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
     """No parameter gradients while the block runs, no buffer that moves; then all as before.
@@ -32,7 +42,8 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
             and do not track it; what has running statistics and no such switch stays in eval mode.
     """
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    with evaluating(student):  # which puts back the modes, whatever they are inside
+    # ``evaluating`` puts back the modes, whatever they are inside.
+    with evaluating(student), differentiable(student):
         tracking = _watch(student, training)
         try:
             yield

@@ -3,7 +3,8 @@
     python examples/early_exits.py [--steps 400]
 
 On the command line: ``dfkd distill TEACHER STUDENT --scheme self --exits keep --out DIR``.
-Without ``keep`` the exits only help while the student learns, and are left behind.
+Without ``keep`` the exits are there while the student learns, and are left behind. They take time
+of the whole student's: what they buy is an answer for a part of the compute.
 """
 
 import argparse

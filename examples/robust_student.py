@@ -2,9 +2,9 @@
 
     python examples/robust_student.py [--steps 300]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme robust --out DIR``, and to compare two
-of them ``dfkd evaluate run:A run:B --data DATA --epsilon 0.1``. Epsilon is in units of [0, 1]
-intensity.
+On the command line: ``dfkd distill TEACHER STUDENT --scheme robust --set arrangement.epsilon=0.1
+--set arrangement.step_size=0.025 --out DIR``, and to compare two of them ``dfkd evaluate run:A
+run:B --data DATA --epsilon 0.1``. Epsilon is in units of [0, 1] intensity.
 """
 
 import argparse

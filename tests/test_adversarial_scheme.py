@@ -309,6 +309,8 @@ def test_it_runs_on_given_images_and_is_refused_without(teacher, student, tmp_pa
     options = {"recipe": plan, "steps": 2, "device": "cpu"}
     result = api.distill(teacher, student, images=given, out=tmp_path / "run", **options)
     assert result.figures["student_steps"] == 2
+    # A batch for the critic and one for the student in every step.
+    assert result.figures["images_synthesized"] == 2 * 2 * plan.rhythm.batch_size
     assert "40 images of own" in (tmp_path / "run/manifest.json").read_text()
     api.distill(teacher, student, images=given, recipe=plan_of("logits"), steps=1, device="cpu")
 

@@ -9,7 +9,7 @@ import torch
 from test_methods import ROWS, small
 
 import dfkd
-from dfkd import checkpoint
+from dfkd import checkpoint, outcome
 from dfkd.api import distill
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.networks import vgg
@@ -138,6 +138,9 @@ def test_a_run_goes_on_with_its_own_networks_and_images(halfway, tiny_teacher, t
     out, plan = halfway
     with pytest.raises(dfkd.DfkdError, match=r"student.stages.0.0.weight 8x1x3x3, now 6x1x3x3"):
         go_on(plan, tiny_teacher, vgg((6,), 1, 1, 4), out)
+    shifted = Teacher(tiny_teacher.network, replace(tiny_teacher.spec, mean=(0.5,)))
+    with pytest.raises(dfkd.DfkdError, match=r"image.mean 0.4, now 0.5"):
+        go_on(plan, shifted, tiny_student, out)
     other = Teacher(vgg((8, 16), 1, 1, 4), tiny_teacher.spec)
     with pytest.raises(dfkd.DfkdError, match=f"teacher {tiny_teacher.fingerprint()[:16]}, now"):
         go_on(plan, other, tiny_student, out)
@@ -159,6 +162,30 @@ def test_a_longer_budget_and_another_way_to_compute_are_the_same_run(
     checkpoint.save(out / "checkpoint", state)
     again = go_on(plan, tiny_teacher, tiny_student, out, minutes=1e-6, steps=None)
     assert again.figures["student_steps"] == 4
+
+
+def test_a_checkpoint_of_another_version_is_said_to_be_one(tiny_teacher, tiny_student, tmp_path):
+    plan, out = with_scheme(small("drawings"), "self"), tmp_path / "run"
+    plan = override(plan, ["arrangement.form=generations"])
+    go_on(plan, tiny_teacher, tiny_student, out, steps=2, resume=False)
+    state = checkpoint.load(out / "checkpoint")
+    # As it was before generations began with the run's own weights.
+    del state["distiller"]["extras"]["lineage"]["start"]
+    checkpoint.save(out / "checkpoint", state)
+    with pytest.raises(dfkd.DfkdError, match=r"another version .*it has no 'start'.* --overwrite"):
+        go_on(plan, tiny_teacher, tiny_student, out)
+
+
+def test_a_student_that_cannot_be_measured_is_there_all_the_same(
+    tiny_teacher, tiny_student, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(outcome, "figures", fail)
+    with pytest.raises(RuntimeError, match="full"):
+        run(tiny_teacher, tiny_student, "drawings", out=tmp_path / "run")
+    assert (tmp_path / "run" / "student.safetensors").is_file()
 
 
 def test_evaluation_is_for_figures_alone(tiny_teacher, tiny_student, tmp_path):

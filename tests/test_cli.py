@@ -92,6 +92,16 @@ def test_knowledge_and_schemes_go_by_name(tmp_path):
     assert names == {"module", "heads"}
     again = dfkd("evaluate", f"run:{out}", "--data", TEACHER)
     assert again.returncode == 0, again.stderr
+    assert "exit 1" in again.stdout
+    assert "Compute" in again.stdout
+    # Who learns on leaves the old exits behind, and comes back from its own run.
+    for number, more in enumerate(((), ("--scheme", "self"), words[:4])):
+        further = tmp_path / f"further_{number}"
+        done = dfkd("distill", TEACHER, f"run:{out}", *more, "--steps", 2, "--out", further, *QUICK)
+        assert done.returncode == 0, done.stderr
+        again = dfkd("evaluate", f"run:{further}", "--data", TEACHER)
+        assert again.returncode == 0, again.stderr
+        assert ("exit 1" in again.stdout) == (more == words[:4])
 
 
 def test_two_processes_share_a_run_and_speak_once(tmp_path):

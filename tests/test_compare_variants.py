@@ -23,6 +23,22 @@ QUICK = (
 )  # fmt: skip
 
 
+SURE = """
+import torch
+from torch import nn
+
+class Sure(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("logits", torch.tensor([9e3] + 9 * [0.0]))
+
+    def forward(self, x):
+        return self.logits + 0 * x.flatten(1).sum(1, keepdim=True)
+
+sure = Sure
+"""
+
+
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """Sixty test images: an attack on all of them takes long."""
@@ -91,6 +107,26 @@ def row(name, robust=None):
     return {"method": name, "accuracy": share, "share_of_teacher": share, "seconds_to": 84.0,
             "collapsed": [], "seeds": [0, 1, 2], "chance": False, "overran": False,
             "refused": None, "robust_accuracy": robust and share, **cost}  # fmt: skip
+
+
+def test_an_ensembles_row_says_what_its_teachers_have(tmp_path, few, capsys):
+    # A second teacher that overrules the first and always says 0: the two as one know little.
+    (tmp_path / "other.py").write_text(SURE)
+    out, uri = tmp_path / "out", f"{tmp_path}/other.py:sure"
+    words = ("--vary", "scheme", "--only", "ensemble,offline", "--teachers", uri)
+    words += ("--image", "1x8x8")
+    record = compare(out, few, *words)
+    ensemble, offline = record["methods"]
+    assert record["teacher_accuracy"] > 0.9
+    assert offline["own_teacher"] is None
+    assert ensemble["own_teacher"] < 0.3
+    assert "its teachers as one have" in (out / "comparison.md").read_text()
+    # Whoever changes a teacher has another comparison.
+    (tmp_path / "other.py").write_text(SURE.replace("9e3", "8e3"))
+    command = ["compare", TEACHER, STUDENT, "--out", out, "--eval", few, "--steps", 2, "--resume"]
+    command += ["--seeds", 0, "--curve", 1, *QUICK, *words]
+    assert main([str(word) for word in command]) == 2
+    assert "teacher 2 is not the one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("robust", [None, True])

@@ -17,9 +17,10 @@ from torch.autograd import gradcheck
 
 from dfkd import api, recipes
 from dfkd.budget import Rhythm
-from dfkd.datasets import load_data
+from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
 from dfkd.errors import DfkdError
+from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.folding import fold
 from dfkd.frontends import Cepstral, Spectrogram, shaded, stretched
 from dfkd.learner_settings import LearnerConfig
@@ -349,6 +350,16 @@ def test_cudnn_is_left_out_where_it_has_no_backward(behind, monkeypatch):
     assert seen == [False, True, True]
     assert torch.backends.cudnn.enabled
     assert signals.grad.abs().sum() > 0
+    # Under attack, and as a teacher whose answers pixels are optimised for.
+    grey = torch.full((2, *behind.spec.shape), 128, dtype=torch.uint8)
+    data = LabelledImages(grey, torch.arange(2), "grey")
+    del seen[:]
+    robust_accuracy(student, behind.spec, data, epsilon=0.1, steps=1)
+    assert False in seen
+    teacher = Teacher(student, behind.spec)
+    del seen[:]
+    teacher(signals)
+    assert set(seen) == {False}
 
 
 def test_a_student_of_other_signals_is_refused(behind):

@@ -9,7 +9,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.features import classifier, feature_maps, named_layers, open_features
 from dfkd.networks import resnet, vgg
-from dfkd.pairing import check_pairs, pair_layers
+from dfkd.pairing import checked_pairs, pair_layers
 from dfkd.teacher import fingerprint
 
 
@@ -141,7 +141,7 @@ def test_a_network_that_fails_is_left_in_its_mode():
             raise RuntimeError("whatever")
 
     network, pairs = Failing(nn.ReLU()).train(), (("0", "0"),)
-    for look in (feature_maps, partial(check_pairs, pairs, nn.Sequential(nn.ReLU()))):
+    for look in (feature_maps, partial(checked_pairs, pairs, nn.Sequential(nn.ReLU()))):
         with pytest.raises(RuntimeError, match="whatever"):
             look(network, images())
         assert all(module.training for module in network.modules())

@@ -37,6 +37,19 @@ def test_images_without_labels_are_read_from_a_file_and_from_a_flat_folder(
     assert torch.equal(given.images[:, 0], torch.from_numpy(pictures[:3]))
 
 
+def test_inverted_pictures_keep_the_classes_they_were_made_for(tmp_path, pictures, tiny_teacher):
+    for index, label in enumerate((3, 0, 2)):
+        Image.fromarray(pictures[index]).save(tmp_path / f"{index:05d}_class{label}.png")
+    given = load_images(f"folder:{tmp_path}", tiny_teacher)
+    assert given.labels.tolist() == [3, 0, 2]
+    Image.fromarray(pictures[3]).save(tmp_path / "00003_class4.png")
+    with pytest.raises(DfkdError, match="a picture of class 4, and the teacher knows 4, from 0 on"):
+        load_images(f"folder:{tmp_path}", tiny_teacher)
+    # One without a class: names are not what was meant.
+    Image.fromarray(pictures[4]).save(tmp_path / "other.png")
+    assert load_images(f"folder:{tmp_path}", tiny_teacher).labels is None
+
+
 def test_labels_are_taken_where_there_are_some(tmp_path, pictures, tiny_teacher):
     labels = np.arange(40) % 4
     given = load_images(saved(tmp_path, images=pictures, labels=labels), tiny_teacher)

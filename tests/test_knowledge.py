@@ -3,15 +3,17 @@
 import copy
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, Asking, parse
+from dfkd.knowledge import KINDS, Asking, begin, parse
 from dfkd.learner import Learner
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
@@ -313,6 +315,30 @@ class Flattened(nn.Module):
 
 
 @pytest.mark.parametrize(
+    "between", [F.relu, lambda maps: F.max_pool2d(maps, 8)], ids=["activation", "maxima"]
+)
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_cam_refuses_a_classifier_that_reads_no_average_of_the_last_map(whose, between, pair):
+    class Functional(nn.Module):
+        """What lies between its last map and its classifier is no module."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.head(between(self.conv(x)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    teacher, student = pair
+    student = Functional() if whose == "student" else student
+    teacher = Teacher(Functional(), teacher.spec) if whose == "teacher" else teacher
+    config = dataclasses.replace(CONFIG, knowledge="kd + cam")
+    with pytest.raises(DfkdError, match=f"the {whose}'s reads something else than .* 'conv'"):
+        build_distiller(teacher, student, config, 0)
+
+
+@pytest.mark.parametrize(
     ("knowledge", "pairs", "what"),
     [
         ("cam", (), "reads 256 numbers.*--knowledge"),
@@ -348,7 +374,7 @@ LEARNT = {"hint", "vid", "fsp", "crd"}
 
 def test_every_kind_has_a_line_and_a_weight_and_one_loss():
     for name, kind in KINDS.items():
-        assert kind.line, name
+        assert re.search(r"\b20[0-9]{2}\b", kind.line), f"{name} names no source"
         assert kind.weight > 0, name
         assert (kind.loss is None) != (kind.learned is None), name
     assert {name for name, kind in KINDS.items() if kind.learned} == LEARNT
@@ -374,6 +400,40 @@ def test_adapters_are_trained_resumed_and_never_shipped(name, pair):
     for wanted in goes_on:
         found = again.update(Batch(some_images()))
         assert all(torch.equal(found[key], value) for key, value in wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"), [("muon", "AdamW"), ("adamw", "AdamW"), ("sgd", "SGD")]
+)
+def test_adapters_learn_as_the_student_does_and_their_scales_never_decay(optimizer, kind, pair):
+    config = dataclasses.replace(CONFIG, knowledge="kd + vid", optimizer=optimizer)
+    learner = build_distiller(*pair, config, 0).scheme.learners[0]
+    aids = learner._aids_optimizer
+    assert type(aids).__name__ == kind
+    decays = {p: group["weight_decay"] for group in aids.param_groups for p in group["params"]}
+    assert set(decays) == set(learner.aids.parameters())
+    assert all((decay > 0) == (p.ndim > 1) for p, decay in decays.items())
+
+
+def test_each_side_of_the_contrast_is_told_from_the_other_sides_memory(pair):
+    answers = ask(*pair, ["crd"])
+    _, aids = begin({"crd": KINDS["crd"]}, lambda: answers, seed=3)
+    contrast = aids["crd"]
+    student, teacher = (
+        F.normalize(project(embedding), dim=1)
+        for project, embedding in zip(
+            (contrast.student, contrast.teacher), answers.embeddings, strict=True
+        )
+    )
+    own = torch.arange(len(student))
+    wanted = sum(
+        F.cross_entropy(one @ torch.cat([other, memory]).T / 0.07, own)
+        for one, other, memory in (
+            (student, teacher, contrast.teacher_memory.clone()),
+            (teacher, student, contrast.student_memory.clone()),
+        )
+    )
+    torch.testing.assert_close(contrast(answers), wanted)
 
 
 def test_a_memory_forgets_the_oldest_and_goes_round(pair, monkeypatch):
@@ -416,6 +476,30 @@ def test_named_pairs_are_compared_and_told(pair):
     assert distiller.pairs == names
     found = build_distiller(teacher, student, dataclasses.replace(config, pairs=()), 0)
     assert len(found.pairs) == 2
+
+
+def test_named_pairs_are_ordered_by_size_whatever_the_order_of_the_flags(pair):
+    names = tuple(f"teacher.stages.{i}=student.stages.{i}" for i in (1, 0))
+    config = dataclasses.replace(CONFIG, knowledge="kd + sp + fsp", pairs=names)
+    # sp compares the last and fsp the way there.
+    assert build_distiller(*pair, config, 0).pairs == names[::-1]
+
+
+def test_the_attention_of_one_pixel_is_refused(pair):
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+            self.head = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.head(self.pool(self.conv(x)).flatten(1))
+
+    teacher = Teacher(Pooled(), pair[0].spec)
+    config = dataclasses.replace(CONFIG, pairs=("teacher.pool=student.pool",))
+    with pytest.raises(DfkdError, match=r"a map of one pixel .* --pair, or take hint"):
+        build_distiller(teacher, Pooled(), dataclasses.replace(config, knowledge="at"), 0)
+    build_distiller(teacher, Pooled(), dataclasses.replace(config, knowledge="hint"), 0)
 
 
 @pytest.mark.parametrize(

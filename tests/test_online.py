@@ -8,16 +8,18 @@ import torch
 
 from dfkd import api
 from dfkd.checkpoint import snapshot
-from dfkd.datasets import LabelledImages
-from dfkd.distillers.online import OnlineConfig
+from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.distillers.online import Standing
+from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
 from dfkd.initialise import start_student
 from dfkd.learner import Learner
 from dfkd.learner_settings import LearnerConfig
+from dfkd.loading import load_student_model
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.recipes import recipe, with_scheme
+from dfkd.recipes import override, recipe, with_scheme
 from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
@@ -116,6 +118,19 @@ def test_with_hard_knowledge_labels_teach_and_the_teacher_does_not(
         assert torch.equal(first, second)
 
 
+def test_a_run_without_the_teachers_logits_learns_from_labels(tiny_teacher):
+    images, labels = (255 * images_of(count=64)).to(torch.uint8), torch.arange(64) % 2
+    images[labels == 1] //= 3  # dark ones: nothing that the teacher calls a class
+    plan = override(with_scheme(recipe("drawings"), "online"), ["distiller.knowledge=hard"])
+    data = LabelledImages(images, labels, "given")
+    result = api.distill(
+        tiny_teacher, vgg((8,), 1, 1, 4), recipe=dataclasses.replace(plan, init="random"), steps=80,
+        images=GivenImages(images, labels, "npz:given"), evaluation=data, device="cpu",
+        precision="fp32",
+    )  # fmt: skip
+    assert result.figures["student_accuracy"] > 0.9
+
+
 def test_peers_start_from_weights_of_their_own(tiny_teacher):
     student = vgg((8, 4), 1, 1, 4)
     start_student(student, tiny_teacher.network, "teacher", "frozen")
@@ -146,8 +161,18 @@ def test_the_best_of_one_architecture_is_kept(tiny_teacher, tiny_student):
     assert all(not network.training for network in distiller.networks().values())
 
 
-def test_an_unequal_peer_teaches_and_is_never_kept(tiny_teacher, tiny_student):
+def test_an_unequal_peer_is_kept_where_it_is_best_and_not_told_otherwise(
+    tiny_teacher, tiny_student
+):
     distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3)
+    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    second = distiller.scheme.learners[1].student
+    assert torch.equal(distiller.finished().head.weight, second.head.weight)
+    assert distiller.source()[0] == "dfkd.networks:vgg"
+    assert list(distiller.networks()) == ["peer 1", "peer 3"]
+    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    assert distiller.source() is None  # it is built as the first is
+    distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3, kept="alike")
     shapes = [len(learner.student.stages) for learner in distiller.scheme.learners]
     assert shapes == [1, 2, 1]
     metrics = distiller.update(Batch(images_of()))
@@ -233,6 +258,7 @@ def test_the_meta_device_is_never_read():
     [
         ({"students": 1}, "two at least"),
         ({"peers": (PEER, PEER)}, "2 peers and the student.*arrangement.students=3"),
+        ({"kept": "first"}, "kept must be best or alike, not 'first'"),
         ({"mutual": -1.0}, "mutual"),
         ({"mutual": float("inf")}, "mutual"),
     ],
@@ -256,6 +282,35 @@ def test_a_run_reports_every_peer(tiny_teacher, tiny_student):
     assert names[:2] == ["teacher", "student"]
     assert len(names) == 3
     assert names[2].startswith("peer ")
+
+
+def test_the_best_comes_back_from_its_run_whatever_its_architecture(
+    tiny_teacher, tiny_student, tmp_path, monkeypatch
+):
+    data = LabelledImages(
+        (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
+    )
+    note = Standing.note
+    # The first is the best until the third step; then the peer is.
+    monkeypatch.setattr(
+        Standing, "note",
+        lambda self, agreement: note(
+            self, torch.tensor([1.0, 0.0]) if float(self.agreement[0]) < 0.015 else
+            torch.tensor([0.0, 1.0]),
+        ),
+    )  # fmt: skip
+    plan = override(with_scheme(recipe("drawings"), "online"), [f"arrangement.peers=[{PEER!r}]"])
+    for evaluation in (data, None):
+        out = tmp_path / f"run_{evaluation is None}"
+        result = api.distill(
+            tiny_teacher, copy.deepcopy(tiny_student), recipe=plan, steps=6, device="cpu",
+            evaluation=evaluation, precision="fp32", compile="off", out=out,
+            curve=3 if evaluation else 0,
+        )  # fmt: skip
+        assert len(result.student.stages) == 2
+        again = load_student_model(f"run:{out}", tiny_teacher).network.state_dict()
+        assert all(map(torch.equal, again.values(), result.student.state_dict().values()))
+    assert result.figures["agreement_of_others"].keys() == {"peer 1"}
 
 
 def test_a_peer_without_a_layer_that_is_named_is_named_itself(tiny_teacher):

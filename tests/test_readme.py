@@ -19,9 +19,16 @@ SHOWN = re.compile(rf"\bdfkd ((?:{'|'.join(COMMANDS)}) .+)")
 
 
 def page_commands(page: Path) -> list[list[str]]:
-    """The words of the ``dfkd`` lines in a page's blocks of code, its variables put in."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", page.read_text(encoding="utf-8"), re.S | re.M)
+    """The words of the ``dfkd`` lines in a page's blocks of code, its variables put in.
+
+    Those within a sentence count where they name a model.
+    """
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.S | re.M)
     code = "".join(blocks).replace("\\\n", " ")
+    within = re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.S | re.M)
+    spoken = re.findall(r"`(dfkd (?:compare|distill|invert) (?!--)[^`]+)`", within)
+    code += "".join(" ".join(words.split()) + "\n" for words in spoken)
     variables = dict(re.findall(r"^(\w+)=[\"'](.*?)[\"'] *(?:#.*)?$", code, re.M))
     for _ in variables:  # one may hold another
         code = Template(code).safe_substitute(variables)
@@ -36,7 +43,7 @@ def example_commands(example: Path) -> list[list[str]]:
 
 
 COMMANDS_SHOWN = {
-    **{page.name: page_commands(page) for page in (README, RESULTS)},
+    **{page.name: page_commands(page) for page in (README, RESULTS, ROOT / "ARCHITECTURE.md")},
     **{path.name: example_commands(path) for path in sorted((ROOT / "examples").glob("*.py"))},
 }
 

@@ -13,6 +13,7 @@ from torch import nn
 from dfkd import api, arguments
 from dfkd.commands import look
 from dfkd.datasets import LabelledImages, load_data
+from dfkd.distillers import robust
 from dfkd.distillers.robust import RobustConfig
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import IMAGES, robust_accuracy, spread
@@ -128,14 +129,34 @@ def test_without_weight_it_is_offline_bit_for_bit(tiny_teacher, tiny_student):
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_images_that_leave_zero_and_one_are_attacked_within(tiny_teacher, tiny_student):
+def test_images_that_leave_zero_and_one_are_attacked_within(
+    tiny_teacher, tiny_student, monkeypatch
+):
     settings = RobustConfig(epsilon=0.05, step_size=0.02)
     scheme = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust", settings).scheme
     images = 4 * some_images() - 1.5  # as generators make them that end with a batch-norm
-    moved = scheme._attacked(images, scheme.learners[0].ask(Batch(images)))
+    within, asked, attacks = images.clamp(0, 1), [], []
+    learner, pgd = scheme.learners[0], robust.pgd
+    ask = learner.ask
+    monkeypatch.setattr(learner, "ask", lambda lesson: asked.append(ask(lesson)) or asked[0])
+    monkeypatch.setattr(
+        robust, "pgd", lambda *a, **options: attacks.append((a[1], pgd(*a, **options))) or a[1]
+    )
+    # What is known of the images as they came is no answer to what they become.
+    scheme.update(Batch(images, tiny_teacher(images) + 1))
+    (answers,), ((around, moved),) = asked, attacks
+    assert torch.equal(around, within)
+    torch.testing.assert_close(answers.teacher_logits, tiny_teacher(within))
     assert ((moved >= 0) & (moved <= 1)).all()
-    assert (moved - images.clamp(0, 1)).abs().max() <= 0.05 + 1e-6
-    assert ((moved - images.clamp(0, 1)).abs() > 0.02).float().mean() > 0.3
+    assert (moved - within).abs().max() <= 0.05 + 1e-6
+    assert ((moved - within).abs() > 0.02).float().mean() > 0.3
+
+
+def test_answers_that_are_known_are_those_of_the_attack(tiny_teacher, tiny_student):
+    distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust")
+    images = some_images()
+    distiller.update(Batch(images, tiny_teacher(images)))
+    assert distiller.teacher_images == 0
 
 
 @pytest.mark.parametrize("form", ["rslad", "ard"])

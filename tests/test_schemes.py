@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_methods import small
 
 from dfkd import api, recipes
 from dfkd.budget import Rhythm
+from dfkd.catalogue import METHODS
+from dfkd.datasets import GivenImages
+from dfkd.distillers.cross_modal import CrossModalConfig, arrange
+from dfkd.distillers.ensemble import ensemble
 from dfkd.learner_settings import LearnerConfig
-from dfkd.networks import initialise, resnet, vgg
+from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.runtime import Runtime
 from dfkd.schemes import SCHEMES, build_distiller
@@ -39,14 +44,17 @@ ROWS = {
 """Settings by SCHEME[:what is special]. What only composes teachers is tested on its own."""
 
 
+QUICKLY_TRIED = ("drawings", "default", "nayer")
+
+
 def build(row, teacher, student, config=CONFIG, seed=0, **options):
     name = row.partition(":")[0]
     settings = dataclasses.replace(SCHEMES[name].config(), **ROWS[row])
     return build_distiller(teacher, student, config, seed, name, settings, **options)
 
 
-def make_teacher():
-    torch.manual_seed(0)
+def make_teacher(seed=0):
+    torch.manual_seed(seed)
     network = vgg((8, 16), 1, 1, 4)
     for _ in range(20):
         network(torch.rand(32, 1, 8, 8))
@@ -187,7 +195,7 @@ def small_plan(row, method):
     return dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
 
 
-@pytest.mark.parametrize("method", ["drawings", "default", "nayer"])
+@pytest.mark.parametrize("method", QUICKLY_TRIED)
 @pytest.mark.parametrize("row", ROWS)
 def test_it_goes_with_any_method(row, method):
     teacher, plan = make_teacher(), small_plan(row, method)
@@ -196,6 +204,19 @@ def test_it_goes_with_any_method(row, method):
     assert teacher.fingerprint() == before
     assert result.figures["student_steps"] == 4
     assert result.figures["scheme"] == row.partition(":")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in QUICKLY_TRIED])
+@pytest.mark.parametrize("row", ROWS)
+def test_it_goes_with_every_other_method(row, method):
+    teacher, name = make_teacher(), row.partition(":")[0]
+    settings = [f"arrangement.{key}={value}" for key, value in ROWS[row].items()]
+    plan = recipes.override(recipes.with_scheme(small(method), name), settings)
+    before = teacher.fingerprint()
+    result = api.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
+    assert teacher.fingerprint() == before
+    assert (result.figures["student_steps"], result.figures["scheme"]) == (4, name)
 
 
 def whole_run(row, **options):
@@ -256,23 +277,47 @@ if runtime.is_first():
 """
 
 
+SIGNALS = {"channels": 3, "frames": 6, "height": 8, "width": 8, "darkest": -9.0, "brightest": 9.0}
+TOGETHER = {
+    **ROWS,
+    "adversarial:images": {"form": "images", "ngf": 4, "latent_dim": 8},
+    "ensemble": {},
+    "cross_modal": SIGNALS,
+}
+"""What several processes share: what composes teachers or is given images as well."""
+
+
+def cast(row):
+    """A row's teacher, its student, and the images that are given."""
+    if row == "ensemble":
+        return ensemble([make_teacher(), make_teacher(1)]), make_student(), None
+    if row == "cross_modal":
+        behind = arrange([make_teacher()], CrossModalConfig(**SIGNALS))
+        return behind, initialise(bilstm(8, 1, 3, 1, 4), 1), None
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (64, 1, 8, 8), generator=draws, dtype=torch.uint8)
+    given = GivenImages(images, None, "npz:own") if row == "adversarial:images" else None
+    return make_teacher(), make_student(), given
+
+
 def trained(row, devices=1):
     """The sizes of a student's tensors after a few steps, by an optimiser that shows any gradient:
     Muon and AdamW take a step of one size whatever it is."""
-    settings = [f"arrangement.{key}={value}" for key, value in ROWS[row].items()]
+    settings = [f"arrangement.{key}={value}" for key, value in TOGETHER[row].items()]
     plan = recipes.with_scheme(recipes.recipe("drawings"), row.partition(":")[0])
     learner = [f"distiller.{words}" for words in ("optimizer=sgd", "ema=0", "warmup=0")]
     plan = recipes.override(plan, [*settings, *learner, "init=random"])
     plan = dataclasses.replace(plan, rhythm=Rhythm(batch_size=32))
+    teacher, student, images = cast(row)
     result = api.distill(
-        make_teacher(), make_student(), recipe=plan, steps=6, precision="fp32", device="cpu",
+        teacher, student, recipe=plan, images=images, steps=6, precision="fp32", device="cpu",
         devices=devices,
     )  # fmt: skip
     return [float(value.double().abs().sum()) for value in result.student.state_dict().values()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", TOGETHER)
 def test_two_processes_train_as_one(row, tmp_path):
     script = tmp_path / "script.py"  # a launcher starts it again: it must be a file
     script.write_text(SCRIPT)

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
+from dfkd.fingerprint import fingerprint
 from dfkd.networks import resnet, vgg
 from dfkd.spec import ImageSpec
-from dfkd.teacher import Teacher, fingerprint
+from dfkd.teacher import Teacher
 
 SPEC = ImageSpec(3, 8, 8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -52,6 +52,20 @@ def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
 
 
 @pytest.mark.parametrize(
+    ("vary", "assignment", "says"),
+    [
+        ("methods", "method=fast", "--set method .* by --methods"),
+        ("knowledge", "distiller.knowledge=mse", "--set distiller.knowledge .* by --only"),
+        ("scheme", "scheme=robust", "--set scheme .* by --only"),
+        ("scheme", "arrangement.form=ard", "by --only, such as robust:ard"),
+    ],
+)
+def test_what_rows_are_named_after_cannot_be_set(vary, assignment, says):
+    with pytest.raises(DfkdError, match=says):
+        variants(vary, None, None, [assignment])
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (("method", None, None), "--vary must be"),

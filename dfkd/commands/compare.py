@@ -117,8 +117,9 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     refused = {
         run: record["refused"][run.folder] for run in setup.runs if run.folder in record["refused"]
     }
-    taught = [found["teacher_accuracy"] for found in results.values()]
-    record["teacher_accuracy"] = taught[0] if taught else None
+    # That of an ensemble is its rows' own.
+    plain = min(results, key=lambda run: setup.plans[run.method].scheme == "ensemble", default=None)
+    record["teacher_accuracy"] = results[plain]["teacher_accuracy"] if plain else None
     record["epsilon"] = setup.epsilon
     record["runs"] = len(setup.runs)
     record["runs_left"] = len(setup.runs) - len(results) - len(refused)
@@ -128,6 +129,8 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     )
     for row in record["methods"]:
         row["step_bytes"] = record["step_bytes"][row["method"]]
+        several = setup.plans[row["method"]].scheme == "ensemble"
+        row["own_teacher"] = row["teacher_accuracy"] if several else None
     rundir.write_json(setup.directory / FILE, record)
     text = markdown(record)
     (setup.directory / FILE).with_suffix(".md").write_text(text, encoding="utf-8")

@@ -2,14 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, comparison, provenance, rundir, runtime
+from dfkd import arguments, comparison, devices, provenance, rundir
 from dfkd.budget import Budget
 from dfkd.commands.shared import student_of, teachers_of
 from dfkd.comparison import Run
@@ -51,8 +51,8 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     settings = settings_of(command, methods)
     directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))
     earlier = _earlier(directory, settings) if command.resume else {}
-    device = runtime.resolve_device(command.device)
-    runtime.resolve_precision(command.precision, device)
+    device = devices.resolve_device(command.device)
+    devices.resolve_precision(command.precision, device)
     first, *further = teachers_of([command.teacher, *command.teachers], command.facts)
     teachers = {
         name: SCHEMES[plan.scheme].arrange(
@@ -69,23 +69,33 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
         for name, one in teachers.items()
     }
     record = earlier or {
-        **rundir.provenance(None, runtime.hardware(device)),
+        **rundir.provenance(None, devices.hardware(device)),
         "command": shlex.join(rundir.command_line()),
         "settings": settings,
         "classes": teacher.num_classes,
         "teacher_hash": first.fingerprint(),
+        "further_hashes": [teacher.fingerprint() for teacher in further],
         "teacher_parameters": count_parameters(first.network),
         "student_parameters": count_parameters(students[methods[0]]),
         "refused": {},
         "step_bytes": _memory(plans, teachers, students),
     }
-    if record["teacher_hash"] != first.fingerprint():
-        raise DfkdError("the teacher is not the one that the comparison was started with")
+    _check_teachers(record, first, further)
     images = load_images(command.images, teacher) if command.images else None
     runs = comparison.runs(methods, command.seeds)
     epsilon = epsilon_of(command, plans)
     rundir.create(directory, command.resume)
     return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
+
+
+def _check_teachers(record: Mapping[str, Any], first: Teacher, further: Sequence[Teacher]) -> None:
+    """Raise where a teacher has other weights than when the comparison was started."""
+    before = [record["teacher_hash"], *record.get("further_hashes", [])]
+    now = [teacher.fingerprint() for teacher in (first, *further)]
+    for number, (was, is_now) in enumerate(zip(before, now, strict=False), 1):
+        if was != is_now:
+            whose = "the teacher" if number == 1 else f"teacher {number}"
+            raise DfkdError(f"{whose} is not the one that the comparison was started with")
 
 
 def _memory(

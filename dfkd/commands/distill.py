@@ -95,9 +95,11 @@ def distill(command: arguments.Distill) -> int:
         if said := earliest_exit(result.figures):
             print(said.replace(NARROW, " "))
     else:
-        share = result.figures["agreement"]
+        figures = result.figures
+        others = (f", {name} {share:.1%}" for name, share in figures["agreement_of_others"].items())
         print(
-            f"agreement with the teacher on synthetic images: {share:.1%}; no --eval, no accuracy"
+            "agreement with the teacher on synthetic images: "
+            f"{figures['agreement']:.1%}{''.join(others)}; no --eval, no accuracy"
         )
     for name in ("student.safetensors", "report.html", "grid.png"):
         print(directory / name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from dfkd import arguments, rundir, runtime
+from dfkd import arguments, devices, rundir
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
@@ -28,7 +28,7 @@ def invert(command: arguments.Invert) -> int:
             "pictures are made from batch-norm statistics, and this teacher stores none; "
             "dfkd distill --method drawings needs only its answers"
         )
-    device = runtime.resolve_device(command.device)
+    device = devices.resolve_device(command.device)
     teacher.to(device)
     before = teacher.fingerprint()
     stop = threading.Event()
@@ -85,7 +85,7 @@ def invert(command: arguments.Invert) -> int:
         },
     }
     manifest = {
-        **rundir.provenance(rundir.command_line(), runtime.hardware(device)),
+        **rundir.provenance(rundir.command_line(), devices.hardware(device)),
         "teacher": command.teacher,
         "recipe": {"method": "deep_inversion", "classes": classes, "count": command.count},
         "seed": command.seed,

@@ -14,6 +14,7 @@ from dfkd.datasets import load_data
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
+from dfkd.exits import EarlyExits
 from dfkd.knowledge import KINDS
 from dfkd.loading import load_student_model
 from dfkd.probing import probe
@@ -48,17 +49,25 @@ def show_probe(command: arguments.ProbeModel) -> int:
 
 
 def evaluate(command: arguments.Evaluate) -> int:
-    """Models side by side on real images."""
+    """Models side by side on real images; of those that kept their exits each exit as well."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
     check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
     data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
-    models = [
-        (uri, teacher.network, teacher.spec)
-        for uri, teacher in zip(command.models, teachers, strict=True)
-    ]
+    models = []
+    wholes: dict[str, str] = {}
+    for uri, teacher in zip(command.models, teachers, strict=True):
+        models.append((uri, teacher.network, teacher.spec))
+        if isinstance(teacher.network, EarlyExits):
+            parts = teacher.network.exits().items()
+            models += [(f"{uri}, {name}", part, teacher.spec) for name, part in parts]
+            wholes |= {name: uri for name, _, _ in models[-len(parts) - 1 :]}
     rows = [dataclasses.asdict(row) for row in compare(models, data)]
+    operations = {row["name"]: row["flops"] for row in rows}
+    for row in rows:
+        if whole := wholes.get(row["name"]):
+            row["share_of_compute"] = row["flops"] / operations[whole]
     if command.epsilon is not None:
         accuracies, attack = robustness(models, data, command.epsilon)
         for row, value in zip(rows, accuracies, strict=True):
@@ -91,9 +100,12 @@ def show_schemes(command: arguments.Schemes) -> int:
     if command.name:
         if command.name not in SCHEMES:
             raise DfkdError(f"unknown scheme {command.name!r}{nearest(command.name, SCHEMES)}")
-        settings = SCHEMES[command.name].config()
-        lines = [f"arrangement.{name}={value}" for name, value in vars(settings).items()]
-        print("\n".join([inspect.getdoc(settings) or "", *lines]))
+        row = SCHEMES[command.name]
+        settings = row.config()
+        # As --set reads them: lists, no tuples.
+        shown = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(settings).items()}
+        lines = [f"arrangement.{name}={value}" for name, value in shown.items()]
+        print("\n".join([row.line, "", inspect.getdoc(settings) or "", *lines]))
         return 0
     for name, row in SCHEMES.items():
         print(f"{name:{max(map(len, SCHEMES))}}  {row.line}")

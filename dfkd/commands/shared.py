@@ -11,6 +11,7 @@ from rich.console import Console
 from dfkd import arguments, rundir
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
+from dfkd.exits import without_exits
 from dfkd.loading import LoadedModel, load_model, load_student_model, load_teacher
 from dfkd.networks import initialise
 from dfkd.provenance import Origin
@@ -68,9 +69,12 @@ def arranged(
 
 
 def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
-    """The student behind a MODEL URI; what the URI gives no weights for is drawn from ``seed``."""
+    """The student behind a MODEL URI, without exits that a run has left on it.
+
+    What the URI gives no weights for is drawn from ``seed``.
+    """
     torch.manual_seed(seed)
-    loaded = load_student_model(uri, teacher)
+    loaded = without_exits(load_student_model(uri, teacher))
     if "weights=" not in uri and not uri.startswith(("run:", "bundled:")):
         initialise(loaded.network, seed)
     return loaded

@@ -1,9 +1,11 @@
 """The user's own images to learn from: DATA URIs whose labels may be missing."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dfkd.datasets.sources import check_fits, load_data, pixels, read_picture
@@ -11,6 +13,7 @@ from dfkd.errors import DfkdError
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
+CLASS = re.compile(r"_class(\d+)$")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
@@ -29,7 +32,8 @@ class GivenImages:
 def load_images(uri: str, teacher: Teacher) -> GivenImages:
     """What a DATA URI names, with labels where it has any.
 
-    Beyond ``load_data``: an ``.npz`` without ``labels``, and a folder with pictures directly in it.
+    Beyond ``load_data``: an ``.npz`` without ``labels``, and a folder with pictures directly in it,
+    whose labels are those of names such as ``00012_class7.png``, as ``dfkd invert`` writes them.
 
     Raises:
         DfkdError: see ``load_data``; images or labels that do not fit ``teacher``.
@@ -44,6 +48,11 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
         data = load_data(uri, spec=teacher.spec, class_names=teacher.class_names)
         check_fits(data, teacher.spec, teacher.num_classes)
         return GivenImages(data.images, data.labels, uri)
+    if found.labels is not None and int(found.labels.max()) >= teacher.num_classes:
+        raise DfkdError(
+            f"{uri} has a picture of class {int(found.labels.max())}, and the teacher knows "
+            f"{teacher.num_classes}, from 0 on"
+        )
     if tuple(found.images.shape[1:]) != teacher.spec.shape:
         have, want = (
             "x".join(map(str, shape)) for shape in (found.images.shape[1:], teacher.spec.shape)
@@ -78,4 +87,7 @@ def _flat(folder: Path, spec: ImageSpec, name: str) -> GivenImages | None:
             f"({nested.parent.name}): are they classes? leave one kind there"
         )
     pictures = np.stack([read_picture(str(path), spec) for path in paths])
-    return GivenImages(pixels(pictures, name), None, name)
+    made_for = [CLASS.search(path.stem) for path in paths]
+    labels = [int(found[1]) for found in made_for if found]
+    known = torch.tensor(labels) if len(labels) == len(paths) else None
+    return GivenImages(pixels(pictures, name), known, name)

@@ -7,7 +7,6 @@ code adds the critic's own loss to the student's, and one step on the sum lets t
 critic; there only a gradient reversal, off by default, makes an adversary of it.)
 """
 
-import torch
 from torch import Tensor, nn
 
 from dfkd.distillers.adversarial_settings import AdversarialConfig
@@ -20,6 +19,7 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.response import cross_entropy
 from dfkd.protocols import Batch, Metrics, Scheme, Stateful
 from dfkd.runtime import ALONE, Runtime
+from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 from generators.discriminators import FeatureCritic, LogitCritic
 
@@ -47,8 +47,7 @@ class Adversarial:
         self._judge: Judge | None = None
         if not scheme.weight:
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             critics = self._critics(teacher.num_classes)
         rates = (scheme.critic_lr, scheme.noise)
         self._judge = Judge(critics, scheme.loss, *rates, seed, teacher.device, place)

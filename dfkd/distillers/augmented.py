@@ -19,6 +19,7 @@ from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
+from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 from generators.discriminators import ImageCritic
 
@@ -33,6 +34,7 @@ class Maker:
         decoder = build_decoder(teacher.spec, self._generator, config.latent_dim, config.ngf)
         self.network, self._place = decoder.to(teacher.device), place
         self._optimizer = torch.optim.Adam(decoder.parameters(), config.generator_lr, betas=BETAS)
+        self.made = 0
 
     def images(self, count: int) -> Tensor:
         """``count`` new images, N x C x H x W in [0, 1], as part of the generator's graph."""
@@ -42,6 +44,7 @@ class Maker:
         latents = gaussian(size * count, self.network.latent_dim, self._generator, device)
         with self._place.autocast():
             images: Tensor = self.network(latents)
+        self.made += len(images)
         return images.float()[rank::size]
 
     def learn(self, loss: Tensor) -> None:
@@ -57,6 +60,7 @@ class Maker:
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
+            "made": self.made,
         }
         return copy.deepcopy(state)
 
@@ -65,6 +69,7 @@ class Maker:
         self.network.load_state_dict(state_dict["network"])
         self._optimizer.load_state_dict(copy.deepcopy(state_dict["optimizer"]))
         self._generator.set_state(state_dict["generator"].cpu())
+        self.made = state_dict["made"]
 
 
 class Augmented:
@@ -93,8 +98,7 @@ class Augmented:
                 f"arrangement.form=images needs images of at least {SMALLEST}x{SMALLEST}, not "
                 f"{teacher.spec.height}x{teacher.spec.width}; take arrangement.form=logits"
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             critic = ImageCritic(*teacher.spec.shape, scheme.width)
         rates = (scheme.critic_lr, scheme.noise)
         self._judge = Judge([critic], scheme.loss, *rates, seed, teacher.device, place)
@@ -132,6 +136,11 @@ class Augmented:
             "distillation/critic_accuracy": share,
             "distillation/fooling": fooling.detach(),
         }
+
+    @property
+    def images_made(self) -> int:
+        """By the generator, for its critic and for the student."""
+        return self._maker.made if self._judge else 0
 
     def extras(self) -> dict[str, Stateful]:
         """Critic and generator; their rates stay as they are."""

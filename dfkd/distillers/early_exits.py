@@ -17,6 +17,7 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import feature, response
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
+from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 
 EXITS = SelfConfig()
@@ -42,8 +43,7 @@ class OwnTeacher:
         place: Runtime = ALONE,
     ) -> None:
         self.scheme = scheme
-        with torch.random.fork_rng(devices=[]):  # whatever else is drawn is drawn as without heads
-            torch.manual_seed(seed)
+        with seeded(seed):  # whatever else is drawn is drawn as without heads
             self.whole = EarlyExits(student, teacher.spec.shape, teacher.num_classes)
         learner = Learner(teacher, student, config, seed, place, network=self.whole)
         self.learners: tuple[Learner, ...] = (learner,)
@@ -82,8 +82,7 @@ class OwnTeacher:
 
     def networks(self) -> dict[str, nn.Module]:
         """The student as far as each exit, whether they are kept or not."""
-        whole = self._averaged()
-        return {f"exit {index + 1}": whole.exit(index) for index in range(len(whole.layers))}
+        return self._averaged().exits()
 
     def _averaged(self) -> EarlyExits:
         whole = self.learners[0].finished()

@@ -11,56 +11,28 @@ judged by its answers, and what synthetic images are made for is its word as wel
 """
 
 import copy
-import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
+from dfkd.exits import without_exits
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
-from dfkd.loading import load_student_model
+from dfkd.loading import LoadedModel, load_student_model
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import initialise
-from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.runtime import ALONE, Runtime
+from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
+
+PAIR = OnlineConfig()
 
 APART = 10_007
 """Between the seeds of two students: the next number may well be what the first is drawn from, and
 twins would never differ."""
-
-
-@dataclass(frozen=True)
-class OnlineConfig:
-    """How many students there are, and what they think of each other.
-
-    Attributes:
-        students: how many, the user's own and all ``peers`` among them; the others are of its
-            architecture, their weights drawn from other seeds.
-        peers: MODEL URIs of further students, of any architecture.
-        mutual: weight of the mean divergence from the other students' answers.
-        temperature: of that divergence, which carries its square; the paper has none, which is 1.
-    """
-
-    students: int = 2
-    peers: tuple[str, ...] = ()
-    mutual: float = 1.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.students < 2:
-            raise DfkdError(f"students teach each other: two at least, not {self.students}")
-        if self.students <= len(self.peers):
-            raise DfkdError(
-                f"{len(self.peers)} peers and the student are more than {self.students} students: "
-                f"--set arrangement.students={len(self.peers) + 1} or more"
-            )
-        if not 0 <= self.mutual < math.inf:
-            raise DfkdError(f"mutual must be finite and >= 0, not {self.mutual}")
-        if not 0 < self.temperature < math.inf:
-            raise DfkdError(f"temperature must be positive and finite, not {self.temperature}")
 
 
 class Standing(nn.Module):
@@ -88,14 +60,18 @@ class Online:
         student: nn.Module,
         config: LearnerConfig,
         seed: int,
-        scheme: OnlineConfig = OnlineConfig(),
+        scheme: OnlineConfig = PAIR,
         place: Runtime = ALONE,
     ) -> None:
-        students = [student, *_named(teacher, seed, scheme)]
+        named = _named(teacher, seed, scheme)
+        students = [student, *(loaded.network for loaded in named)]
+        self._sources = {i: (one.factory, one.keywords) for i, one in enumerate(named, 1)}
         for index in range(len(students), scheme.students):
             # A frozen trunk is the teacher's: new weights are no trunk.
             drawn = copy.deepcopy(student).requires_grad_(True)
-            students.append(initialise(drawn, seed + APART * index))
+            if teacher.device.type != "meta":
+                drawn.cpu()  # where a seed gives the same whatever the teacher is on
+            students.append(_placed(initialise(drawn, seed + APART * index), teacher))
         learners = []
         for index, one in enumerate(students):
             try:
@@ -138,12 +114,12 @@ class Online:
         return reported
 
     def finished(self) -> nn.Module:
-        """The averaged student that agreed with the teacher most often of late.
-
-        Only those of the first one's architecture are in question: the run's artefact says how to
-        build that one.
-        """
+        """The averaged student that agreed with the teacher most often of late."""
         return self.learners[self._best()].finished()
+
+    def source(self) -> Source | None:
+        """What builds that one, where it is one of ``peers``."""
+        return self._sources.get(self._best())
 
     def networks(self) -> dict[str, nn.Module]:
         """The other students, numbered from 1: the user's own."""
@@ -157,7 +133,11 @@ class Online:
     def _best(self) -> int:
         own = self.learners[0].student
         agreement = self.standing.agreement.tolist()
-        able = [i for i, other in enumerate(self.learners) if _built_alike(own, other.student)]
+        able = [
+            index
+            for index, other in enumerate(self.learners)
+            if self.scheme.kept == "best" or _built_alike(own, other.student)
+        ]
         return max(able, key=lambda index: float(agreement[index]))  # the first of equals
 
     def extras(self) -> dict[str, Stateful]:
@@ -165,16 +145,20 @@ class Online:
         return {"standing": self.standing}
 
 
-def _named(teacher: Teacher, seed: int, scheme: OnlineConfig) -> list[nn.Module]:
+def _named(teacher: Teacher, seed: int, scheme: OnlineConfig) -> list[LoadedModel]:
     """The students that have a MODEL URI, where the teacher is."""
-    networks = []
+    found = []
     for index, uri in enumerate(scheme.peers, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + APART * index)
-            network = load_student_model(uri, teacher).network
-        network.to(teacher.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        networks.append(network)
-    return networks
+        with seeded(seed + APART * index):
+            loaded = without_exits(load_student_model(uri, teacher))
+        _placed(loaded.network, teacher)
+        found.append(loaded)
+    return found
+
+
+def _placed(network: nn.Module, teacher: Teacher) -> nn.Module:
+    network.to(teacher.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _built_alike(first: nn.Module, second: nn.Module) -> bool:

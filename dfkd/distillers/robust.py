@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -88,7 +89,7 @@ class Robust:
         """One optimiser step on images as they are and as the attack leaves them."""
         (learner,) = self.learners
         weight = self.config.weight
-        lesson = learner.receive(batch)
+        lesson = learner.receive(_within(batch) if weight else batch)
         answers = learner.ask(lesson)
         parts = learner.losses(answers)
         loss, told = learner.weighted(parts), metrics(parts, answers)
@@ -109,14 +110,12 @@ class Robust:
         return logits.float()
 
     def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
-        """The images within [0, 1], moved in the ball; the student comes out as it went in.
+        """The images, moved in the ball around them; the student comes out as it went in.
 
         It is attacked in eval mode, as in RSLAD's code, so that no buffer moves and no image
         depends on the others; ARD's attacks in train mode.
         """
         config, student = self.config, self.learners[0].student
-        # Some methods' images leave [0, 1]: no place there would be both within it and near them.
-        images = images.clamp(0, 1)
         start = images + config.epsilon * self._draws.uniform(images)
         with watching(student):
             return pgd(
@@ -148,3 +147,15 @@ class Robust:
     def extras(self) -> dict[str, Stateful]:
         """Where the attack's random starts go on."""
         return {"draws": self._draws}
+
+
+def _within(batch: Batch) -> Batch:
+    """The images within [0, 1], where an attack can move them.
+
+    Some methods' images leave it: no place within would be near those, and what the teacher said of
+    them is no answer to what they become.
+    """
+    images = batch.images.clamp(0, 1)
+    if not images.is_meta and torch.equal(images, batch.images):
+        return batch
+    return batch._replace(images=images, teacher_logits=None)

@@ -13,7 +13,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import predictions
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
-from dfkd.watching import evaluating
+from dfkd.watching import differentiable, evaluating
 
 STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""
@@ -97,7 +97,7 @@ def robust_accuracy(
         return logits
 
     right = 0
-    with evaluating(model):
+    with evaluating(model), differentiable(model):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
             pixels, targets = images.to(place).float() / 255, labels.to(place)

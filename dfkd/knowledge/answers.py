@@ -50,16 +50,18 @@ class Answers(NamedTuple):
         assert self.teacher_embedding is not None
         return self.student_embedding, self.teacher_embedding
 
-    def of_all(self, together: Callable[[Tensor], Tensor]) -> "Answers":
+    def of_all(self, together: Callable[[Tensor], Tensor], *, features: bool) -> "Answers":
         """What relations look at, of the images of all processes: embeddings and last features.
 
         Args:
             together: rows of one process -> those of all (``Runtime.together``).
+            features: whether a relation looks at features at all; they are many numbers.
         """
         mine, theirs = self.student_embedding, self.teacher_embedding
+        last = slice(-1, None) if features else slice(0)
         return self._replace(
-            student_features=tuple(map(together, self.student_features[-1:])),
-            teacher_features=tuple(map(together, self.teacher_features[-1:])),
+            student_features=tuple(map(together, self.student_features[last])),
+            teacher_features=tuple(map(together, self.teacher_features[last])),
             student_embedding=None if mine is None else together(mine),
             teacher_embedding=None if theirs is None else together(theirs),
         )

@@ -12,9 +12,15 @@ from dfkd.features import classifier, last_map, named_layers, open_features
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.kinds import Kind
 from dfkd.losses.attention import logit_gradients
-from dfkd.pairing import Pairs, check_pairs, embedding_layer, pair_layers
+from dfkd.pairing import (
+    Pairs,
+    check_averaged,
+    checked_pairs,
+    embedding_layer,
+    pair_layers,
+)
 from dfkd.teacher import Teacher
-from dfkd.watching import evaluating
+from dfkd.watching import differentiable, evaluating
 
 
 class Asking:
@@ -26,11 +32,13 @@ class Asking:
         student: whose layers are looked at; ``network`` is what is called (a wrapper of it).
         kinds: what will be looked at.
         temperature: handed on in the answers; may change between two calls.
-        pairs: (student's layer, teacher's layer) to compare; found by size when left out.
+        pairs: (student's layer, teacher's layer) to compare, in any order; found by size when left
+            out.
         autocast: context of both forward passes; logits come out as float32.
 
     Raises:
-        DfkdError: the networks have no feature maps of one size, or no linear classifier.
+        DfkdError: the networks have no feature maps of one size, or no linear classifier of an
+            averaged map.
     """
 
     def __init__(
@@ -57,8 +65,8 @@ class Asking:
         if looking:
             vectors = all(kind.vectors for kind in looking)
             classes = teacher.num_classes if vectors else None
-            self._pairs = pairs or pair_layers(*networks, grey, classes)
-            check_pairs(self._pairs, *networks, grey, vectors)
+            found = pairs or pair_layers(*networks, grey, classes)
+            self._pairs = checked_pairs(found, *networks, grey, vectors)
         elif pairs:
             raise DfkdError(
                 "--pair names layers to compare, and the knowledge compares none: add one that "
@@ -68,10 +76,12 @@ class Asking:
         # Names in the student and in the teacher.
         self._last: list[str] = []
         self._embeddings: list[str] = []
-        for network in networks:
+        for network, whose in zip(networks, ("student", "teacher"), strict=True):
             if any(kind.heads for kind in kinds):
-                self._heads.append(named_layers(network)[classifier(network, teacher.num_classes)])
-                self._last.append(last_map(network, grey))
+                head, last = classifier(network, teacher.num_classes), last_map(network, grey)
+                check_averaged(network, head, last, grey, whose)
+                self._heads.append(named_layers(network)[head])
+                self._last.append(last)
             if any(kind.embeddings for kind in kinds):
                 self._embeddings.append(embedding_layer(network, teacher.num_classes, grey))
         self._looked_at = [self._names(side) for side in (0, 1)]
@@ -87,12 +97,18 @@ class Asking:
         """(student's layer, teacher's layer) of the features, large maps first."""
         return self._pairs
 
+    @property
+    def compared(self) -> Pairs:
+        """(student's layer, teacher's layer) of all that is looked at inside, each pair once."""
+        ends = [(sides[0], sides[1]) for sides in (self._last, self._embeddings) if sides]
+        return tuple(dict.fromkeys([*self._pairs, *ends]))
+
     @torch.no_grad()
     def example(self) -> Answers:
         """Answers to two grey images: the shapes of what a learnt loss will see."""
         grey = torch.full((2, *self.teacher.spec.shape), 0.5, device=self.teacher.device)
         # In train mode the norms would take the grey images into account.
-        with evaluating(self._student), torch.enable_grad():
+        with evaluating(self._student), differentiable(self._student), torch.enable_grad():
             return self(grey)
 
     def __call__(
@@ -163,4 +179,4 @@ class Asking:
 
 def _embedding(values: Tensor) -> Tensor:
     """N x D in float32: maps are averaged over their places."""
-    return (values.mean((2, 3)) if values.ndim == 4 else values.flatten(1)).float()
+    return values.float().mean((2, 3)) if values.ndim == 4 else values.flatten(1).float()

@@ -11,6 +11,7 @@ from dfkd.knowledge import plain
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.learned import Contrast, Flows, Hints, Variational
 from dfkd.losses import relation, response
+from dfkd.seeding import seeded
 
 
 class Kind(NamedTuple):
@@ -67,8 +68,7 @@ def begin(
     modules: dict[str, nn.Module] = {}
     if learned or any(kind.inside for kind in kinds.values()):
         answers = example()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             modules = {name: build(answers) for name, build in learned.items()}
         with torch.no_grad():  # a loss that refuses such answers does so before a run begins
             for loss in losses.values():
@@ -79,12 +79,12 @@ def begin(
 KINDS: dict[str, Kind] = {
     "kd": Kind("KL of softened answers, times T^2 (Hinton et al., 2015)", 1, plain.kd),
     "kd_mean": Kind(
-        "the same, divided by images x classes: ZSKT's scale",
+        "the same, divided by images x classes (as ZSKT, Micaelli & Storkey, 2019)",
         10,
         partial(plain.kd, reduction="mean"),
     ),
     "hard": Kind(
-        "cross-entropy with the class an image was made for, else the teacher's decision",
+        "cross-entropy with an image's own class, else the teacher's (Hinton et al., 2015)",
         0.1,
         plain.hard,
     ),

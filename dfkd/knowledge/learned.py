@@ -90,7 +90,9 @@ class Contrast(nn.Module):
     """CRD (Tian et al., ICLR 2020): both embeddings projected to where pairs can be told.
 
     The paper's memory has a place for every image of its data set. Synthetic images have no end:
-    here it is a queue of what the last batches left, random at first.
+    here it is a queue of what the last batches left, random at first. An image that is shown again
+    meanwhile is among its own negatives: where each of a few given images is remembered k times,
+    neither half of the loss can fall much below log(k + 1).
     """
 
     WIDTH, MEMORY = 64, 2048

@@ -129,9 +129,11 @@ def _seeds(row: Row) -> str:
 
 
 def remark(row: Row) -> str:
-    """Why a method has no figures, or what to think of those it has."""
+    """Why a row has no figures, or what to think of those it has."""
     notes = ["chance" if row["chance"] else ""]
     notes.append(f"overran: {duration(row['seconds'])}" if row["overran"] else "")
+    own = row.get("own_teacher")
+    notes.append("" if own is None else f"its teachers as one have {percent(own)}")
     return "; ".join(filter(None, [*notes, row["refused"]]))
 
 

@@ -66,7 +66,10 @@ def lead(result: Record) -> str:
     if size is not None:
         parts.append(f"has {percent(size, 0)} of its parameters")
     outcome = f"The student {' and '.join(parts)}. " if parts else ""
-    source = f"{whole(images)} synthetic images" if images else result.get("method")
+    method = str(result.get("method") or "")
+    given = method if ":" in method or not images else ""  # a DATA URI, of images that are given
+    made = f"{whole(images)} synthetic images" if images else ""
+    source = " and ".join(filter(None, [given, made]))
     return outcome + (f"It learnt from {source}." if source else "")
 
 
@@ -113,6 +116,7 @@ def account(result: Record) -> Rows:
         ("Method", str(result.get("method") or "")),
         ("Scheme", str(result.get("scheme") or "")),
         ("Knowledge", str(result.get("knowledge") or "")),
+        ("Layers compared", "; ".join(result.get("pairs") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),
