@@ -334,6 +334,20 @@ def test_kept_exits_come_back_with_the_run(tiny_teacher, tmp_path):
     assert len(answers) == 2
 
 
+@pytest.mark.parametrize("scheme", ["offline", "self"])
+def test_a_student_that_kept_its_exits_can_be_taught_with_them(scheme, tiny_teacher, tmp_path):
+    distil_itself(tiny_teacher, a_student(), tmp_path / "run", exits="keep")
+    loaded = load_student_model(f"run:{tmp_path / 'run'}", tiny_teacher)
+    plan = with_scheme(recipe("drawings"), scheme)
+    plan = override(plan, ["arrangement.exits=keep"]) if scheme == "self" else plan
+    result = api.distill(
+        tiny_teacher, loaded.network, recipe=plan, steps=2, out=tmp_path / "again", device="cpu",
+        origin=Origin(factory=loaded.factory, keywords=loaded.keywords), precision="fp32",
+    )  # fmt: skip
+    again = load_student_model(f"run:{tmp_path / 'again'}", tiny_teacher)
+    assert same(again.network, result.student)
+
+
 def test_a_file_cannot_name_what_builds_nothing(tmp_path):
     keywords = {"factory": "run:x", "keywords": {}, "shape": (1, 8, 8), "num_classes": 4}
     with pytest.raises(DfkdError, match="which builds nothing"):

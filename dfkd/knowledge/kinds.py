@@ -135,23 +135,24 @@ KINDS: dict[str, Kind] = {
         learned=Flows,
         features=True,
     ),
+    # The paper's weights, 25 and 50, stand beside cross-entropy; kd they drown (assets/RESULTS.md).
     "rkd": Kind(
         "distances + 2 angles between a batch's embeddings (RKD, Park et al., 2019)",
-        25,
+        1,
         plain.rkd,
         embeddings=True,
         relation=True,
     ),
     "rkd_distance": Kind(
         "the distances alone (RKD-D, Park et al., 2019)",
-        25,
+        1,
         partial(plain.of_embeddings, relation.distance_relation),
         embeddings=True,
         relation=True,
     ),
     "rkd_angle": Kind(
         "the angles alone (RKD-A, Park et al., 2019)",
-        50,
+        2,
         partial(plain.of_embeddings, relation.angle_relation),
         embeddings=True,
         relation=True,
