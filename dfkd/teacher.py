@@ -99,7 +99,7 @@ class Teacher:
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
-        with differentiable(network) if torch.is_grad_enabled() else nullcontext():
+        with differentiable(self._modules) if torch.is_grad_enabled() else nullcontext():
             logits: Tensor = network(self.spec.normalize(images))
         return logits
 

@@ -1,6 +1,6 @@
 """Networks that are used for a while and come out of it as they went in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -21,12 +21,12 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def differentiable(*networks: nn.Module) -> AbstractContextManager[Any]:
-    """For forward passes in eval mode whose gradients are wanted.
+def differentiable(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
+    """For forward passes of ``modules`` in eval mode whose gradients are wanted.
 
     cuDNN's recurrent layers have no backward pass there; torch's own, which step in, have one.
     """
-    recurrent = any(isinstance(part, nn.RNNBase) for one in networks for part in one.modules())
+    recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
     return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
 
 
@@ -43,7 +43,7 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
     """
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     # ``evaluating`` puts back the modes, whatever they are inside.
-    with evaluating(student), differentiable(student):
+    with evaluating(student), differentiable(student.modules()):
         tracking = _watch(student, training)
         try:
             yield

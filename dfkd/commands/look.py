@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rich.table import Table
+from torch import nn
 
 from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
@@ -20,6 +21,7 @@ from dfkd.loading import load_student_model
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
 from dfkd.schemes import SCHEMES
+from dfkd.spec import ImageSpec
 
 BENCHES = ("step", "distill", "methods", "scaling")
 
@@ -55,19 +57,18 @@ def evaluate(command: arguments.Evaluate) -> int:
     check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
     data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
-    models = []
-    wholes: dict[str, str] = {}
+    models: list[tuple[str, nn.Module, ImageSpec]] = []
+    families = []
     for uri, teacher in zip(command.models, teachers, strict=True):
-        models.append((uri, teacher.network, teacher.spec))
-        if isinstance(teacher.network, EarlyExits):
-            parts = teacher.network.exits().items()
-            models += [(f"{uri}, {name}", part, teacher.spec) for name, part in parts]
-            wholes |= {name: uri for name, _, _ in models[-len(parts) - 1 :]}
+        network = teacher.network
+        exits = network.exits() if isinstance(network, EarlyExits) else {}
+        families.append(range(len(models), len(models) + 1 + len(exits)))
+        models.append((uri, network, teacher.spec))
+        models += [(f"{uri}, {name}", part, teacher.spec) for name, part in exits.items()]
     rows = [dataclasses.asdict(row) for row in compare(models, data)]
-    operations = {row["name"]: row["flops"] for row in rows}
-    for row in rows:
-        if whole := wholes.get(row["name"]):
-            row["share_of_compute"] = row["flops"] / operations[whole]
+    for family in families:
+        for place in family if len(family) > 1 else ():
+            rows[place]["share_of_compute"] = rows[place]["flops"] / rows[family[0]]["flops"]
     if command.epsilon is not None:
         accuracies, attack = robustness(models, data, command.epsilon)
         for row, value in zip(rows, accuracies, strict=True):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfkd.datasets.sources import check_fits, load_data, pixels, read_picture
+from dfkd.datasets.sources import LabelledImages, check_fits, load_data, pixels, read_picture
 from dfkd.errors import DfkdError
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
-CLASS = re.compile(r"_class(\d+)$")
+CLASS = re.compile(r"_class(\d{1,9})$")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
@@ -48,11 +48,9 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
         data = load_data(uri, spec=teacher.spec, class_names=teacher.class_names)
         check_fits(data, teacher.spec, teacher.num_classes)
         return GivenImages(data.images, data.labels, uri)
-    if found.labels is not None and int(found.labels.max()) >= teacher.num_classes:
-        raise DfkdError(
-            f"{uri} has a picture of class {int(found.labels.max())}, and the teacher knows "
-            f"{teacher.num_classes}, from 0 on"
-        )
+    if found.labels is not None:
+        labelled = LabelledImages(found.images, found.labels, uri)
+        check_fits(labelled, teacher.spec, teacher.num_classes)
     if tuple(found.images.shape[1:]) != teacher.spec.shape:
         have, want = (
             "x".join(map(str, shape)) for shape in (found.images.shape[1:], teacher.spec.shape)

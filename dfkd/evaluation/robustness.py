@@ -97,7 +97,7 @@ def robust_accuracy(
         return logits
 
     right = 0
-    with evaluating(model), differentiable(model):
+    with evaluating(model), differentiable(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
             pixels, targets = images.to(place).float() / 255, labels.to(place)

@@ -93,13 +93,11 @@ class Asking:
         return list(dict.fromkeys(names))
 
     @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """(student's layer, teacher's layer) of the features, large maps first."""
-        return self._pairs
-
-    @property
     def compared(self) -> Pairs:
-        """(student's layer, teacher's layer) of all that is looked at inside, each pair once."""
+        """(student's layer, teacher's layer) of all that is looked at inside, each pair once.
+
+        Those of the features come first, large maps before small ones.
+        """
         ends = [(sides[0], sides[1]) for sides in (self._last, self._embeddings) if sides]
         return tuple(dict.fromkeys([*self._pairs, *ends]))
 
@@ -108,7 +106,8 @@ class Asking:
         """Answers to two grey images: the shapes of what a learnt loss will see."""
         grey = torch.full((2, *self.teacher.spec.shape), 0.5, device=self.teacher.device)
         # In train mode the norms would take the grey images into account.
-        with evaluating(self._student), differentiable(self._student), torch.enable_grad():
+        recurrent = differentiable(self._student.modules())
+        with evaluating(self._student), recurrent, torch.enable_grad():
             return self(grey)
 
     def __call__(
