@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from dfkd.datasets import LabelledImages, check_fits, load_data
+from dfkd.datasets.images import Assigned
 from dfkd.errors import DfkdError
 from dfkd.spec import ImageSpec
 
@@ -67,7 +68,7 @@ def test_the_mnist_layout(part: str, compressed: bool, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_pictures_is_brought_to_size(tmp_path: Path) -> None:
-    write_folder(tmp_path, ("cat", "dog"))
+    write_folder(tmp_path, ("0", "1"))
     assert load_data(f"folder:{tmp_path}").images.shape == (2, 3, 6, 8)
     data = load_data(f"folder:{tmp_path}", ImageSpec(1, 5, 5))
     assert data.images.shape == (2, 1, 5, 5)
@@ -78,6 +79,8 @@ def test_directories_are_matched_to_classes_by_name_and_by_number(tmp_path: Path
     named = write_folder(tmp_path / "named", ("bag", "coat"))
     data = load_data(f"folder:{named}", class_names=("coat", "shoe", "bag"))
     assert data.labels.tolist() == [2, 0]
+    assert data.reading.how == "name"
+    assert data.reading.classes == (Assigned("bag", 2, "bag"), Assigned("coat", 0, "coat"))
     with pytest.raises(DfkdError, match="no class is called 'coat'; did you mean 'coats'"):
         load_data(f"folder:{named}", class_names=("coats", "bag"))
     numbered = write_folder(tmp_path / "numbered", ("0", "10", "2"))
@@ -159,10 +162,10 @@ def test_damaged_gzip_and_pictures_are_refused(tmp_path: Path) -> None:
     pictures = write_folder(tmp_path / "pictures", ("a", "b"))
     (pictures / "a" / "second.png").write_bytes(b"no picture")
     with pytest.raises(DfkdError, match=r"second.png is no picture"):
-        load_data(f"folder:{pictures}")
+        load_data(f"folder:{pictures}", class_names="ab")
     Image.new("RGB", (3, 3)).save(pictures / "a" / "second.png")
     with pytest.raises(DfkdError, match="several sizes"):
-        load_data(f"folder:{pictures}")
+        load_data(f"folder:{pictures}", class_names="ab")
 
 
 def test_data_that_does_not_fit_a_model_is_refused() -> None:

@@ -1,35 +1,23 @@
 """DATA URIs: labelled images to evaluate on. Never used for training or selection."""
 
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
-from dfkd.errors import DfkdError, nearest
+from dfkd.datasets.folder import read_folder
+from dfkd.datasets.images import GivenImages, LabelledImages, labelled
+from dfkd.datasets.words import shown
+from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
 from dfkd.spec import ImageSpec
 
 FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """``images`` uint8 N x C x H x W, ``labels`` int64 N, and the URI they came from."""
-
-    images: Tensor
-    labels: Tensor
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def load_data(
@@ -41,64 +29,46 @@ def load_data(
         uri: ``npz:FILE``, ``folder:DIR``, ``idx:DIR`` or ``bundled:NAME``.
         spec: size and channels to which the pictures of a folder are brought
             (scaled to cover, then cropped around the centre).
-        class_names: the order of the classes, for a folder whose directories are so named.
+        class_names: the model's classes in their order. The directories of a folder are classes
+            by name (``dfkd.datasets.labels``); without it only by number.
 
     Raises:
-        DfkdError: not a DATA URI, nothing there, or malformed.
+        DfkdError: not a DATA URI, nothing there, malformed, or directories whose classes are not
+            known.
     """
     kind, _, place = uri.partition(":")
     if kind not in ("npz", "folder", "idx", "bundled") or not place:
         raise DfkdError(f"not DATA: {uri!r}; write {FORMS}")
     if kind == "folder":
-        return read_folder(Path(place).expanduser(), spec, class_names, uri)
+        return _with_labels(read_folder(path_of(place), spec, class_names, uri))
     if kind == "idx":
-        images, labels = _read_idx_folder(Path(place).expanduser())
+        images, labels = _read_idx_folder(path_of(place))
     else:
-        path = bundled_file(place, "_test.npz") if kind == "bundled" else Path(place).expanduser()
+        path = bundled_file(place, "_test.npz") if kind == "bundled" else path_of(place)
         images, labels = _read_npz(path)
-    return _labelled(images, labels, uri)
+    return labelled(images, labels, uri)
 
 
-def check_fits(data: LabelledImages, spec: ImageSpec, num_classes: int | None = None) -> None:
-    """Raise unless a network of ``spec`` and ``num_classes`` can be measured on ``data``."""
-    shape = tuple(data.images.shape[1:])
-    if shape != spec.shape:
-        have, want = ("x".join(map(str, numbers)) for numbers in (shape, spec.shape))
-        raise DfkdError(f"{data.name} holds {have} images and the model takes {want}")
-    highest = int(data.labels.max())
-    if num_classes is not None and highest >= num_classes:
-        raise DfkdError(f"{data.name} has label {highest} and the model has {num_classes} classes")
+def path_of(place: str) -> Path:
+    """The path that a DATA URI names, ``~`` at its start being the user's home."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise DfkdError(f"{shown(place, 100)}: {error}") from None
 
 
-def pixels(images: Any, name: str) -> Tensor:
-    """An array N x H x W or N x H x W x C, checked, as uint8 N x C x H x W."""
-    if images.dtype != np.uint8:
-        raise DfkdError(f"the images of {name} must be uint8 (0 to 255), not {images.dtype}")
-    if images.ndim not in (3, 4) or 0 in images.shape:
-        raise DfkdError(f"the images of {name} must be N x H x W (x C), not {images.shape}")
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        raise DfkdError(f"the images of {name} must have channels last, not {images.shape}")
-    first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.array(first))
-
-
-def _labelled(images: Any, labels: Any, name: str) -> LabelledImages:
-    """Arrays as ``pixels`` takes them, and N labels, checked."""
-    found = pixels(images, name)
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+def _with_labels(found: GivenImages) -> LabelledImages:
+    if found.labels is None:
         raise DfkdError(
-            f"the labels of {name} must be N integers, not {labels.shape} {labels.dtype}"
+            f"{shown(found.name, 100)} holds pictures beside each other, and not all names say "
+            "their class: make one directory a class, or name them like 00012_class7.png"
         )
-    if len(labels) != len(images):
-        raise DfkdError(f"{name} holds {len(images)} images and {len(labels)} labels")
-    if labels.min() < 0:
-        raise DfkdError(f"{name} has a negative label ({labels.min()}); classes count from 0")
-    return LabelledImages(found, torch.from_numpy(labels.astype(np.int64)), name)
+    return LabelledImages(found.images, found.labels, found.name, found.reading)
 
 
 def _read_npz(path: Path) -> tuple[Any, Any]:
-    if not path.is_file():
-        raise DfkdError(f"no file {str(path)!r}")
+    if not os.path.isfile(path):
+        raise DfkdError(f"no file {shown(path, 200)!r}")
     try:
         with np.load(path, allow_pickle=False) as file:
             absent = [key for key in ("images", "labels") if key not in file]
@@ -145,47 +115,3 @@ def _read_idx(path: Path) -> Any:
             f"{path} should hold {shape} bytes and holds {len(content) - start}; fetch it again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def read_folder(
-    folder: Path, spec: ImageSpec | None, class_names: Sequence[str], name: str
-) -> LabelledImages:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        listing = ImageFolder(str(folder))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DfkdError(f"{name} holds no pictures in one directory a class ({reason})") from None
-    numbers = _class_numbers(listing.classes, class_names)
-    images = [read_picture(path, spec) for path, _ in listing.samples]
-    odd = next((image.shape for image in images if image.shape != images[0].shape), None)
-    if odd is not None:
-        raise DfkdError(f"{name} holds pictures of several sizes, and no size was asked for")
-    labels = [numbers[listing.classes[index]] for _, index in listing.samples]
-    return _labelled(np.stack(images), np.array(labels), name)
-
-
-def _class_numbers(folders: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
-    """By name where classes are known by name, by number where all are numbers, else sorted."""
-    known = {label: index for index, label in enumerate(class_names)}
-    strangers = [folder for folder in folders if folder not in known]
-    if known and not strangers:
-        return {folder: known[folder] for folder in folders}
-    if known and len(strangers) < len(folders):
-        raise DfkdError(f"no class is called {strangers[0]!r}{nearest(strangers[0], known)}")
-    if all(folder.isascii() and folder.isdigit() for folder in folders):
-        return {folder: int(folder) for folder in folders}
-    return {folder: index for index, folder in enumerate(folders)}
-
-
-def read_picture(path: str, spec: ImageSpec | None) -> Any:
-    try:
-        with Image.open(path) as picture:
-            mode = "L" if spec is not None and spec.channels == 1 else "RGB"
-            image = picture.convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DfkdError(f"{path} is no picture that can be read ({error})") from None
-    if spec is not None:
-        image = ImageOps.fit(image, (spec.width, spec.height), Image.Resampling.BILINEAR)
-    return np.asarray(image)
