@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.features import feature_maps, named_layers, open_features
+from dfkd.loading.artefact import check_shape
+from dfkd.loading.known import EXITS as FACTORY
 from dfkd.loading.sources import LoadedModel, rebuild
 from dfkd.partial import Partial
-
-FACTORY = "dfkd.exits:with_exits"
 
 
 class Head(nn.Module):
@@ -120,9 +120,15 @@ def with_exits(
     shape: Sequence[int],
     num_classes: int,
     layers: Sequence[str] = (),
+    trust: bool = False,
 ) -> nn.Module:
-    """The network that ``factory`` builds, with exits: how ``run:DIR`` builds what kept them."""
-    return EarlyExits(rebuild(factory, keywords, FACTORY), shape, num_classes, layers)
+    """The network that ``factory`` builds, with exits: how ``run:DIR`` builds what kept them.
+
+    Args:
+        trust: the user trusts who named ``factory``, see ``dfkd.loading.sources.rebuild``.
+    """
+    network = rebuild(factory, keywords, FACTORY, trust)
+    return EarlyExits(network, check_shape(shape), num_classes, layers)
 
 
 def without_exits(loaded: LoadedModel) -> LoadedModel:

@@ -353,7 +353,7 @@ def test_a_file_cannot_name_what_builds_nothing(tmp_path):
     with pytest.raises(DfkdError, match="which builds nothing"):
         rebuild("dfkd.exits:with_exits", keywords, "a file")
     keywords["factory"] = "os:system"
-    with pytest.raises(DfkdError, match="no part of your own code"):
+    with pytest.raises(DfkdError, match="no network of dfkd"):
         rebuild("dfkd.exits:with_exits", keywords, "a file")
 
 

@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 
-def load_model(uri: str, defaults: Mapping[str, Any] | None = None) -> LoadedModel:
+def load_model(
+    uri: str, defaults: Mapping[str, Any] | None = None, trust: bool = False
+) -> LoadedModel:
     """The network that ``uri`` names, with its weights where the URI gives any.
 
     Random weights come from torch's global generator: seed it before.
@@ -44,12 +46,15 @@ def load_model(uri: str, defaults: Mapping[str, Any] | None = None) -> LoadedMod
     Args:
         uri: a MODEL URI, see ``dfkd.loading.uri``.
         defaults: keywords for a factory that names them and that the URI leaves out.
+        trust: run whatever the file of a ``run:DIR`` names as what builds its network, as
+            ``run:DIR?trust=True`` does. Without it only architectures of dfkd, torchvision and timm
+            are built.
 
     Raises:
         DfkdError: whatever is wrong with the URI, the factory or the weights.
     """
     parsed = parse_uri(uri)
-    loaded = build(parsed, defaults or {})
+    loaded = build(parsed, defaults or {}, trust)
     if parsed.weights is None or published_weights(parsed) is not None:
         return loaded
     path = Path(parsed.weights).expanduser()
@@ -74,6 +79,7 @@ def load_teacher(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> Teacher:
     """The teacher that ``uri`` names, frozen.
 
@@ -83,11 +89,12 @@ def load_teacher(
         mean: one number a channel, in units of [0, 1] intensity; likewise.
         std: one positive number a channel; likewise.
         class_names: one a class; likewise.
+        trust: see ``load_model``.
 
     Raises:
         DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives.
     """
-    loaded = load_model(uri)
+    loaded = load_model(uri, trust=trust)
     teacher = Teacher(loaded.network, _image_spec(uri, loaded.spec, image, mean, std), class_names)
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
@@ -121,16 +128,21 @@ def _image_spec(
     )
 
 
-def load_student(uri: str, teacher: Teacher) -> nn.Module:
+def load_student(uri: str, teacher: Teacher, *, trust: bool = False) -> nn.Module:
     """The student that ``uri`` names, fit for ``teacher``; see ``load_student_model``."""
-    return load_student_model(uri, teacher).network
+    return load_student_model(uri, teacher, trust=trust).network
 
 
-def load_student_model(uri: str, teacher: Teacher) -> LoadedModel:
+def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> LoadedModel:
     """The student with its factory and keywords, which ``save_artefact`` needs.
 
     It is untrained unless the URI gives weights. A factory that names ``num_classes``,
     ``in_channels`` or ``in_chans`` is given the teacher's unless the URI sets them.
+
+    Args:
+        uri: a MODEL URI.
+        teacher: whose images and classes the student must fit.
+        trust: see ``load_model``.
 
     Raises:
         DfkdError: see ``load_model`` and ``check_student``.
@@ -139,6 +151,7 @@ def load_student_model(uri: str, teacher: Teacher) -> LoadedModel:
     loaded = load_model(
         uri,
         {"num_classes": teacher.num_classes, "in_channels": channels, "in_chans": channels},
+        trust,
     )
     check_student(loaded.network, teacher)
     return loaded

@@ -7,6 +7,7 @@ The bundled teachers and the students of runs are such files.
 
 import ast
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,18 +20,31 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
+from dfkd.loading.usercode import first_line
 from dfkd.spec import ImageSpec, spec_from_dict
+
+LONGEST = 10_000_000
+"""Signs of the metadata; the names of twenty thousand classes take half a million."""
+LITERAL = 100_000
+"""Signs of one keyword that JSON cannot hold, such as a tuple of widths."""
+MOST_VALUES = 2**26
+"""In one image: 3 x 4,729 x 4,729."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """What an artefact says of itself; its weights stay in the file."""
+    """What an artefact says of itself; its weights stay in the file.
+
+    ``values`` is how many numbers its tensors have. Nothing here is trusted: ``factory`` and
+    ``keywords`` are what the file says, of the right types.
+    """
 
     path: Path
     factory: str | None
     keywords: dict[str, Any]
     spec: ImageSpec | None
     class_names: tuple[str, ...] | None
+    values: int
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
@@ -88,27 +102,59 @@ def read_artefact(path: str | Path) -> Artefact | None:
     """What the metadata of a ``.safetensors`` file says; ``None`` where dfkd wrote none.
 
     Raises:
-        DfkdError: no whole safetensors file, or damaged metadata.
+        DfkdError: no whole safetensors file, or metadata unlike those of ``save_artefact``.
     """
     try:
         with safe_open(str(path), "pt") as file:
             text = (file.metadata() or {}).get("dfkd")
+            values = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DfkdError(f"{path} is no whole safetensors file ({error}); fetch it again") from None
     if text is None:
         return None
     try:
-        facts = json.loads(text)
-        spec, names = facts.get("spec"), facts.get("class_names")
-        return Artefact(
-            Path(path),
-            facts.get("factory"),
-            {key: _from_json(value) for key, value in facts.get("keywords", {}).items()},
-            spec_from_dict(spec) if spec else None,
-            tuple(map(str, names)) if names else None,
-        )
-    except (ValueError, AttributeError, TypeError, SyntaxError) as error:
-        raise DfkdError(f"the metadata 'dfkd' of {path} is damaged ({error})") from None
+        factory, keywords, spec, names = _described(text)
+    # Somebody else may have written it: a parser may run out of depth, of memory, of anything.
+    except Exception as error:
+        raise DfkdError(f"the metadata 'dfkd' of {path} is damaged ({first_line(error)})") from None
+    return Artefact(Path(path), factory, keywords, spec, names, values)
+
+
+def _described(
+    text: str,
+) -> tuple[str | None, dict[str, Any], ImageSpec | None, tuple[str, ...] | None]:
+    """Factory, keywords, spec and class names from JSON, each of its type or an exception."""
+    if len(text) > LONGEST:
+        raise ValueError(f"{len(text):,} signs, at most {LONGEST:,} are read")
+    facts = json.loads(text)
+    factory, keywords = facts.get("factory"), facts.get("keywords") or {}
+    spec, names = facts.get("spec"), facts.get("class_names")
+    if not isinstance(factory, str | None) or not isinstance(keywords, dict):
+        raise TypeError("its factory or its keywords are of another type")
+    if not isinstance(names, list | None) or not all(isinstance(one, str) for one in names or ()):
+        raise TypeError("its class names are no list of words")
+    if spec:
+        check_shape([spec["channels"], spec["height"], spec["width"]])
+    return (
+        factory,
+        {key: _from_json(value) for key, value in keywords.items()},
+        spec_from_dict(spec) if spec else None,
+        tuple(names) if names else None,
+    )
+
+
+def check_shape(shape: Sequence[Any]) -> tuple[int, int, int]:
+    """Channels, height and width as a file has them, if they are those of an image.
+
+    Raises:
+        DfkdError: not three whole positive numbers, or more values than anybody feeds a network.
+    """
+    if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
+        raise DfkdError("the size of its images is not three whole positive numbers")
+    if math.prod(shape) > MOST_VALUES:
+        raise DfkdError(f"its images have more than {MOST_VALUES:,} values each")
+    channels, height, width = shape
+    return channels, height, width
 
 
 def _to_json(value: Any) -> Any:
@@ -123,7 +169,10 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() == {"literal"}:
-        return ast.literal_eval(value["literal"])
+        text = value["literal"]
+        if not isinstance(text, str) or len(text) > LITERAL:
+            raise ValueError(f"a literal that is no text of at most {LITERAL:,} signs")
+        return ast.literal_eval(text)
     return value
 
 

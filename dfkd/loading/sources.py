@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ from torch import nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
-from dfkd.loading.uri import ModelURI, parse_uri
+from dfkd.loading.known import EXITS, build_within, check_known
+from dfkd.loading.uri import ModelURI, parse_uri, shown
 from dfkd.loading.usercode import find_factory, first_line
 from dfkd.loading.weights import load_weights
 from dfkd.spec import ImageSpec
 
 Defaults = Mapping[str, Any]
+
+LOADING = ("pretrained", "checkpoint_path", "cache_dir", "progress")
+"""Keywords that a user may give timm and torchvision, and that say nothing of the network."""
 
 
 @dataclass(frozen=True)
@@ -34,49 +39,78 @@ class LoadedModel:
     keywords: dict[str, Any]
 
 
-def build(uri: ModelURI, defaults: Defaults, trusted: bool = True) -> LoadedModel:
-    """The network of ``uri`` without the weights of its query (but with published ones)."""
+def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel:
+    """The network of ``uri`` without the weights of its query (but with published ones).
+
+    Args:
+        uri: what the user wrote; or what a file names, where that was checked or is trusted.
+        defaults: keywords for a factory that names them and that the URI leaves out.
+        trust: of a run's file, run whatever it names as what builds its network.
+    """
     if uri.kind in ("bundled", "run"):
-        return _from_artefact(uri)
+        return _from_artefact(uri, trust)
     if uri.kind == "torchvision":
         return _from_torchvision(uri, defaults)
     if uri.kind == "timm":
         return _from_timm(uri, defaults)
-    factory = find_factory(uri, trusted)
+    factory = find_factory(uri)
     keywords = {**_accepted(factory, defaults), **uri.keywords}
     if uri.kind == "file":
         uri = replace(uri, place=str(Path(uri.place).expanduser().resolve()))
     return LoadedModel(_call(factory, keywords, uri.base), None, None, uri.base, keywords)
 
 
-def _from_artefact(uri: ModelURI) -> LoadedModel:
-    if uri.keywords:
-        raise DfkdError(
-            f"{uri.base} is built as it was trained; it takes no {_names(uri.keywords)}"
-        )
+def _from_artefact(uri: ModelURI, trust: bool) -> LoadedModel:
+    keywords = dict(uri.keywords)
+    if uri.kind == "run":
+        trust = keywords.pop("trust", trust)
+        if not isinstance(trust, bool):
+            raise DfkdError(f"?trust of {uri.base} is True or False, not {trust!r}")
+    if keywords:
+        raise DfkdError(f"{uri.base} is built as it was trained; it takes no {_names(keywords)}")
     path = bundled_file(uri.place, ".safetensors") if uri.kind == "bundled" else run_file(uri.place)
     artefact = read_artefact(path)
     if artefact is None or artefact.factory is None:
         raise DfkdError(
             f"{path} does not say how to build its network; write FILE.py:FACTORY?weights={path}"
         )
-    network = rebuild(artefact.factory, artefact.keywords, str(path))
+    again = partial(rebuild, artefact.factory, artefact.keywords, str(path), trust)
+    network = again() if trust else build_within(again, artefact.values, str(path))
     load_weights(network, path, artefact.factory)
     return LoadedModel(
         network, artefact.spec, artefact.class_names, artefact.factory, artefact.keywords
     )
 
 
-def rebuild(factory: str, keywords: Mapping[str, Any], source: str) -> nn.Module:
-    """The architecture that a file names, without its weights; ``source`` is the file.
+def rebuild(
+    factory: str, keywords: Mapping[str, Any], source: str, trust: bool = False
+) -> nn.Module:
+    """The architecture that a file names, without its weights.
+
+    Args:
+        factory: a MODEL URI without its query.
+        keywords: what the file has for it.
+        source: the file, for messages.
+        trust: the user does: whatever is named is run. Otherwise only what is of a closed table
+            is built, see ``dfkd.loading.known``.
 
     Raises:
-        DfkdError: it names no factory, or one that is neither a network nor the user's own code.
+        DfkdError: it names nothing that may be built, or what it names cannot be built.
     """
-    uri = replace(parse_uri(factory), keywords=dict(keywords))
+    try:
+        uri = parse_uri(factory)
+    except DfkdError:
+        uri = None
+    if uri is None or uri.base != factory:  # published weights would be downloaded
+        raise DfkdError(f"{source} names {shown(factory, 60)} as its factory, which is no MODEL")
     if uri.kind in ("bundled", "run"):
-        raise DfkdError(f"{source} names {uri.base} as its factory, which builds nothing")
-    return build(uri, {}, trusted=False).network
+        raise DfkdError(f"{source} names {shown(factory, 60)} as its factory, which builds nothing")
+    uri = replace(uri, keywords=dict(keywords))
+    if not trust:
+        check_known(uri, source)
+    if uri.base == EXITS:  # whoever trusts the file trusts what it has inside
+        uri = replace(uri, keywords={**keywords, "trust": trust})
+    return build(uri, {}).network
 
 
 def published_weights(uri: ModelURI) -> Any:
@@ -119,7 +153,8 @@ def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
         size = transforms.crop_size[0]
         spec = ImageSpec(3, size, size, tuple(transforms.mean), tuple(transforms.std))
         names = tuple(member.meta["categories"])
-    return LoadedModel(network, spec, names, uri.base, keywords)
+    rebuilt = {key: value for key, value in keywords.items() if key not in LOADING}
+    return LoadedModel(network, spec, names, uri.base, rebuilt)
 
 
 def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
@@ -143,8 +178,8 @@ def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
         size = keywords.get("img_size", (height, width))
         height, width = (size, size) if isinstance(size, int) else size
         spec = ImageSpec(channels, height, width, config["mean"], config["std"])
-    # To build the architecture again, from a run's weights, needs no download.
-    rebuilt = {key: value for key, value in keywords.items() if key != "pretrained"}
+    # To build the architecture again, from a run's weights, nothing is to be loaded.
+    rebuilt = {key: value for key, value in keywords.items() if key not in LOADING}
     return LoadedModel(network, spec, None, uri.base, rebuilt)
 
 
@@ -160,6 +195,8 @@ def _call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -
             raise DfkdError(f"{name} takes no keyword {key!r}{nearest(key, known)}")
     try:
         network = factory(**keywords)
+    except DfkdError:
+        raise
     except (Exception, SystemExit) as error:
         raise DfkdError(f"{name} fails when it is called: {first_line(error)}") from error
     if not isinstance(network, nn.Module):

@@ -1,8 +1,10 @@
 """MODEL URIs: ``KIND:NAME`` or ``PLACE:FACTORY``, then ``?weights=FILE&key=value``."""
 
 import ast
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dfkd.errors import DfkdError
@@ -11,6 +13,8 @@ NAMED_KINDS = ("bundled", "torchvision", "timm", "run")
 FORMS = (
     "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY or run:DIR"
 )
+
+LOCAL_DATA = ("npz", "folder", "idx")
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,28 @@ def parse_value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def local_paths(models: Iterable[str | None], data: Iterable[str | None] = ()) -> list[Path]:
+    """Files and directories of this machine that MODEL and DATA URIs name, there or not.
+
+    Args:
+        models: MODEL URIs; None stands for one that was not given.
+        data: DATA URIs, likewise.
+
+    Raises:
+        DfkdError: a MODEL that is none.
+    """
+    places: list[str] = []
+    for uri in map(parse_uri, filter(None, models)):
+        places += [uri.place] if uri.kind in ("run", "file") else []
+        places += [uri.weights] if uri.weights is not None else []
+    parted = (uri.partition(":") for uri in filter(None, data))
+    places += [place for kind, _, place in parted if kind in LOCAL_DATA and place]
+    return [Path(os.path.expanduser(place)) for place in places]  # which never raises
+
+
+def shown(text: str, most: int) -> str:
+    """``text`` as messages quote it: on one line, and of no more than ``most`` signs."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= most else f"{quoted[: most - 2]}…{quoted[-1]}"
