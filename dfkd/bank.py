@@ -1,6 +1,6 @@
 """A bounded memory of images with the teacher's answers."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,6 +8,8 @@ from torch import Tensor
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
 from dfkd.spec import ImageSpec
+
+_RANGE = 2**62  # of a draw: the rest of a division by a bank's size favours no image
 
 
 def quantize(images: Tensor) -> Tensor:
@@ -24,6 +26,48 @@ def quantize(images: Tensor) -> Tensor:
 def dequantize(stored: Tensor) -> Tensor:
     """What ``quantize`` stored -> float images in [0, 1]."""
     return stored.float().div(255)
+
+
+class ByClass(NamedTuple):
+    """Stored images in the order of their classes, so that a class can be drawn, then an image.
+
+    Attributes:
+        order: indices of the images, those of one class side by side, (images,).
+        classes: all classes, those that have images first, (classes,).
+        present: how many have, ().
+        counts, starts: images of a class, and where ``order`` has its first one, (classes,).
+    """
+
+    order: Tensor
+    classes: Tensor
+    present: Tensor
+    counts: Tensor
+    starts: Tensor
+
+    def drawn(self, draws: Tensor) -> Tensor:
+        """Indices of images; every class that has any is as likely, and every image within it.
+
+        Whole numbers throughout: some devices have no float64, and in float32 the shares of a
+        large bank do not add up. No value is read back from the device.
+
+        Args:
+            draws: 2 x N whole numbers, uniform over a range far above the number of images.
+        """
+        first, second = draws
+        own = self.classes[first % self.present]
+        return self.order[self.starts[own] + second % self.counts[own]]
+
+
+def by_class(targets: Tensor, counts: Tensor) -> ByClass:
+    """``targets`` (images,) sorted for balanced draws, given how often each class occurs."""
+    absent = (counts == 0).int()
+    return ByClass(
+        torch.argsort(targets, stable=True),
+        torch.argsort(absent, stable=True),
+        len(counts) - absent.sum(),
+        counts,
+        counts.cumsum(0) - counts,
+    )
 
 
 class ImageBank:
@@ -56,7 +100,7 @@ class ImageBank:
             "teacher_logits": torch.empty((capacity, num_classes), dtype=torch.half, device=device),
             "targets": torch.empty(capacity, dtype=torch.int64, device=device),
         }
-        self._shares: Tensor | None = None  # of a balanced draw, summed up; new after an ``add``
+        self._by_class: ByClass | None = None  # for balanced draws; new after an ``add``
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -71,12 +115,10 @@ class ImageBank:
 
     def _balanced(self, count: int) -> Tensor:
         """Indices drawn with probability 1 / (images of the same class), times a constant."""
-        targets = self._columns["targets"][: len(self)]
-        if self._shares is None:
-            self._shares = self.class_counts().double().reciprocal()[targets].cumsum(0)
-        points = torch.rand(count, generator=self._generator, dtype=torch.float64)
-        points = points.to(targets.device) * self._shares[-1]
-        return torch.searchsorted(self._shares, points, right=True).clamp_(max=len(self) - 1)
+        if self._by_class is None:
+            self._by_class = by_class(self._columns["targets"][: len(self)], self.class_counts())
+        draws = torch.randint(_RANGE, (2, count), generator=self._generator)
+        return self._by_class.drawn(draws.to(self._columns["targets"].device))
 
     def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
         """Store copies; the oldest images make room.
@@ -101,7 +143,7 @@ class ImageBank:
         for name, values in rows.items():
             column = self._columns[name]
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
-        self._shares = None
+        self._by_class = None
         self.total += len(images)
 
     def sample(self, count: int, *, balanced: bool = False) -> Batch:
@@ -136,6 +178,6 @@ class ImageBank:
                 found = tuple(state[name].shape)
                 raise DfkdError(f"this bank holds {name} of {expected}, the saved one {found}")
             column[: expected[0]] = state[name]
-        self._shares = None
+        self._by_class = None
         self.total = state["total"]
         self._generator.set_state(state["generator"].cpu())

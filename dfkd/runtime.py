@@ -9,6 +9,7 @@ depend on how many processes share it.
 import atexit
 import os
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -70,9 +71,12 @@ class Runtime:
         """Rank 0's number, in every process: clocks differ, and all must see the same time."""
         if self.world_size == 1:
             return value
-        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        # As the bits of an integer: float32 would round a clock, and not every device has more.
+        (bits,) = struct.unpack("=q", struct.pack("=d", value))
+        shared = torch.tensor(bits, device=self.device)
         dist.broadcast(shared, 0)
-        return float(shared.item())
+        (first,) = struct.unpack("=d", struct.pack("=q", int(shared.item())))
+        return float(first)
 
     @torch.no_grad()
     def average(self, module: nn.Module) -> None:

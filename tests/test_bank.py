@@ -1,11 +1,13 @@
 """The image bank: bounded, exact about what it stores, and resumable."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfkd.bank import ImageBank, quantize
+from dfkd.bank import ImageBank, by_class, quantize
 from dfkd.errors import DfkdError
 from dfkd.spec import ImageSpec
 
@@ -166,3 +168,23 @@ def test_a_balanced_sample_shows_rare_classes_as_often_as_frequent_ones():
     shown = torch.bincount(store.sample(3000, balanced=True).targets, minlength=4)
     assert shown[2] == 0
     assert ((shown[[0, 1, 3]] - 1000).abs() < 120).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(6, 9))
+def test_a_balanced_draw_is_exactly_one_over_the_images_of_a_class(labels, classes):
+    """All pairs of draws over a whole period: shares are counted, not estimated."""
+    targets = torch.tensor(labels)
+    counts = torch.bincount(targets, minlength=classes)
+    present = [int(count) for count in counts if count]
+    period = math.lcm(*present)
+    draws = torch.cartesian_prod(torch.arange(len(present)), torch.arange(period)).T
+    shown = torch.bincount(by_class(targets, counts).drawn(draws), minlength=len(labels))
+    assert shown.tolist() == [period // int(counts[label]) for label in labels]
+
+
+def test_a_balanced_draw_follows_what_was_added_since():
+    store = bank(4)
+    for target in (0, 1, 2):
+        store.add(torch.rand(4, *SPEC.shape), torch.zeros(4, 4), torch.full((4,), target))
+        assert set(store.sample(20, balanced=True).targets.tolist()) == {target}
