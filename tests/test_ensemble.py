@@ -139,8 +139,11 @@ def test_classes_stand_side_by_side():
 WRONG = {
     ("abcd", ()): "more than one",
     ("abcd abc", ()): "4 and 3 classes",
-    ("abcd abcx", ()): "class 'd' of one teacher is 'x'.*combine=classes",
-    ("abcd 0123 abdc", ()): "order them alike",
+    (
+        "abcd abcx",
+        (),
+    ): "class 'd' of teacher 1 is none of teacher 2, which has 'x'.*combine=classes",
+    ("abcd 0123 abdc", ()): "teacher 2 names no classes.*whose is it.*--class-names FILE",
     ("ab ab", ("weighted", (1, 2, 3))): "3 weights for 2",
     ("ab ab", ("weighted",)): "belong together",
     ("ab ab", ("weighted", (1, math.nan))): "positive and finite",

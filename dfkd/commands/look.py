@@ -10,8 +10,17 @@ from torch import nn
 
 from dfkd import arguments, recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
-from dfkd.commands.shared import console, teacher_of, teachers_of, tell_attack
+from dfkd.commands.shared import (
+    console,
+    teacher_of,
+    teachers_of,
+    tell_attack,
+    tell_data,
+    tell_orders,
+)
 from dfkd.datasets import load_data
+from dfkd.datasets.images import relabelled
+from dfkd.datasets.orders import line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
@@ -56,23 +65,29 @@ def evaluate(command: arguments.Evaluate) -> int:
         raise DfkdError("name at least one MODEL to evaluate")
     check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
-    data = load_data(command.data, spec=teachers[0].spec, class_names=teachers[0].class_names)
+    named = [(uri, t.class_names) for uri, t in zip(command.models, teachers, strict=True)]
+    lineup = line_up(named)
+    data = load_data(command.data, spec=teachers[0].spec, class_names=lineup.names)
+    tell_data(data)
+    tell_orders(command.models, teachers, lineup)
     models: list[tuple[str, nn.Module, ImageSpec]] = []
-    families = []
-    for uri, teacher in zip(command.models, teachers, strict=True):
+    families, columns = [], []
+    for uri, teacher, own in zip(command.models, teachers, lineup.columns, strict=True):
         network = teacher.network
         exits = network.exits() if isinstance(network, EarlyExits) else {}
         families.append(range(len(models), len(models) + 1 + len(exits)))
         models.append((uri, network, teacher.spec))
         models += [(f"{uri}, {name}", part, teacher.spec) for name, part in exits.items()]
-    rows = [dataclasses.asdict(row) for row in compare(models, data)]
+        columns += [own] * (1 + len(exits))
+    rows = [dataclasses.asdict(row) for row in compare(models, data, columns)]
     for family in families:
         for place in family if len(family) > 1 else ():
             rows[place]["share_of_compute"] = rows[place]["flops"] / rows[family[0]]["flops"]
     if command.epsilon is not None:
-        accuracies, attack = robustness(models, data, command.epsilon)
-        for row, value in zip(rows, accuracies, strict=True):
-            row["robust_accuracy"] = value
+        for row, model, own in zip(rows, models, columns, strict=True):
+            (row["robust_accuracy"],), attack = robustness(
+                [model], relabelled(data, own), command.epsilon
+            )
         print(tell_attack(attack["images"], attack["epsilon"]))
     console().print(comparison_table(rows))
     return 0

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from dfkd import arguments, rundir
+from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.datasets.labels import numbered
+from dfkd.datasets.names import check_distinct, read_names
+from dfkd.datasets.orders import Lineup
+from dfkd.datasets.words import shown, skipped_files
+from dfkd.distillers.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
 from dfkd.exits import without_exits
@@ -31,9 +36,10 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageFacts) -> list[Teache
     A further one, which often knows its own, takes those of images where its source has none.
 
     Raises:
-        DfkdError: more files of class names than models, or one that cannot be read.
+        DfkdError: more files of class names than models, one that cannot be read, or two classes
+            of one name.
     """
-    names = [_lines(path) for path in facts.class_names]
+    names = [read_names(path) for path in facts.class_names]
     if len(names) > len(uris):
         raise DfkdError(f"--class-names wants one file a model: {len(names)} for {len(uris)}")
     given = (facts.image, facts.mean, facts.std) != (None, None, None)
@@ -43,14 +49,8 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageFacts) -> list[Teache
         found.append(
             load_teacher(uri, image=said.image, mean=said.mean, std=said.std, class_names=own)
         )
+        check_distinct(found[-1].class_names, uri)
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DfkdError(f"--class-names {path} cannot be read ({error})") from None
 
 
 def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
@@ -65,7 +65,11 @@ def arranged(
     uri: str, further: Sequence[str], facts: arguments.ImageFacts, plan: Recipe
 ) -> Teacher:
     """The teacher as the student will see it: several as one, or behind a front end."""
-    return SCHEMES[plan.scheme].arrange(teachers_of([uri, *further], facts), plan.arrangement)
+    teachers = teachers_of([uri, *further], facts)
+    teacher = SCHEMES[plan.scheme].arrange(teachers, plan.arrangement)
+    if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
+        tell_orders([uri, *further], teachers, teacher.network.lineup)
+    return teacher
 
 
 def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
@@ -101,3 +105,42 @@ def tell_compiled(decision: Mapping[str, Any]) -> None:
 def tell_attack(images: int, epsilon: float) -> str:
     """How the column PGD-20 was measured."""
     return f"PGD-{STEPS}: {images:,} images, epsilon {epsilon:.3g}"
+
+
+def tell_orders(uris: Sequence[str], models: Sequence[Teacher], lineup: Lineup) -> None:
+    """Whose classes are in another order than the first model's, and whose order is assumed."""
+    first = shown(uris[0], 60)
+    for uri, model, own in zip(uris, models, lineup.columns, strict=True):
+        label = shown(uri, 60)
+        if own is not None:
+            place = next(i for i, column in enumerate(own) if i != column)
+            print(
+                f"{label}: its classes are in another order than those of {first}, and are taken "
+                f"by name ({shown(lineup.names[place])!r} is output {place} there, {own[place]} "
+                "here)"
+            )
+        elif numbered(model.class_names) and not numbered(lineup.names):
+            print(f"{label}: its classes have no names, and are taken in the order of the others")
+
+
+HOW = {
+    "name": "by name",
+    "spelling": "by name, however spelt",
+    "number": "by number",
+    "synset": "by ImageNet's synsets",
+    "file name": "by the class in their names",
+}
+
+
+def tell_data(data: LabelledImages | GivenImages) -> None:
+    """How many images were read, of which classes, how those are known, and what was skipped."""
+    reading = data.reading
+    told = f"{shown(data.name, 80)}: {len(data):,} images"
+    if data.labels is None:
+        told += " without labels"
+    else:
+        told += f" of {len(set(data.labels.tolist())):,} classes {HOW[reading.how]}"
+    if reading.how in ("spelling", "synset"):
+        few = (f"{shown(c.directory)} = {shown(c.name)}" for c in reading.classes[:3])
+        told += f" ({', '.join(few)}{', …' * (len(reading.classes) > 3)})"
+    print(told + skipped_files(reading.skipped))

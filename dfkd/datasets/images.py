@@ -1,6 +1,7 @@
 """Images in memory, with labels or without, and what is wrong with arrays that should be such."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,13 @@ def check_fits(data: LabelledImages, spec: ImageSpec, num_classes: int | None = 
     highest = int(data.labels.max())
     if num_classes is not None and highest >= num_classes:
         raise DfkdError(f"{data.name} has label {highest} and the model has {num_classes} classes")
+
+
+def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledImages:
+    """``data`` as a model counts the classes that has them in other columns; None: alike."""
+    if columns is None:
+        return data
+    return replace(data, labels=torch.tensor(columns)[data.labels])
 
 
 def pixels(images: Any, name: str) -> Tensor:

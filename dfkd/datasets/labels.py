@@ -78,18 +78,24 @@ def why_not(names: Sequence[str], classes: Sequence[str], what: tuple[str, str])
     return f"{seen}, {len(classes):,} classes ({spelt}), {_reason(names, classes)}"
 
 
+def strangers(names: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Those of ``names``, in their order, that are not the name of one class, however spelt."""
+    found = zip(names, _by_spelling(names, classes), strict=True)
+    return [name for name, place in found if place is None]
+
+
 def _reason(names: Sequence[str], classes: Sequence[str]) -> str:
-    found = dict(zip(names, _by_spelling(names, classes), strict=True))
-    strangers = sorted(name for name, place in found.items() if place is None)
-    if len(strangers) == len(names):
+    unknown = sorted(strangers(names, classes))
+    if len(unknown) == len(names):
         return "no name in common"
-    if not strangers:
+    if not unknown:
+        found = dict(zip(names, _by_spelling(names, classes), strict=True))
         often = Counter(found.values())
         twice = sorted(name for name, place in found.items() if often[place] > 1)
         return f"{' and '.join(repr(shown(name)) for name in twice[:2])} may be the same class"
-    near = [] if numbered(classes) else get_close_matches(strangers[0], classes, 1, 0.5)
+    near = [] if numbered(classes) else get_close_matches(unknown[0], classes, 1, 0.5)
     hint = f"; did you mean {shown(near[0])!r}?" if near else ""
-    return f"no class is called {shown(strangers[0])!r}{hint}"
+    return f"no class is called {shown(unknown[0])!r}{hint}"
 
 
 def _by_name(names: Sequence[str], classes: Sequence[str]) -> Places:

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dfkd.datasets.orders import Lineup, line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted, wide
 from dfkd.spec import ImageSpec
@@ -51,19 +52,28 @@ class Ensemble(nn.Module):
     Args:
         teachers: of one image space; each member is fed with its own normalisation.
         spec: how what comes in is normalised.
+        lineup: the order of classes that all are brought to; None where each has its own.
     """
 
     several = True
     """For ``dfkd.features``: a layer is that of one teacher among others."""
 
     def __init__(
-        self, teachers: Sequence[Teacher], spec: ImageSpec, config: EnsembleConfig
+        self,
+        teachers: Sequence[Teacher],
+        spec: ImageSpec,
+        config: EnsembleConfig,
+        lineup: Lineup | None,
     ) -> None:
         super().__init__()
         # What torch.compile made does not see hooks that are opened later.
         networks = (getattr(teacher.network, "_orig_mod", teacher.network) for teacher in teachers)
         self.members = nn.ModuleList(networks)
-        self.spec, self.config = spec, config
+        self.spec, self.config, self.lineup = spec, config, lineup
+        for number, own in enumerate(lineup.columns if lineup else [None] * len(teachers)):
+            # Buffers: they go where the members go, and other orders are another teacher.
+            order = None if own is None else torch.tensor(own, device=teachers[0].device)
+            self.register_buffer(f"order_{number}", order)
         self._specs = tuple(teacher.spec for teacher in teachers)
         # Those who cannot say what is strange to them are compared with nobody.
         self._compared = config.combine == "classes" and all(t.layers for t in teachers)
@@ -72,11 +82,13 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits, strange = [], []
-        for member, spec in zip(self.members, self._specs, strict=True):
+        for number, (member, spec) in enumerate(zip(self.members, self._specs, strict=True)):
             own = x if spec == self.spec else spec.normalize(self.spec.denormalize(x))
             watched = statistics_layers(member).values() if self._compared else ()
             with open_means(watched) as means:
-                logits.append(wide(member(own)))
+                answers = wide(member(own))
+            order = getattr(self, f"order_{number}")
+            logits.append(answers if order is None else answers.index_select(1, order))
             if means:
                 strange.append(strangeness(means))
         combine = self.config.combine
@@ -111,9 +123,10 @@ def arrange(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
         raise DfkdError("an ensemble wants more than one teacher")
     if config.weights and len(config.weights) != len(teachers):
         raise DfkdError(f"{len(config.weights)} weights for {len(teachers)} teachers")
-    names = _all_names(teachers) if config.combine == "classes" else _same_names(teachers)
+    lineup = None if config.combine == "classes" else _same_classes(teachers)
+    names = lineup.names if lineup else _all_names(teachers)
     spec = _common_spec(teachers)
-    network = Ensemble(teachers, spec, config)
+    network = Ensemble(teachers, spec, config, lineup)
     for teacher in teachers:
         teacher.to(teachers[0].device)
     return Teacher(network, spec, names)
@@ -150,23 +163,18 @@ def _all_names(teachers: Sequence[Teacher]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _same_names(teachers: Sequence[Teacher]) -> tuple[str, ...]:
-    """The names that all have; a teacher whose classes are mere numbers goes by the others'."""
+def _same_classes(teachers: Sequence[Teacher]) -> Lineup:
+    """The classes that all know, in the first one's order, and where each has them."""
     first = teachers[0]
-    named = [t for t in teachers if t.class_names != tuple(map(str, range(t.num_classes)))]
     other = next((t for t in teachers if t.num_classes != first.num_classes), None)
     if other is not None:
         raise DfkdError(
             f"the teachers know {first.num_classes} and {other.num_classes} classes; "
             "where each has classes of its own use combine=classes"
         )
-    for one, other in pairwise(named):
-        pairs = zip(one.class_names, other.class_names, strict=True)
-        for mine, theirs in pairs:
-            if mine != theirs:
-                if set(one.class_names) == set(other.class_names):
-                    remedy = "their classes are the same in another order: order them alike"
-                else:
-                    remedy = "where each has classes of its own use combine=classes"
-                raise DfkdError(f"class {mine!r} of one teacher is {theirs!r} to another; {remedy}")
-    return (named or [first])[0].class_names
+    named = [(f"teacher {number}", t.class_names) for number, t in enumerate(teachers, 1)]
+    try:
+        return line_up(named)
+    except DfkdError as error:
+        remedy = "where each has classes of its own use combine=classes"
+        raise DfkdError(f"{error}; {remedy}") from None

@@ -154,9 +154,15 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def compare(
-    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: LabelledImages
+    models: Sequence[tuple[str, nn.Module, ImageSpec]],
+    data: LabelledImages,
+    columns: Sequence[Sequence[int] | None] = (),
 ) -> list[Measurement]:
     """Every network of ``(name, network, spec)`` on ``data``, in their order.
+
+    Args:
+        columns: of each network, its outputs in the order that the labels count in, as
+            ``dfkd.datasets.orders`` finds it by name; None, or all left out: they are.
 
     Raises:
         DfkdError: no model, or data that does not fit one of them.
@@ -165,7 +171,10 @@ def compare(
         raise DfkdError("nothing to compare: name at least one MODEL")
     for _, _, spec in models:
         check_fits(data, spec)
-    logits = [predictions(network, spec, data.images) for _, network, spec in models]
+    logits = [
+        predictions(network, spec, data.images)[:, slice(None) if own is None else list(own)]
+        for (_, network, spec), own in zip(models, columns or [None] * len(models), strict=True)
+    ]
     for answers in logits:
         check_fits(data, models[0][2], answers.shape[1])
     timed = [(network, spec) for _, network, spec in models]
