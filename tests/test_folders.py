@@ -130,6 +130,40 @@ def test_inverted_pictures_are_read_where_all_say_their_class(tmp_path: Path) ->
     assert "pictures (00003_class3.png) and directories of pictures (1)" in refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        ("abc", [2, 0]),
+        ("cab", [0, 1]),
+        ("012", [2, 0]),
+        ("xyz", "class 'x' of the model is none of the pictures' teacher, which has 'a'"),
+        ("abcd", "the pictures' teacher knows 3 classes and the model 4|model knows 4 classes"),
+    ],
+)
+def test_inverted_pictures_are_of_their_teachers_classes(
+    classes: str, labels: list[int] | str, tmp_path: Path
+) -> None:
+    for index, label in enumerate((2, 0)):
+        picture(tmp_path / "run" / "images" / f"{index}_class{label}.png")
+    (tmp_path / "run" / "manifest.json").write_text('{"class_names": ["a", "b", "c"]}')
+    uri = f"folder:{tmp_path / 'run' / 'images'}"
+    if isinstance(labels, str):
+        with pytest.raises(DfkdError, match=labels):
+            load_data(uri, class_names=classes)
+    else:
+        assert load_data(uri, class_names=classes).labels.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"class_names": 3}', '{"class_names": [3]}', "["]
+)
+def test_a_file_that_is_no_manifest_says_nothing(text: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "0_class2.png")
+    (tmp_path / "manifest.json").write_text(text)
+    uri = f"folder:{tmp_path / 'images'}"
+    assert load_data(uri, class_names=("a", "b", "c")).labels.tolist() == [2]
+
+
 def test_previews_that_programs_keep_are_not_read(tmp_path: Path) -> None:
     picture(tmp_path / "1" / "a.png")
     picture(tmp_path / "1" / ".ipynb_checkpoints" / "a.png")

@@ -1,6 +1,5 @@
 """Folders of pictures: one directory a class, or the pictures that ``dfkd invert`` wrote."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dfkd.datasets.images import Assigned, GivenImages, Reading, pixels
+from dfkd.datasets.inverted import classes_in_names
 from dfkd.datasets.labels import REMEDY, match, why_not
 from dfkd.datasets.listing import ENDINGS, Listing, look_into
 from dfkd.datasets.words import listed, shown, skipped_files
@@ -21,8 +21,6 @@ FORMATS = tuple(sorted(set(ENDINGS.values())))
 """What Pillow may take a file for, whatever its ending: some other formats start programs."""
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
-
-_CLASS = re.compile(r"_class([0-9]{1,9})$")
 
 
 def read_folder(
@@ -49,7 +47,10 @@ def read_folder(
         raise DfkdError(f"{label}: {error}") from None
     _check_pictures(listing, label)
     if listing.beside:
-        paths, known, reading = _by_file_name(listing)
+        paths = list(listing.beside)
+        known = classes_in_names(paths, class_names)
+        how = "nothing" if known is None else "file name"
+        reading = Reading(how, skipped=dict(listing.skipped))
     else:
         reading = _by_directory(listing, class_names, label)
         paths = [path for each in reading.classes for path in listing.classes[each.directory]]
@@ -68,7 +69,7 @@ def read_picture(path: Path, spec: ImageSpec | None) -> Any:
             mode = "L" if spec is not None and spec.channels == 1 else "RGB"
             image = picture.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({shown(error, 100)})"
         raise DfkdError(f"{shown(path, 100)} is no picture that can be read{reason}") from None
     if spec is not None:
         image = ImageOps.fit(image, (spec.width, spec.height), Image.Resampling.BILINEAR)
@@ -94,15 +95,6 @@ def _check_pictures(listing: Listing, label: str) -> None:
             f"{label} holds directories without pictures: {listed(empty)}{skipped}; fill or remove "
             "them"
         )
-
-
-def _by_file_name(listing: Listing) -> tuple[list[Path], list[int] | None, Reading]:
-    paths = list(listing.beside)
-    made_for = [found for path in paths if (found := _CLASS.search(path.stem))]
-    if len(made_for) < len(paths):
-        return paths, None, Reading("nothing", skipped=dict(listing.skipped))
-    known = [int(found[1]) for found in made_for]
-    return paths, known, Reading("file name", skipped=dict(listing.skipped))
 
 
 def _by_directory(listing: Listing, class_names: Sequence[str], label: str) -> Reading:
