@@ -3,10 +3,13 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
+
+from dfkd.errors import DfkdError
 
 
 class Background:
@@ -14,22 +17,34 @@ class Background:
 
     Jobs must not share what the caller goes on to change: hand over copies. An error of a job
     is raised by the next ``submit``, or at the latest at the end of the block, which waits for
-    all jobs.
+    all jobs. What cannot be written is then a ``DfkdError`` that names the file.
 
     Args:
+        place: the directory into which jobs write, to be named where an error names no file.
         depth: jobs that may wait; ``submit`` blocks while there are more.
     """
 
-    def __init__(self, depth: int = 4) -> None:
-        self._depth = depth
+    def __init__(self, place: Path | None = None, depth: int = 4) -> None:
+        self._place, self._depth = place, depth
         self._thread = ThreadPoolExecutor(1)
         self._pending: deque[Future[Any]] = deque()
 
     def submit(self, job: Callable[..., object], *arguments: object) -> None:
         """Do ``job(*arguments)`` when the jobs before are done."""
         while self._pending and (self._pending[0].done() or len(self._pending) >= self._depth):
-            self._pending.popleft().result()
+            self._finish()
         self._pending.append(self._thread.submit(job, *arguments))
+
+    def _finish(self) -> None:
+        """Wait for the oldest job and raise its error, if it had one."""
+        try:
+            self._pending.popleft().result()
+        except OSError as error:
+            place = error.filename or self._place or "a file of this run"
+            raise DfkdError(
+                f"{place} cannot be written ({error.strerror or error}): make room there, or "
+                "choose another --out"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -42,4 +57,4 @@ class Background:
     ) -> None:
         self._thread.shutdown(wait=True)
         while kind is None and self._pending:
-            self._pending.popleft().result()
+            self._finish()

@@ -1,6 +1,8 @@
 """Checkpoints: saved whole or not at all, resumed exactly."""
 
+import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +10,40 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.finite import check_state
 from dfkd.protocols import Stateful
 
 NAME = "last.pt"
 
 
-def save(directory: Path, state: dict[str, Any]) -> Path:
-    """Write ``directory/last.pt``: beside it first, then moved over it in one step."""
-    directory.mkdir(parents=True, exist_ok=True)
+def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) -> Path:
+    """Write ``directory/last.pt``: beside it first, then moved over it in one step.
+
+    Args:
+        known: tensors that held infinities before training (``dfkd.finite.infinities``).
+
+    Raises:
+        DfkdError: the state holds what is not finite, or it cannot be written. What was there
+            before stays, and nothing lies beside it.
+    """
+    check_state(state, known)
     path, temporary = directory / NAME, directory / f"{NAME}.tmp"
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # a killed run's; or a link, and not to be followed
+        with temporary.open("xb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer has its own word for a full disk
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:80]
+        raise DfkdError(
+            f"the checkpoint {path} cannot be written ({reason}): make room there, or choose "
+            "another --out"
+        ) from error
     return path
 
 

@@ -1,11 +1,19 @@
 """Jobs in order, never too many, none lost, no error swallowed."""
 
+import contextlib
+import errno
+import os
+import re
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from dfkd.background import Background
+from dfkd.errors import DfkdError
+from dfkd.report.log import MetricsLog
 
 
 def test_all_jobs_are_done_in_order_when_the_block_ends():
@@ -36,11 +44,11 @@ def test_the_caller_does_not_wait_for_a_job_and_waits_for_a_full_queue():
 
 
 def fail():
-    raise OSError("disk full")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def run(*jobs, then=None):
-    with Background(depth=1) as background:
+def run(*jobs, then=None, place=None):
+    with Background(place, depth=1) as background:
         for job in jobs:
             background.submit(job)
         if then:
@@ -49,8 +57,29 @@ def run(*jobs, then=None):
 
 @pytest.mark.parametrize("jobs", [(fail, print), (fail,)])
 def test_an_error_surfaces_at_the_next_job_or_at_the_end(jobs):
-    with pytest.raises(OSError, match="disk full"):
-        run(*jobs)
+    with pytest.raises(DfkdError, match=r"runs/one cannot be written \(No space left on device\)"):
+        run(*jobs, place=Path("runs/one"))
+
+
+def test_the_file_that_cannot_be_written_is_named_where_it_is_known(tmp_path):
+    missing = tmp_path / "gone" / "metrics.jsonl"
+    with pytest.raises(DfkdError, match=f"{re.escape(str(missing))} cannot be written .No such fi"):
+        run(missing.touch, place=Path("runs/one"))
+
+
+def test_a_full_disk_under_a_log_is_one_line(tmp_path):
+    log = MetricsLog(tmp_path)
+    log._file.close()
+    log._file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115
+    with pytest.raises(DfkdError, match=r"cannot be written \(No space left on device\)"):
+        run(partial(log.write, 1, 0.5, {"loss": 1.0}), place=tmp_path)
+    with contextlib.suppress(OSError):
+        log.close()
+
+
+def test_a_fault_of_ours_is_no_word_to_the_user():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
 
 
 def test_an_error_of_the_block_itself_is_the_one_that_is_raised():
