@@ -67,7 +67,11 @@ def test_distill_evaluate_and_use_the_run(tmp_path):
     typo = dfkd("distill", "bundled:digit", STUDENT, "--steps", 2, "--out", out, "--overwrite")
     assert typo.returncode == 2
     assert json.loads((out / "result.json").read_text()) == figures, "a typo cost an earlier run"
-    more = dfkd("distill", TEACHER, f"run:{out}", "--steps", 2, "--out", out, "--overwrite", *QUICK)
+    words = ("--steps", 2, "--out", out, "--overwrite", *QUICK)
+    itself = dfkd("distill", TEACHER, f"run:{out}", *words)
+    assert (itself.returncode, itself.stderr.count("\n")) == (2, 1)
+    assert json.loads((out / "result.json").read_text()) == figures, "a run read and replaced"
+    more = dfkd("distill", TEACHER, STUDENT, *words)
     assert more.returncode == 0, more.stderr
     assert json.loads((out / "result.json").read_text())["student_steps"] == 2
 

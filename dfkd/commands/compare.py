@@ -1,7 +1,6 @@
 """``dfkd compare``: every variant with every seed, one run after the other, on one clock."""
 
 import gc
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from dfkd.commands.compared import FILE, Setup, set_up
 from dfkd.commands.shared import console, origin_of, student_of
 from dfkd.comparison import Run
 from dfkd.errors import DfkdError
+from dfkd.files import write_text
 from dfkd.report.comparison import write_comparison
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
@@ -54,7 +54,7 @@ def _all(setup: Setup, record: dict[str, Any]) -> int:
 def _give_up(setup: Setup, record: dict[str, Any]) -> NoReturn:
     """Say why no run could be done; what runs that broke off have left behind stays."""
     if not any(path.is_dir() for path in setup.directory.iterdir()):
-        shutil.rmtree(setup.directory)
+        rundir.discard(setup.directory, rundir.COMPARISON)
     reasons = dict.fromkeys(row["refused"] for row in record["methods"])
     raise DfkdError(f"nothing can be compared: {'; '.join(reasons)}")
 
@@ -133,5 +133,5 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
         row["own_teacher"] = row["teacher_accuracy"] if several else None
     rundir.write_json(setup.directory / FILE, record)
     text = markdown(record)
-    (setup.directory / FILE).with_suffix(".md").write_text(text, encoding="utf-8")
+    write_text((setup.directory / FILE).with_suffix(".md"), text)
     write_comparison(setup.directory, record)

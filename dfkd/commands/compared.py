@@ -17,6 +17,7 @@ from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, lo
 from dfkd.errors import DfkdError
 from dfkd.evaluation.cost import step_bytes
 from dfkd.evaluation.robustness import check_epsilon
+from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
@@ -49,7 +50,11 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     plans = checked(command)
     methods = tuple(plans)
     settings = settings_of(command, methods)
-    directory = rundir.prepare(command.out, command.overwrite, command.resume, (FILE,))
+    models = (command.teacher, command.student, *command.teachers)
+    reads = local_paths(models, (command.images, command.eval)) + list(command.facts.class_names)
+    directory = rundir.prepare(
+        command.out, command.overwrite, command.resume, rundir.COMPARISON, reads
+    )
     earlier = _earlier(directory, settings) if command.resume else {}
     device = devices.resolve_device(command.device)
     devices.resolve_precision(command.precision, device)
@@ -84,7 +89,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     images = load_images(command.images, teacher) if command.images else None
     runs = comparison.runs(methods, command.seeds)
     epsilon = epsilon_of(command, plans)
-    rundir.create(directory, command.resume)
+    rundir.create(directory, command.resume, command.overwrite, rundir.COMPARISON)
     return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
 
 

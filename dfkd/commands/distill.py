@@ -20,6 +20,7 @@ from dfkd.commands.shared import (
 from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
+from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
@@ -51,7 +52,12 @@ def distill(command: arguments.Distill) -> int:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
     check_epsilon(command.epsilon, measured=command.eval is not None)
     plan = _plan(command)
-    directory = rundir.prepare(command.out, command.overwrite, command.resume)
+    models = (command.teacher, command.student, *command.teachers)
+    reads = local_paths(
+        (*models, *getattr(plan.arrangement, "peers", ())), (command.images, command.eval)
+    )
+    reads += [path for path in (command.config, *command.facts.class_names) if path]
+    directory = rundir.prepare(command.out, command.overwrite, command.resume, reads=reads)
     teacher = arranged(command.teacher, command.teachers, command.facts, plan)
     if command.recompute:
         _check_recompute(plan, teacher, command.images)

@@ -11,6 +11,7 @@ from dfkd import arguments, devices, rundir
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
+from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.report.grid import write_grid, write_images
 from dfkd.report.log import MetricsLog
@@ -21,7 +22,8 @@ from dfkd.report.progress import Progress
 def invert(command: arguments.Invert) -> int:
     """Pictures, one PNG each, with a grid and a page."""
     classes = _class_list(command.classes)
-    directory = rundir.prepare(command.out, command.overwrite)
+    reads = local_paths((command.teacher,)) + list(command.facts.class_names)
+    directory = rundir.prepare(command.out, command.overwrite, reads=reads)
     teacher = teacher_of(command.teacher, command.facts)
     if not teacher.layers:
         raise DfkdError(
@@ -39,7 +41,7 @@ def invert(command: arguments.Invert) -> int:
 
         def show(share: float, metrics: Mapping[str, torch.Tensor]) -> None:
             if not clock.steps:  # all that can be refused has been, and little is lost yet
-                rundir.create(directory)
+                rundir.create(directory, overwrite=command.overwrite)
             clock.steps += 1
             if clock.due():
                 values = {name: float(value) for name, value in metrics.items()}

@@ -8,8 +8,6 @@ The bundled teachers and the students of runs are such files.
 import ast
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
+from dfkd.files import replacing
 from dfkd.loading.usercode import first_line
 from dfkd.spec import ImageSpec, spec_from_dict
 
@@ -86,16 +85,8 @@ def save_artefact(
         "class_names": list(class_names),
         **facts,
     }
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(suffix=".part", dir=target.parent)
-    os.close(handle)
-    try:
-        save_file(plain_state(network), temporary, metadata={"dfkd": json.dumps(described)})
-        os.chmod(temporary, 0o644)  # mkstemp gives 0600: nobody else could read a student
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(Path(path)) as part:
+        save_file(plain_state(network), part, metadata={"dfkd": json.dumps(described)})
 
 
 def read_artefact(path: str | Path) -> Artefact | None:

@@ -1,6 +1,7 @@
 """MODEL URIs: ``KIND:NAME`` or ``PLACE:FACTORY``, then ``?weights=FILE&key=value``."""
 
 import ast
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -95,22 +96,21 @@ def parse_value(text: str) -> Any:
 
 
 def local_paths(models: Iterable[str | None], data: Iterable[str | None] = ()) -> list[Path]:
-    """Files and directories of this machine that MODEL and DATA URIs name, there or not.
+    """Files and directories of this machine that URIs name, there or not.
 
     Args:
-        models: MODEL URIs; None stands for one that was not given.
+        models: MODEL URIs; None, and what is none, name nothing: other places say what is wrong.
         data: DATA URIs, likewise.
-
-    Raises:
-        DfkdError: a MODEL that is none.
     """
-    places: list[str] = []
-    for uri in map(parse_uri, filter(None, models)):
-        places += [uri.place] if uri.kind in ("run", "file") else []
-        places += [uri.weights] if uri.weights is not None else []
-    parted = (uri.partition(":") for uri in filter(None, data))
-    places += [place for kind, _, place in parted if kind in LOCAL_DATA and place]
-    return [Path(os.path.expanduser(place)) for place in places]  # which never raises
+    places: list[str | None] = []
+    for text in filter(None, models):
+        with contextlib.suppress(DfkdError):
+            uri = parse_uri(text)
+            places += [uri.weights, uri.place if uri.kind in ("run", "file") else None]
+    parted = (text.partition(":") for text in filter(None, data))
+    places += [place for kind, _, place in parted if kind in LOCAL_DATA]
+    # Unlike Path's, this one never raises.
+    return [Path(os.path.expanduser(place)) for place in places if place]
 
 
 def shown(text: str, most: int) -> str:

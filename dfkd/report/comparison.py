@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dfkd.comparison import Run
+from dfkd.files import write_text
 from dfkd.report import pieces, standings
 from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
 from dfkd.report.figures import percent, whole
@@ -52,7 +53,7 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
         ],
     )
     path = directory / "comparison.html"
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
     return path
 
 

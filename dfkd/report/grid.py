@@ -9,6 +9,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dfkd.files import replacing
+
 CELL = 112  # pixels: small images are enlarged by the largest whole factor that stays within
 PAGE = 1020  # pixels: a grid gets as many columns as fit into this width
 GAP, MARGIN, LINE = 12, 20, 17
@@ -65,7 +67,8 @@ def write_grid(
             place = (left, upper + cell_height + 5 + LINE * line)
             draw.text(place, text, font=plain, fill=INK)
     path = Path(path)
-    canvas.save(path, optimize=True)
+    with replacing(path) as part:
+        canvas.save(part, "PNG", optimize=True)
     return path
 
 
@@ -87,7 +90,8 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
     paths = []
     for index, (picture, label) in enumerate(zip(to_uint8(images), labels, strict=True)):
         paths.append(folder / f"{index:05d}_class{int(label)}.png")
-        Image.fromarray(_showable(picture)).save(paths[-1])
+        with replacing(paths[-1]) as part:
+            Image.fromarray(_showable(picture)).save(part, "PNG")
     return paths
 
 

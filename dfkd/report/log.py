@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from dfkd.files import write_text
+
 FILE = "metrics.jsonl"
 
 
@@ -77,6 +79,4 @@ def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
 
 def _truncate(directory: Path, step: int) -> None:
     kept = [row for row in read_metrics(directory) if row.get("step", 0) <= step]
-    temporary = directory / f"{FILE}.tmp"
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    temporary.replace(directory / FILE)
+    write_text(directory / FILE, "".join(json.dumps(row) + "\n" for row in kept))

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dfkd.files import write_text
 from dfkd.report import figures, pieces, story
 from dfkd.report.charts import column_chart, line_chart
 from dfkd.report.log import read_metrics
@@ -61,7 +62,7 @@ def write_page(directory: Path | str) -> Path:
         else "",
     )  # fmt: skip
     path = directory / "report.html"
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
     return path
 
 

@@ -41,7 +41,7 @@ def width(path: Path) -> int:
     """How many pixels wide a picture is; 0 without the file."""
     if not path.is_file():
         return 0
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         pixels: int = image.width
     return pixels
 
