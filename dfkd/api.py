@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
@@ -17,6 +16,7 @@ from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Engine
 from dfkd.folding import fold
 from dfkd.initialise import start_student
+from dfkd.layout import settle
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
@@ -112,7 +112,7 @@ def distill(
     directory = rundir.prepare(Path(out), overwrite, resume) if out is not None else None
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
-    student.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settle(student, teacher.spec, place.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
     hash_before = teacher.fingerprint()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.foreign import says
 from dfkd.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher import Teacher, Trace
 
@@ -70,7 +71,7 @@ def compile_teacher(
     if mode not in MODES:
         raise DfkdError(f"--compile must be auto, on or off, not {mode!r}")
     # A network may say itself why it cannot be: that is known before half a minute is spent.
-    reason = getattr(teacher.network, "not_compiled", None)
+    reason = teacher.held or getattr(teacher.network, "not_compiled", None)
     if mode == "off" or not work.shapes or not teacher.layers:
         reason = "as asked" if mode == "off" else "no statistics are read"
     if reason:
@@ -85,16 +86,16 @@ def compile_teacher(
         if SAVED * seconds < cost:
             reason = f"it would take about {cost:.0f} s to save about {SAVED * seconds:.0f} s"
             return Compilation(teacher, False, reason, time.perf_counter() - started)
-    compiled = torch.compile(TappedNetwork(teacher), fullgraph=True, dynamic=False)
-    traced = TappedTrace(teacher, compiled, frozenset(work.shapes))
     try:
+        compiled = torch.compile(TappedNetwork(teacher), fullgraph=True, dynamic=False)
+        traced = TappedTrace(teacher, compiled, frozenset(work.shapes))
         _passes(traced, work.shapes, teacher, autocast)
-    except RuntimeError as error:  # the base of what dynamo and inductor raise
-        first = str(error).strip().splitlines()[0]
+    except Exception as error:  # a compiler's, a file system's, the network's own
+        first = says(error)
         warnings.warn(f"nothing is compiled, the run goes on without ({first})", stacklevel=2)
         return Compilation(teacher, False, "it failed here", time.perf_counter() - started)
     spent = time.perf_counter() - started
-    fast = Teacher(teacher.network, teacher.spec, teacher.class_names)
+    fast = teacher.like(teacher.network)
     fast.trace_with(traced)
     return Compilation(fast, True, f"it took {spent:.0f} s", spent)
 

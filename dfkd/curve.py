@@ -1,12 +1,12 @@
 """Accuracy over time that takes no time: students kept on the way, measured after the run."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from dfkd.budget import Account
+from dfkd.copying import copy_network
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import accuracy, predictions
@@ -83,7 +83,7 @@ class Curve:
             if row["steps"] not in known:
                 # The best of several students may have been another one then.
                 like = next(network for network in networks if _fits(network, row["student"]))
-                trial = copy.deepcopy(like)
+                trial = copy_network(like)
                 trial.load_state_dict(row["student"])
                 logits = predictions(trial, spec, data.images)
                 known[row["steps"]] = accuracy(logits, data.labels)

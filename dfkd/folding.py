@@ -9,14 +9,16 @@ Between the two layers there is y already: who looks at a convolution's output o
 input asks the original. Everywhere else features are the same.
 """
 
-import copy
 from collections import Counter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.parametrize import is_parametrized
 
+from dfkd.copying import copy_network
+from dfkd.errors import DfkdError
 from dfkd.statistics import EPS, clean_name, keep_inputs
 from dfkd.teacher import Teacher
 
@@ -63,8 +65,17 @@ def fold(teacher: Teacher) -> Folding:
 
     The copy is compared with the original on two random images; where they disagree (a
     convolution whose output somebody else reads as well), each layer is tried alone.
-    Where nothing can be folded the teacher comes back as it is.
+    Where nothing can be folded the teacher comes back as it is: so does one whose copy fails.
     """
+    if teacher.held:
+        return Folding(teacher, dict.fromkeys(teacher.layers, teacher.held))
+    try:
+        return _fold(teacher)
+    except DfkdError as error:
+        return Folding(teacher, dict.fromkeys(teacher.layers, str(error)))
+
+
+def _fold(teacher: Teacher) -> Folding:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, *teacher.spec.shape, generator=generator).to(teacher.device)
     partners, reasons = _partners(teacher, images)
@@ -100,7 +111,7 @@ def _partners(teacher: Teacher, images: Tensor) -> tuple[dict[str, str], dict[st
 
     handles = []
     for name, module in network.named_modules():
-        if type(module) in CONVOLUTIONS:
+        if isinstance(module, CONVOLUTIONS):
             handles.append(module.register_forward_hook(convolved(name)))
         elif clean_name(name) in teacher.layers:
             handles.append(module.register_forward_pre_hook(normalised(name)))
@@ -115,7 +126,7 @@ def _partners(teacher: Teacher, images: Tensor) -> tuple[dict[str, str], dict[st
         if clean_name(name) not in teacher.layers:
             continue
         source = read.get(name, "")
-        if type(norm).__name__ not in NORMS:
+        if type(norm).__name__ not in NORMS and not _computed(norm):
             reasons[clean_name(name)] = f"a {type(norm).__name__} may do more than normalise"
         elif not calls[name]:
             reasons[clean_name(name)] = "not used"
@@ -123,6 +134,10 @@ def _partners(teacher: Teacher, images: Tensor) -> tuple[dict[str, str], dict[st
             reasons[clean_name(name)] = "its input is not a convolution's output"
         elif calls[name] > 1 or calls[source] > 1 or readers[source] > 1:
             reasons[clean_name(name)] = "it or its convolution is used more than once"
+        elif _computed(norm) or _computed(network.get_submodule(source)):
+            reasons[clean_name(name)] = "its weights or its convolution's are computed"
+        elif type(network.get_submodule(source)) not in CONVOLUTIONS:
+            reasons[clean_name(name)] = "its convolution is of a kind of its own"
         elif not _readable(norm):
             reasons[clean_name(name)] = "a channel's scale is next to nothing"
         else:
@@ -138,6 +153,11 @@ def _affine(norm: Any) -> tuple[Tensor, Tensor]:
     return scale, bias - scale * norm.running_mean
 
 
+def _computed(layer: nn.Module) -> bool:
+    """Whether its weights are not its parameters: hooks or parametrizations make them anew."""
+    return is_parametrized(layer) or not {"weight", "bias"}.isdisjoint(vars(layer))
+
+
 def _readable(norm: Any) -> bool:
     if norm.weight is None or norm.bias is None:
         return True
@@ -146,7 +166,7 @@ def _readable(norm: Any) -> bool:
 
 
 def _folded(teacher: Teacher, partners: dict[str, str]) -> Teacher:
-    network = copy.deepcopy(getattr(teacher.network, "_orig_mod", teacher.network))
+    network = copy_network(getattr(teacher.network, "_orig_mod", teacher.network))
     places = {clean_name(name): name for name, _ in network.named_modules()}
     for norm_name, convolution_name in partners.items():
         norm: Any = network.get_submodule(places[norm_name])
@@ -157,7 +177,7 @@ def _folded(teacher: Teacher, partners: dict[str, str]) -> Teacher:
         )  # fmt: skip
         network.set_submodule(places[norm_name], FoldedNorm(norm))
     keep_inputs(network)
-    return Teacher(network, teacher.spec, teacher.class_names).to(teacher.device)
+    return teacher.like(network)
 
 
 def _agree(teacher: Teacher, folded: Teacher, images: Tensor) -> bool:

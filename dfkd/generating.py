@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
+from dfkd.foreign import TRIAL, calling
+from dfkd.layout import fitted
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher, Trace
@@ -78,8 +80,19 @@ def observe(
         if student is None:
             return trace, None
         with watching(student, training=training):
-            student_logits = student(teacher.spec.normalize(images)).float()
+            student_logits = asked(student, teacher.spec, images)
     return trace, student_logits
+
+
+def asked(student: nn.Module, spec: ImageSpec, images: Tensor) -> Tensor:
+    """A student's logits to images in [0, 1], in float32, in the mode that it is in.
+
+    Raises:
+        DfkdError: it fails; in one line.
+    """
+    with calling("the student", images.shape, known=TRIAL):
+        logits: Tensor = student(fitted(spec.normalize(images), student)).float()
+    return logits
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ Every scheme of ``dfkd.distillers`` writes its own step from these pieces:
     learner.learn(learner.weighted(parts))   # backward, step, average
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.augment import flip
+from dfkd.copying import copy_network
+from dfkd.foreign import TRIAL, calling
 from dfkd.initialise import is_frozen
 from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
+from dfkd.layout import arranged, layout_of
 from dfkd.learner_settings import LearnerConfig
 from dfkd.optimizers import follow, make_optimizer
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.watching import set_learning, set_mode
 
 
 class Learner:
@@ -84,11 +87,14 @@ class Learner:
             if len(self.aids)
             else None
         )
-        self._average = copy.deepcopy(self.network).requires_grad_(False) if config.ema else None
+        self._average = copy_network(self.network) if config.ema else None
+        if self._average is not None:
+            set_learning(self._average, False)
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well.
         self._resting = tuple(module for module in student.modules() if is_frozen(module))
         self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
+        self._shown: tuple[int, ...] = (TRIAL, *teacher.spec.shape)
         self.teacher_images = 0
         self.steps = 0
 
@@ -109,7 +115,8 @@ class Learner:
         # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
         images = flip(batch.images, self.config.flip, self._generator)
         part = slice(self.place.rank, None, self.place.world_size)
-        images = images[part].contiguous(memory_format=torch.channels_last)
+        images = arranged(images[part], layout_of(self.student))
+        self._shown = images.shape
         known = (None if value is None else value[part] for value in batch[1:])
         return Batch(images, *known)
 
@@ -144,7 +151,8 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         if self._aids_optimizer:
             self._aids_optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with calling("the student", self._shown, known=TRIAL):
+            loss.backward()  # type: ignore[no-untyped-call]
         self.place.average(self.network)
         self._optimizer.step()
         if self._aids_optimizer:
@@ -160,13 +168,15 @@ class Learner:
 
     def finished(self) -> nn.Module:
         """What is trained, averaged (or live where no average is kept): a copy in eval mode."""
-        return copy.deepcopy(self.network if self._average is None else self._average).eval()
+        finished = copy_network(self.network if self._average is None else self._average)
+        set_mode(finished, False)
+        return finished
 
     def state_dict(self) -> dict[str, Any]:
         """Student, average, optimisers, adapters, generator and counters."""
         return {
             "student": self.network.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
+            "average": None if self._average is None else self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "aids": self.aids.state_dict(),
             "aids_optimizer": self._aids_optimizer.state_dict() if self._aids_optimizer else None,

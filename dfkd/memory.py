@@ -91,12 +91,17 @@ def recomputing(teacher: Teacher) -> Teacher:
     """A teacher like ``teacher`` that keeps for backward only what enters the ``blocks``.
 
     Everything between is computed a second time when it is needed (Chen et al., 2016).
+
+    Raises:
+        DfkdError: a network that cannot be copied, or is held in eval mode.
     """
+    if teacher.held:
+        raise DfkdError(f"the teacher cannot be recomputed: {teacher.held}; leave --recompute off")
     tapped = TappedNetwork(teacher)
     keep_inputs(tapped)
     for block in blocks(tapped.network):
         block.forward = _recomputed(block.forward)
-    thrifty = Teacher(teacher.network, teacher.spec, teacher.class_names)
+    thrifty = teacher.like(teacher.network)
     thrifty.trace_with(TappedTrace(teacher, tapped, None))
     return thrifty
 

@@ -1,13 +1,14 @@
 """A network as far as one of its layers: what lies behind it is neither computed nor kept."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dfkd.copying import copy_network
 from dfkd.errors import DfkdError
 from dfkd.features import named_layers
+from dfkd.watching import set_mode
 
 
 class Partial(nn.Module):
@@ -23,7 +24,8 @@ class Partial(nn.Module):
 
     def __init__(self, network: nn.Module, layer: str, images: Tensor) -> None:
         super().__init__()
-        self.module = copy.deepcopy(network).eval()
+        self.module = copy_network(network)
+        set_mode(self.module, False)
         # In a tuple: as a plain attribute the layer would be registered a second time.
         self._end = (named_layers(self.module)[layer],)
         self._calls = _calls(self.module, self._end[0], images)

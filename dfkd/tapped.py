@@ -1,12 +1,12 @@
 """A copy of a teacher's network whose taps stay open: what is compiled or recomputed."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from dfkd.copying import copy_network
+from dfkd.layout import arranged, layout_of
 from dfkd.statistics import BatchStatistics, LayerStatistics, clean_name
 from dfkd.teacher import Teacher, Trace
 
@@ -16,7 +16,7 @@ class TappedNetwork(nn.Module):
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
-        self.network = copy.deepcopy(getattr(teacher.network, "_orig_mod", teacher.network))
+        self.network = copy_network(getattr(teacher.network, "_orig_mod", teacher.network))
         self._names: list[str] = []
         self._values: list[tuple[Tensor, Tensor]] = []
         self._forward = False
@@ -65,6 +65,7 @@ class TappedTrace:
     ) -> None:
         self._shapes, self._run, self._spec = shapes, run, teacher.spec
         self._stored: dict[str, Any] = dict(teacher.layers)
+        self._order = layout_of(teacher.network)
 
     def covers(self, images: Tensor) -> bool:
         """Whether ``images`` has one of the shapes."""
@@ -73,7 +74,7 @@ class TappedTrace:
     def __call__(self, images: Tensor) -> Trace:
         """Logits and statistics, in the order of registration."""
         # One layout, so that nothing is compiled twice.
-        normalised = self._spec.normalize(images).contiguous(memory_format=torch.channels_last)
+        normalised = arranged(self._spec.normalize(images), self._order)
         logits, names, values = self._run(normalised)
         calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._stored}
         for name, (mean, var) in zip(names, values, strict=True):

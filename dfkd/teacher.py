@@ -1,19 +1,23 @@
 """The teacher: a frozen network, how to feed it, and what it remembers of its data."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from dfkd.copying import moved, put_back, saved, state_of
 from dfkd.errors import DfkdError
 from dfkd.features import named_layers, open_features
-from dfkd.fingerprint import fingerprint
+from dfkd.fingerprint import check_untouched, digests, fingerprint
+from dfkd.foreign import TRIAL, calling
+from dfkd.holding import RESTLESS, hold, let_go
+from dfkd.layout import Layout, fitted, lay_out, settle
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
-from dfkd.watching import differentiable
+from dfkd.watching import differentiable, set_learning, set_mode
 
 
 class Trace(NamedTuple):
@@ -50,9 +54,17 @@ class Teacher:
         spec: the images it expects, before normalisation.
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
 
+    Attributes:
+        held: why it is held in eval mode (``dfkd.holding``), neither folded nor compiled nor
+            recomputed; "" for any other.
+        before_pass: called before each pass: whoever works with a teacher for long can be seen at
+            work there, and stopped.
+        layout: in which order it keeps its weights, once ``to`` has tried.
+
     Raises:
-        DfkdError: the network does not return N x classes logits for ``spec``,
-            has non-finite weights, or its class names are miscounted.
+        DfkdError: the network does not return N x classes logits for ``spec``, fails, changes
+            itself, has non-finite weights, or its class names are miscounted. It is then as it
+            came.
     """
 
     def __init__(
@@ -68,24 +80,63 @@ class Teacher:
         self._named = named_layers(network)
         self._copied: set[str] = set()
         self._fast_trace: FastTrace | None = None
+        self.before_pass: Callable[[], None] = lambda: None
+        self.held = ""
+        self.layout: Layout | None = None
+        self._accepted: int | None = None
         _check_finite(network)
-        self.freeze()
         try:
-            self.num_classes = _count_classes(self)
+            self.num_classes = _count_classes(self._trial(), spec)
             self.class_names = tuple(class_names or map(str, range(self.num_classes)))
             if len(self.class_names) != self.num_classes:
                 count = len(self.class_names)
                 raise DfkdError(f"{count} class names for {self.num_classes} classes")
-        except DfkdError:
+        except BaseException:
             self.restore()
             raise
 
+    @torch.no_grad()
+    def _trial(self) -> object:
+        """What the network says of two grey images; it is held in eval mode where it must be."""
+        images = torch.full((TRIAL, *self.spec.shape), 0.5, device=self.device)
+        before = saved(self.network)
+        try:
+            with self._calling(images):
+                self.network.eval()
+            restless = any(module.training for module in self._modules)
+            self.freeze()
+            logits = self(images)
+            restless = restless or any(module.training for module in self._modules)
+            if restless or moved(before, self.network):
+                put_back(before, self.network)
+                hold(self._modules)
+                self.held = RESTLESS
+                logits = self(images)
+            if changed := moved(before, self.network):
+                raise DfkdError(
+                    f"the teacher changes its own {changed[0]!r} whenever it is asked, even in "
+                    "eval mode, and a teacher stays as it is: give one that only reads its weights "
+                    "and buffers"
+                )
+        finally:
+            put_back(before, self.network)
+        self._accepted = len(images)
+        return logits
+
+    def like(self, network: nn.Module) -> "Teacher":
+        """A teacher of the same images and classes, whose ``network`` answers alike."""
+        other = Teacher(network, self.spec, self.class_names)
+        other.layout = self.layout
+        return other
+
     def freeze(self) -> None:
         """Eval mode, no parameter gradients; called by the constructor."""
-        self.network.eval().requires_grad_(False)
+        set_mode(self.network, False)
+        set_learning(self.network, False)
 
     def restore(self) -> nn.Module:
         """The module with the modes and ``requires_grad`` flags it came with."""
+        let_go(self._modules)
         for module, training in self._modes.items():
             module.training = training
         for parameter, requires_grad in self._gradients.items():
@@ -94,14 +145,21 @@ class Teacher:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images in [0, 1] -> logits; differentiable in the images."""
+        self.before_pass()
         return self._answer(self.network, images)
 
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
-        with differentiable(self._modules) if torch.is_grad_enabled() else nullcontext():
-            logits: Tensor = network(self.spec.normalize(images))
+        with (
+            self._calling(images),
+            differentiable(self._modules) if torch.is_grad_enabled() else nullcontext(),
+        ):
+            logits: Tensor = network(fitted(self.spec.normalize(images), network))
         return logits
+
+    def _calling(self, images: Tensor) -> AbstractContextManager[None]:
+        return calling("the teacher", images.shape, known=self._accepted, resize="set --image")
 
     def trace(
         self, images: Tensor, statistics: bool = False, features: Sequence[str] = ()
@@ -118,9 +176,11 @@ class Teacher:
             features: dotted module names whose outputs to return, ``NAME.input`` for what enters
                 (those of the last call); see ``dfkd.features``.
         """
+        self.before_pass()
         fast = self._fast_trace
         if fast and statistics and not features and fast.covers(images):
-            return fast(images)
+            with self._calling(images):
+                return fast(images)
         watched = self._layers if statistics else {}
         # Features first: what they hand on is a copy, and the taps must see that one.
         with (
@@ -155,8 +215,12 @@ class Teacher:
             )
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network, in place; channels_last where it has 4-d weights."""
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Move the network, in place; channels_last where it runs so (``dfkd.layout``)."""
+        if self.layout is None:
+            self.layout = settle(self.network, self.spec, device, modes=(False,))
+        else:
+            self.network.to(device)
+            lay_out(self._hookable, channels_last=self.layout.channels_last)
         return self
 
     @property
@@ -169,27 +233,29 @@ class Teacher:
         """SHA-256 over every parameter and buffer with its name: equal before and after a run."""
         return fingerprint(self.network)
 
+    def digests(self) -> dict[str, str]:
+        """The same of each of them, by name: what ``check_untouched`` compares."""
+        return digests(self.network)
+
+    def check_untouched(self, before: Mapping[str, str]) -> None:
+        """Raise where something is no longer as it was when ``digests`` gave ``before``.
+
+        Raises:
+            DfkdError: names the first tensor that differs.
+        """
+        check_untouched(before, self.network)
+
 
 def _check_finite(network: nn.Module) -> None:
-    for name, value in network.state_dict().items():
+    for name, value in state_of(network).items():
         if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
             raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
 
 
-@torch.no_grad()
-def _count_classes(teacher: Teacher) -> int:
-    """Classes, from a forward pass of two grey images; explains whatever does not fit."""
-    spec = teacher.spec
-    images = torch.full((2, *spec.shape), 0.5, device=teacher.device)
+def _count_classes(logits: object, spec: ImageSpec) -> int:
+    """Classes in the answers to two images; explains whatever does not fit."""
     shape = "x".join(map(str, spec.shape))
-    try:
-        logits = teacher(images)
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DfkdError(
-            f"the network does not accept {shape} images ({reason}); set --image"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != TRIAL:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise DfkdError(
             f"the network must return N x classes logits for {shape} images, not {found}"

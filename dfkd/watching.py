@@ -8,13 +8,30 @@ import torch
 from torch import nn
 
 
+def set_mode(network: nn.Module, training: bool) -> None:
+    """Training or eval mode: eval mode of every module, whatever their own ``train`` makes of it.
+
+    What foreign ``train`` and ``eval`` return is nobody's business: often it is nothing.
+    """
+    network.train(training)
+    if not training:
+        for module in network.modules():
+            module.training = False
+
+
+def set_learning(network: nn.Module, learning: bool) -> None:
+    """Let every parameter take gradients, or none."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(learning)
+
+
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
     """Eval mode while the block runs; then, whatever happened, every module's own mode again."""
     modes = {module: module.training for network in networks for module in network.modules()}
-    for network in networks:
-        network.eval()
     try:
+        for network in networks:
+            set_mode(network, False)
         yield
     finally:
         for module, training in modes.items():
@@ -56,7 +73,8 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
 
 def _watch(student: nn.Module, training: bool) -> list[tuple[Any, Any, Any]]:
     """Set modes and flags; returns the layers that no longer track, with what they had."""
-    student.train(training).requires_grad_(False)
+    set_mode(student, training)
+    set_learning(student, False)
     switched: list[tuple[Any, Any, Any]] = []
     for module in student.modules() if training else ():
         layer: Any = module

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     ("uri", "reason"),
     [
         ("dfkd.networks:resnet?num_classes=7", "tells 7 classes apart and the teacher 10"),
-        ("dfkd.networks:resnet?in_channels=3", "does not accept the teacher's 1x8x8 images"),
+        ("dfkd.networks:resnet?in_channels=3", "the student does not accept 1x8x8 images"),
         ("torchvision:resnet18", "expected input.* to have 3 channels"),
         ("{folder}/own.py:one_vector", "must return N x 10 logits"),
     ],

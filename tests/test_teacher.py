@@ -132,7 +132,7 @@ def test_no_hook_is_left_behind_whatever_happens():
         teacher.trace(images(), statistics=True, features=["0.stages.1", "nowhere"])
     assert hooks(network) == 0
     network[1].broken = True
-    with pytest.raises(RuntimeError, match="out of order"):
+    with pytest.raises(DfkdError, match="RuntimeError: out of order"):
         teacher.trace(images(), statistics=True, features=["0.stages.1"])
     assert hooks(network) == 0
 

@@ -9,19 +9,21 @@ with, be they drawn, the user's own or, as ``--init`` has it, the teacher's: no 
 these back.
 """
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 
+from dfkd.copying import copy_network
 from dfkd.distillers.self_settings import SelfConfig
+from dfkd.generating import asked
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.watching import set_learning, set_mode
 
 GENERATIONS = SelfConfig(form="generations")
 
@@ -62,7 +64,9 @@ class Lineage:
         self.ended = state_dict["ended"]
         self.past = {}
         for number, weights in state_dict["past"].items():
-            network = copy.deepcopy(self._student).requires_grad_(False).eval()
+            network = copy_network(self._student)
+            set_learning(network, False)
+            set_mode(network, False)
             network.load_state_dict(weights)
             self.past[number] = network
         for name, value in self.start.items():
@@ -97,7 +101,7 @@ class BornAgain:
         reported, loss = metrics(parts, answers), learner.weighted(parts)
         if predecessor := self.lineage.predecessor():
             with torch.no_grad(), learner.place.autocast():
-                former = predecessor(learner.teacher.spec.normalize(lesson.images)).float()
+                former = asked(predecessor, learner.teacher.spec, lesson.images)
             apart = response.kl_divergence(
                 answers.student_logits, former, temperature=answers.temperature
             )
@@ -129,7 +133,8 @@ class BornAgain:
         """The student of now becomes the past; it begins anew as ``generation``."""
         (learner,) = self.learners
         lineage, seed = self.lineage, self._seed + generation
-        lineage.past[lineage.generation] = learner.finished().requires_grad_(False)
+        lineage.past[lineage.generation] = finished = learner.finished()
+        set_learning(finished, False)
         lineage.generation = generation
         learner.student.load_state_dict(lineage.start)
         # A fresh learner has what a beginning has: optimiser, average, adapters; only what was
@@ -146,7 +151,7 @@ class BornAgain:
         predecessor = self.lineage.predecessor()
         if predecessor is None or self.lineage.ended:
             return self.learners[0].finished()
-        return copy.deepcopy(predecessor)
+        return copy_network(predecessor)
 
     def networks(self) -> dict[str, nn.Module]:
         """The students of the generations before that of ``finished``."""

@@ -10,23 +10,24 @@ learn from those and from each other alone. It is there all the same: which stud
 judged by its answers, and what synthetic images are made for is its word as well.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from dfkd.copying import copy_network
 from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
 from dfkd.exits import without_exits
+from dfkd.layout import settle
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import LoadedModel, load_student_model
 from dfkd.losses.response import kl_divergence
-from dfkd.networks import initialise
+from dfkd.networks import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
+from dfkd.watching import set_learning
 
 PAIR = OnlineConfig()
 
@@ -68,10 +69,11 @@ class Online:
         self._sources = {i: (one.factory, one.keywords) for i, one in enumerate(named, 1)}
         for index in range(len(students), scheme.students):
             # A frozen trunk is the teacher's: new weights are no trunk.
-            drawn = copy.deepcopy(student).requires_grad_(True)
+            drawn = copy_network(student)
+            set_learning(drawn, True)
             if teacher.device.type != "meta":
                 drawn.cpu()  # where a seed gives the same whatever the teacher is on
-            students.append(_placed(initialise(drawn, seed + APART * index), teacher))
+            students.append(_placed(redrawn(drawn, seed + APART * index), teacher))
         learners = []
         for index, one in enumerate(students):
             try:
@@ -157,7 +159,7 @@ def _named(teacher: Teacher, seed: int, scheme: OnlineConfig) -> list[LoadedMode
 
 
 def _placed(network: nn.Module, teacher: Teacher) -> nn.Module:
-    network.to(teacher.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settle(network, teacher.spec, teacher.device)
     return network
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dfkd.attack import pgd
 from dfkd.draws import Draws
 from dfkd.errors import DfkdError, nearest
+from dfkd.generating import asked
 from dfkd.knowledge import Answers
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
@@ -106,8 +107,7 @@ class Robust:
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         """Logits of the student, in the mode it is in."""
         with self._place.autocast():
-            logits: Tensor = network(self.learners[0].teacher.spec.normalize(images))
-        return logits.float()
+            return asked(network, self.learners[0].teacher.spec, images)
 
     def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
         """The images, moved in the ball around them; the student comes out as it went in.

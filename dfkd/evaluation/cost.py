@@ -1,10 +1,9 @@
 """What a student's step takes in memory."""
 
-import copy
-
 import torch
 from torch import nn
 
+from dfkd.copying import copy_network
 from dfkd.errors import DfkdError
 from dfkd.memory import PeakMemory
 from dfkd.protocols import Batch
@@ -26,7 +25,8 @@ def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None
     with torch.no_grad():
         logits = teacher(images)
     batch = Batch(images, logits, logits.argmax(1))
-    trained = copy.deepcopy(student).to(teacher.device)
+    trained = copy_network(student)
+    trained.to(teacher.device)
     with torch.random.fork_rng(devices=[]):  # dropout and re-drawn weights are the run's, not ours
         try:
             distiller = build_distiller(

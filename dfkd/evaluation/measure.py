@@ -15,6 +15,8 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
+from dfkd.foreign import calling
+from dfkd.layout import fitted
 from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
@@ -61,10 +63,28 @@ def predictions(
     place = _device(network) if device is None else torch.device(device)
     with evaluating(network):
         logits = [
-            network(spec.normalize(chunk.to(place).float() / 255)).float().cpu()
+            ask(network, spec.normalize(chunk.to(place).float() / 255)).float().cpu()
             for chunk in torch.split(images, batch_size)
         ]
     return torch.cat(logits)
+
+
+def ask(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits to normalised images, N x classes; half as many at a time where all are too many.
+
+    A network may have a largest batch, a device its memory: neither changes an answer.
+
+    Raises:
+        DfkdError: it fails on a single one; in one line.
+    """
+    try:
+        with calling("the network", images.shape, resize="set --image"):
+            logits: Tensor = network(fitted(images, network))
+    except DfkdError:
+        if len(images) == 1:
+            raise
+        return torch.cat([ask(network, half) for half in images.chunk(2)])
+    return logits
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -102,7 +122,7 @@ def flops(network: nn.Module, spec: ImageSpec) -> int:
         for backend in backends:
             stack.enter_context(backend.flags(enabled=False))
         counter = stack.enter_context(FlopCounterMode(display=False))
-        network(image)
+        ask(network, image)
     return int(counter.get_total_flops())
 
 
@@ -140,7 +160,7 @@ def latencies(
 
 def _milliseconds(network: nn.Module, images: Tensor) -> float:
     start = time.perf_counter()
-    network(images)
+    ask(network, images)
     if images.device.type == "cuda":
         torch.cuda.synchronize(images.device)
     elif images.device.type == "mps":

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from dfkd.attack import pgd
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import predictions
+from dfkd.evaluation.measure import ask, predictions
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 from dfkd.watching import differentiable, evaluating
@@ -93,8 +93,7 @@ def robust_accuracy(
     place = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
     def answer(images: Tensor) -> Tensor:
-        logits: Tensor = model(spec.normalize(images))
-        return logits
+        return ask(model, spec.normalize(images))
 
     right = 0
     with evaluating(model), differentiable(model.modules()):

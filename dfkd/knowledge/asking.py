@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.features import classifier, last_map, named_layers, open_features
+from dfkd.foreign import TRIAL, calling
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.kinds import Kind
 from dfkd.losses.attention import logit_gradients
@@ -134,6 +135,7 @@ class Asking:
         with (
             self._autocast(),
             open_features(self._layers, self._looked_at[0], "student") as captured,
+            calling("the student", images.shape, known=TRIAL),
         ):
             student_logits = self.network(self.teacher.spec.normalize(images)).float()
         student_features = [captured[name] for name in mine]

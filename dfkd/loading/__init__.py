@@ -4,7 +4,6 @@ teacher = load_teacher("torchvision:mobilenet_v2?weights=mobilenet_v2.pth")
 student = load_student("dfkd.networks:resnet?depth=8", teacher)
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd.copying import check_separate, trying
 from dfkd.errors import DfkdError
+from dfkd.foreign import TRIAL, calling
+from dfkd.layout import fitted
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.sources import LoadedModel, build, published_weights
 from dfkd.loading.uri import ModelURI, parse_uri
-from dfkd.loading.usercode import first_line
 from dfkd.loading.weights import load_weights, read_weights
 from dfkd.spec import ImageSpec, parse_shape
 from dfkd.teacher import Teacher
+from dfkd.watching import set_mode
 
 __all__ = [
     "LoadedModel",
@@ -159,20 +161,21 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
 
 @torch.no_grad()
 def check_student(student: nn.Module, teacher: Teacher) -> None:
-    """Raise unless ``student`` maps the teacher's images to N x classes logits in both modes."""
-    shape = "x".join(map(str, teacher.spec.shape))
-    images = teacher.spec.normalize(torch.full((2, *teacher.spec.shape), 0.5))
-    trial = copy.deepcopy(student).cpu()  # training mode moves buffers
+    """Raise unless ``student`` maps the teacher's images to N x classes logits in both modes.
+
+    Raises:
+        DfkdError: it fails, answers otherwise, or holds what is the teacher's own.
+    """
+    check_separate(teacher.network, student)
+    images = teacher.spec.normalize(torch.full((TRIAL, *teacher.spec.shape), 0.5))
     for training in (True, False):
-        with torch.random.fork_rng(devices=[]):
-            try:
-                logits = trial.train(training)(images)
-            except Exception as error:
-                raise DfkdError(
-                    f"the student does not accept the teacher's {shape} images "
-                    f"({first_line(error)}); choose another, or set its keywords"
-                ) from error
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+        with trying(student) as trial:  # training mode moves buffers
+            place = next((p.device for p in trial.parameters()), images.device)
+            remedy = "choose another, or set its keywords"
+            with calling("the student", images.shape, resize=remedy):
+                set_mode(trial, training)
+                logits = trial(fitted(images.to(place), trial))
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != TRIAL:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise DfkdError(
                 f"the student must return N x {teacher.num_classes} logits "

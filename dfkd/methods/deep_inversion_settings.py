@@ -173,7 +173,7 @@ def accepts_half(teacher: Teacher) -> bool:
         return teacher(torch.full(shape, 0.5, device=teacher.device)).shape[1:] == (
             teacher.num_classes,
         )
-    except (RuntimeError, ValueError, AssertionError):
+    except Exception:  # whatever a network says to images of another size, or answers
         return False
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from dfkd import terms
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.generating import observe
+from dfkd.layout import arranged, layout_of
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.methods.default_settings import STYLES, DefaultConfig
 from dfkd.objective import Evidence, Term
@@ -113,7 +114,7 @@ class Default:
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """Some steps down the objective, under the eyes of the student; the result is kept."""
-        pixels = images.contiguous(memory_format=torch.channels_last).requires_grad_()
+        pixels = arranged(images, layout_of(self.teacher.network)).requires_grad_()
         optimizer = torch.optim.Adam([pixels], self.config.refine_lr, betas=(0.5, 0.9))
         components: Metrics = {}
         steps = self.config.steps_at(self._updates)

@@ -1,0 +1,77 @@
+"""The border to other people's networks: whatever they raise becomes one line."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from dfkd.errors import DfkdError
+
+LONGEST = 300
+"""Characters of a line that a user is shown."""
+TRIAL = 2
+"""Images of a network's first pass."""
+NO_SHAPE = (LookupError, AttributeError, NameError, TypeError, ArithmeticError, ImportError)
+"""What no other size of image would mend."""
+NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device")
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def says(error: BaseException) -> str:
+    """``TypeError: what it says``, the first line of it."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {' '.join(lines[0].split())}" if lines else "")
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether it says that memory is spent, on any device."""
+    words = str(error).lower()
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(found in words for found in MEMORY_WORDS)
+
+
+@contextmanager
+def calling(
+    whose: str, shape: Sequence[int], *, known: int | None = None, resize: str = ""
+) -> Iterator[None]:
+    """Turn whatever a network's own code raises into one line; a ``DfkdError`` passes.
+
+    Args:
+        whose: the network, as in "the teacher".
+        shape: N x C x H x W of the images that it is shown.
+        known: how many images it has taken at once; None at the first trial.
+        resize: what to do where it may be these images that do not fit.
+
+    Raises:
+        DfkdError: at most ``LONGEST`` characters with the network's own words; exits included.
+    """
+    try:
+        yield
+    except DfkdError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DfkdError(_line(whose, shape, error, known, resize)) from error
+
+
+def _line(
+    whose: str, shape: Sequence[int], error: BaseException, known: int | None, resize: str
+) -> str:
+    count, image = shape[0], "x".join(map(str, shape[1:]))
+    start, end = f"{whose} fails on {count} {image} images", ": mend it in its own code"
+    if is_memory(error):
+        end = ": memory is spent; --batch-size auto takes as many images as fit, --recompute less"
+    elif known is not None and count != known:
+        end = f": it took {known} at once; set --batch-size to what it takes"
+    elif known is None and resize and _may_be_the_shape(error):
+        start, end = f"{whose} does not accept {image} images", f"; {resize}"
+    words = says(error)
+    room = LONGEST - len(start) - len(end) - 3
+    words = words if len(words) <= room else words[: room - 1] + "…"
+    return f"{start} ({words}){end}"
+
+
+def _may_be_the_shape(error: BaseException) -> bool:
+    if isinstance(error, (*NO_SHAPE, SystemExit)):
+        return False
+    words = str(error).lower()
+    return not any(found in words for found in NO_SHAPE_WORDS)

@@ -1,0 +1,167 @@
+"""In which order a network's images and weights lie in memory: what it runs in, found by trying.
+
+Convolutions and statistics are up to twice as fast where the channels of a pixel lie side by side
+(``torch.channels_last``). A network may depend on the other order, as ``x.view(len(x), -1)`` after
+a convolution does. One trial decides; afterwards the weights' own strides tell.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.copying import trying
+from dfkd.foreign import says
+from dfkd.spec import ImageSpec
+from dfkd.watching import differentiable, set_mode
+
+TOLERANCE = 0.05
+"""Largest relative difference of answers and gradients: rounding that crosses a kink stays below,
+values that are read in another order do not."""
+
+
+class Layout(NamedTuple):
+    """What was decided for a network, and why it was where that is not ``channels_last``."""
+
+    channels_last: bool
+    reason: str = ""
+
+
+class Seen(NamedTuple):
+    """A pass: logits and the gradient that reaches the images (None: there is none)."""
+
+    logits: Tensor
+    gradient: Tensor | None
+
+
+def settle(
+    network: nn.Module,
+    spec: ImageSpec,
+    device: torch.device | str,
+    modes: tuple[bool, ...] = (False, True),
+) -> Layout:
+    """Move ``network`` to ``device``, in place, and into the layout that it runs in.
+
+    Tried on a copy: no value, buffer, gradient, mode or random number of the network moves.
+
+    Args:
+        network: normalised images of ``spec`` -> N x classes logits.
+        modes: those that it will run in: in training mode (True) it must run, in eval mode (False)
+            answer and be differentiated alike.
+    """
+    network.to(device)
+    original: nn.Module = getattr(network, "_orig_mod", network)
+    layout = _tried(original, spec, modes)
+    lay_out(original, channels_last=layout.channels_last)
+    return layout
+
+
+@torch.no_grad()
+def lay_out(network: nn.Module, *, channels_last: bool) -> None:
+    """Give every 4-d tensor of ``network`` that layout; those of other ranks have none."""
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    for value in _planes(network):
+        value.data = value.data.to(memory_format=order)
+
+
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """``channels_last`` where the network's weights lie so, else ``contiguous_format``."""
+    for value in _planes(network):
+        plain, last = _strides(value.shape)
+        if plain != last:
+            wide = value.stride() == last
+            return torch.channels_last if wide else torch.contiguous_format
+    return torch.contiguous_format
+
+
+def arranged(images: Tensor, order: torch.memory_format) -> Tensor:
+    """The same images, N x C x H x W, lying in that order; differentiable."""
+    if order is torch.channels_last:
+        return images.contiguous(memory_format=order)
+    # Of images with one channel both orders are the same, and a layer goes by their strides.
+    plain, _ = _strides(images.shape)
+    return images if images.stride() == plain else images.reshape(-1).view(images.shape)
+
+
+def fitted(images: Tensor, network: nn.Module) -> Tensor:
+    """``images`` as ``network`` can take them: contiguous, unless it lies channels_last itself."""
+    order = layout_of(network)
+    return images if order is torch.channels_last else arranged(images, order)
+
+
+def _strides(shape: torch.Size) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of N x C x H x W tensors, contiguous and channels_last."""
+    _, channels, height, width = shape
+    whole = channels * height * width
+    return (whole, height * width, width, 1), (whole, 1, width * channels, channels)
+
+
+def _planes(network: nn.Module) -> Iterator[Tensor]:
+    for values in (network.parameters(), network.buffers()):
+        for value in values:
+            if nn.parameter.is_lazy(value):
+                continue
+            if value.ndim == 4 and value.layout is torch.strided:
+                yield value
+
+
+def _tried(network: nn.Module, spec: ImageSpec, modes: tuple[bool, ...]) -> Layout:
+    if next(_planes(network), None) is None:
+        return Layout(False, "it has no weights that lie in planes")
+    with trying(network) as trial:
+        device = next(_planes(trial)).device
+        seeds = torch.Generator().manual_seed(0)
+        images = spec.normalize(torch.rand(2, *spec.shape, generator=seeds).to(device))
+        wide = images.contiguous(memory_format=torch.channels_last)
+        for training in modes:
+            set_mode(trial, training)
+            lay_out(trial, channels_last=False)
+            expected = _attempt(trial, images)
+            lay_out(trial, channels_last=True)
+            for given in (wide, images):
+                found = _attempt(trial, given)
+                if isinstance(found, str):
+                    return Layout(False, found)
+                if training or isinstance(expected, str) or _alike(expected, found):
+                    continue
+                lay_out(trial, channels_last=False)
+                again = _attempt(trial, images)
+                # Who answers by chance answers otherwise in any layout.
+                if isinstance(again, Seen) and _alike(expected, again):
+                    return Layout(False, "it answers otherwise in channels_last")
+                lay_out(trial, channels_last=True)
+    return Layout(True)
+
+
+def _attempt(network: nn.Module, images: Tensor) -> Seen | str:
+    """A pass forward and back, or what the network says against it."""
+    images = images.detach().requires_grad_()
+    try:
+        with torch.enable_grad(), differentiable(network.modules()):
+            logits: Tensor = network(images)
+            leaves = [images, *(p for p in network.parameters() if p.requires_grad)]
+            if not logits.requires_grad:
+                return Seen(logits, None)
+            # No sum: what is normalised over the classes would have no gradient.
+            loss = logits.float().square().sum() + logits.float()[:, 0].sum()
+            gradient = torch.autograd.grad(loss, leaves, allow_unused=True)[0]
+            return Seen(logits.detach(), gradient)
+    except (Exception, SystemExit) as error:
+        return says(error)
+
+
+def _alike(expected: Seen, found: Seen) -> bool:
+    if (expected.gradient is None) != (found.gradient is None):
+        return False
+    pairs = [(expected.logits, found.logits)]
+    if expected.gradient is not None and found.gradient is not None:
+        pairs.append((expected.gradient, found.gradient))
+    return all(_near(mine, theirs) for mine, theirs in pairs)
+
+
+def _near(expected: Tensor, found: Tensor) -> bool:
+    if expected.is_meta:
+        return True
+    mine, theirs = (value.float().nan_to_num() for value in (expected, found))
+    return bool((mine - theirs).norm() <= TOLERANCE * mine.norm() + 1e-6)
