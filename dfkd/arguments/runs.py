@@ -98,6 +98,7 @@ class Distill:
         compile: auto, on or off: the teacher's pass as one compiled function.
         recompute: Recompute the teacher's blocks instead of keeping them: less memory, more time.
         batch_size: Images a step, or auto: the method's own, halved until they fit.
+        checkpoint_every: Seconds between two checkpoints, which --resume starts from.
         resume: Continue the run in --out.
         overwrite: Replace an earlier run in --out.
     """
@@ -126,6 +127,7 @@ class Distill:
     compile: str = "auto"
     recompute: bool = False
     batch_size: words.Size = None
+    checkpoint_every: float = 60.0
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
@@ -157,6 +159,7 @@ class Compare:
         init: Where the students start: auto, teacher or random.
         device: auto, cpu, cuda or mps.
         precision: auto, bf16 or fp32.
+        checkpoint_every: Seconds between two checkpoints of a run, which --resume starts from.
         resume: Continue the comparison in --out: finished runs stand.
         overwrite: Replace an earlier comparison in --out.
     """
@@ -179,6 +182,7 @@ class Compare:
     init: words.Word = None
     device: str = "auto"
     precision: str = "auto"
+    checkpoint_every: float = 60.0
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
