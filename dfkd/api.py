@@ -1,5 +1,6 @@
 """``dfkd.distill``: a student from a teacher, without data."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
+from dfkd.asking import ask
 from dfkd.background import Background
 from dfkd.budget import Account, Budget, Rhythm
 from dfkd.checks import check_resume, check_run, check_same_run
@@ -16,6 +18,7 @@ from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Engine
 from dfkd.folding import fold
 from dfkd.initialise import start_student
+from dfkd.knowledge import parse
 from dfkd.layout import settle
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
@@ -36,12 +39,15 @@ class Result:
         figures: what ``result.json`` holds.
         out: the run's directory, where one was asked for.
         interrupted: stopped by Ctrl-C before the budget was spent.
+        failure: why a run that came to its end is no success (no step, a student at chance), and
+            what to do; empty otherwise.
     """
 
     student: nn.Module
     figures: dict[str, Any]
     out: Path | None
     interrupted: bool
+    failure: str = ""
 
 
 def distill(
@@ -67,6 +73,7 @@ def distill(
     compile: str = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
+    checkpoint_every: float = 60.0,
     begun: Callable[[Mapping[str, Any]], None] = lambda _: None,
     show: Show = lambda *_: None,
     origin: Origin | None = None,
@@ -79,7 +86,7 @@ def distill(
             (``trunk``) left without gradients.
         method: a name of ``dfkd.recipes.RECIPES``; ignored where ``recipe`` is given.
         minutes, steps: the budget, in wall time or student steps; 4 minutes by default.
-        init: ``auto``, ``teacher`` or ``random``; the recipe's own when left out.
+        init: ``auto``, ``teacher``, ``random`` or ``given``; the recipe's own when left out.
         evaluation: real labelled images, used after training and for nothing but figures.
         images: the user's own to learn from, labelled or not, in place of the method's.
         curve: at how many evenly spaced points of the budget the student is kept; all are measured
@@ -93,13 +100,15 @@ def distill(
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
         batch_size: images in a student's step, or ``auto``: the recipe's batches of either
             kind, halved until they fit into memory; the recipe's own when left out.
-        begun: called before the first step with what is decided then: ``init``, ``compiled`` and
-            ``pairs`` of the figures.
+        checkpoint_every: seconds between two checkpoints.
+        begun: called before the first step with what is decided then: ``init``, ``compiled``,
+            ``pairs`` and ``decisions`` of the figures.
         show: called about every two seconds with (fraction, step, metrics, class counts).
 
     Raises:
         DfkdError: networks that do not fit, an impossible budget, a directory that another run has.
     """
+    began = time.perf_counter()
     minutes = 4.0 if minutes is None and steps is None else minutes
     budget, origin = Budget(minutes, steps), origin or Origin()
     plan = recipe or replace(recipes.recipe(method), seed=seed)
@@ -115,17 +124,19 @@ def distill(
     settle(student, teacher.spec, place.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
-    hash_before = teacher.fingerprint()
+    hash_before, digests_before = teacher.fingerprint(), teacher.digests()
     run = provenance.identity(plan, teacher, hash_before, student, images)
     check_same_run(saved.get("run", run), run)
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     compile = compile_mode(compile, saved.get("compiled"), place.world_size)
     folded = fold(teacher).teacher
+    asked = ask(plan, budget, teacher, folded, student, place, saved.get("asked"))
+    plan, validation = asked.plan, asked.validation
     # A folded convolution gives what its norm gave: what a user names is the teacher's own.
-    asked = teacher if plan.distiller.pairs else folded
+    looked_into = teacher if plan.distiller.pairs else folded
     # Before anything is compiled: what does not fit together is said at once.
     distiller = build_distiller(
-        asked, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
+        looked_into, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
     )
     kept = Curve(curve, distiller, saved.get("curve"))
     work = work_ahead(plan, budget, teacher.spec, given=images is not None)
@@ -143,7 +154,12 @@ def distill(
 
     def save() -> None:
         if directory and place.rank == 0:
-            decided = {"compiled": compiled.used, "batch_size": plan.rhythm.batch_size, "run": run}
+            decided = {
+                "compiled": compiled.used,
+                "batch_size": plan.rhythm.batch_size,
+                "asked": asked.state_dict(),
+                "run": run,
+            }
             state = checkpoint.snapshot(engine.state_dict()) | {"curve": kept.state_dict()}
             background.submit(checkpoint.save, directory / "checkpoint", state | decided)
 
@@ -158,10 +174,15 @@ def distill(
         save=save,
         marks=kept.marks,
         keep=kept.keep,
+        save_every=checkpoint_every,
     )
+    if place.world_size == 1:
+        compiled.teacher.before_pass = engine.pulse
     if saved:
         checkpoint.restore(engine, saved)
-    engine.account.earlier_seconds += compiled.seconds
+    # The budget pays for what was asked, and in advance for judging the student at its end.
+    spent = time.perf_counter() - began + asked.remembered
+    engine.account.earlier_seconds += spent + validation.seconds
     if directory and place.rank == 0:
         rundir.create(directory, resume)
         log = MetricsLog(directory, engine.account.steps if resume else None)
@@ -169,6 +190,7 @@ def distill(
         "init": start.told(),
         "compiled": {"used": compiled.used, "reason": compiled.reason},
         "pairs": list(distiller.pairs),
+        **asked.told(),
     }
     if place.rank == 0:
         begun(beginning)
@@ -181,21 +203,31 @@ def distill(
         if log:
             log.close()
     finished = distiller.finished()
+    teacher.check_untouched(digests_before)
+    verdict = validation.judged(finished, _judges(plan))
+    finished, source = verdict.student, distiller.source() or origin.source
     cost = outcome.spent(teacher, finished, engine, synthesizer, distiller)
     if directory and place.rank == 0:  # whatever happens to the measuring, the student is there
-        outcome.save_student(directory, finished, teacher, distiller.source() or origin.source)
+        outcome.save_student(
+            directory, finished, teacher, origin.source if verdict.returned else source
+        )
     figures = {
         "method": plan.method if images is None else images.name,
         "scheme": plan.scheme,
         "knowledge": plan.distiller.knowledge,
         **outcome.figures(
-            teacher, finished, cost, synthesizer, distiller, evaluation, kept, complete, epsilon
+            teacher, cost, distiller, evaluation, kept, complete, epsilon, validation, verdict
         ),
         **beginning,
     }
     if directory and place.rank == 0:
         real = provenance.real_data(evaluation, curve, images)
         manifest = provenance.manifest(plan, budget, place, teacher, origin, hash_before, real)
-        outcome.write(directory, manifest, figures, synthesizer, teacher)
+        outcome.write(directory, manifest | asked.told(), figures, synthesizer, teacher)
     place.barrier()
-    return Result(finished, figures, directory, not complete)
+    return Result(finished, figures, directory, not complete, figures["failure"])
+
+
+def _judges(plan: Recipe) -> bool:
+    """Whether agreement with the teacher is what the student is trained for."""
+    return SCHEMES[plan.scheme].agrees and "hard" not in parse(plan.distiller.knowledge)

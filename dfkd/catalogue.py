@@ -47,6 +47,8 @@ class Method(NamedTuple):
         distiller: how its paper trains the student (its loss; the optimiser is everybody's).
         batch: the setting that says how many images are optimised together, "" for none.
         passes: the setting that says how many passes of the teacher an update makes, "" for one.
+        drawn: the setting that says how many images an update draws, "" for none.
+        share: of a budget in minutes, the most that an update should take (``dfkd.pace``).
         statistics: whether the teacher must store some.
         classifier: whether the teacher must end with a linear layer.
         shapes: of the traced batches, where they are not simply ``batch`` images.
@@ -59,6 +61,8 @@ class Method(NamedTuple):
     distiller: LearnerConfig = LearnerConfig()
     batch: str = ""
     passes: str = ""
+    drawn: str = ""
+    share: float = 0.1
     statistics: bool = True
     classifier: bool = False
     shapes: Callable[[Any, ImageSpec], Shapes] | None = None
@@ -72,10 +76,12 @@ METHODS: dict[str, Method] = {
         DefaultConfig,
         Default,
         "Drawings, their pixels corrected by what the teacher remembers",
-        Rhythm(warmup_updates=8, warmup_share=0.25, steps_per_update=80),
+        Rhythm(warmup_updates=8, warmup_share=0.1, steps_per_update=80),
         LearnerConfig(temperature=20.0),
         batch="refine_batch",
         passes="refine_steps",
+        drawn="draws",
+        share=0.03,
         statistics=False,
     ),
     "drawings": Method(

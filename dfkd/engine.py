@@ -5,19 +5,25 @@ with a run (logging, showing, saving) comes in as a callable.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 import torch
 
 from dfkd.budget import Account, Budget, Rhythm
+from dfkd.checkpoint import snapshot
 from dfkd.errors import DfkdError
+from dfkd.interruption import interruption
 from dfkd.protocols import Distiller, Metrics, Synthesizer
+
+LONG = 2.0
+"""Seconds from which on an update of synthesis can be cut short; others are simply waited for."""
+
+
+class CutShort(BaseException):
+    """An update of synthesis ends before its time: no error, and nobody's but the engine's."""
 
 
 class Engine:
@@ -56,6 +62,9 @@ class Engine:
         self._report_every, self._save_every = report_every, save_every
         self._metrics: Metrics = {}
         self._longest_update = 0.0
+        self._reported = 0.0
+        self._interrupted = [False]
+        self._before: dict[str, Any] | None = None  # the synthesizer's state, within a long update
 
     def run(self) -> bool:
         """Work until the budget is spent (True) or Ctrl-C asks for an end (False).
@@ -66,22 +75,19 @@ class Engine:
         Interrupted, the step is finished and the run saved; a second Ctrl-C kills.
         """
         self.account.started = time.perf_counter()
-        reported = saved = time.perf_counter()
-        with _interruption() as interrupted:
+        self._reported = saved = time.perf_counter()
+        with interruption() as self._interrupted:
             while (progress := self._progress()) < 1.0:
                 self._keep_student(progress)
-                if self._agree(interrupted[0]):
+                if self._agree(self._interrupted[0]):
                     self._save()
                     return False
                 if self._wants_synthesis(progress):
                     self._synthesize()
                 else:
                     self._distill(progress)
-                now = time.perf_counter()
-                if now - reported >= self._report_every:
-                    self._show(progress)
-                    reported = now
-                if now - saved >= self._save_every:
+                self._show_when_due(progress)
+                if time.perf_counter() - saved >= self._save_every:
                     self._save()
                     saved = time.perf_counter()
             self._keep_student(1.0)
@@ -89,6 +95,20 @@ class Engine:
             self.distiller.set_progress(1.0)
         self._show(1.0)
         return True
+
+    def pulse(self) -> None:
+        """Show progress within an update of synthesis; end it at an interruption or the budget's.
+
+        To be called from inside ``Synthesizer.update``, before each pass of the teacher say. An
+        update that is cut short has not been: the synthesizer is put back to where it began.
+        One process alone may call it, for several would part.
+        """
+        if self._before is None:
+            return
+        progress = self._progress()
+        self._show_when_due(progress)
+        if self._interrupted[0] or progress >= 1.0:
+            raise CutShort
 
     def _progress(self) -> float:
         return self._shared(self.budget.progress(self.account.seconds, self.account.steps))
@@ -104,7 +124,10 @@ class Engine:
     def _wants_synthesis(self, progress: float) -> bool:
         account, rhythm = self.account, self.rhythm
         if not account.steps:
-            in_time = self.budget.minutes is None or progress < rhythm.warmup_share
+            if not account.updates:
+                return rhythm.warmup_updates > 0  # the student needs something to see
+            longest = self.budget.progress(self._longest_update, 0)
+            in_time = self.budget.minutes is None or progress + longest < rhythm.warmup_share
             return in_time and account.updates < rhythm.warmup_updates
         if not rhythm.steps_per_update:
             return False
@@ -118,9 +141,18 @@ class Engine:
 
     def _synthesize(self) -> None:
         start = time.perf_counter()
-        self._metrics.update(self.synthesizer.update(self.distiller.student))
+        # The first one's length is not known; a snapshot of little is cheap.
+        if not self._longest_update or self._longest_update > LONG:
+            self._before = snapshot(self.synthesizer.state_dict())
+        try:
+            self._metrics.update(self.synthesizer.update(self.distiller.student))
+            self.account.updates += 1
+        except CutShort:
+            assert self._before is not None
+            self.synthesizer.load_state_dict(self._before)
+        finally:
+            self._before = None
         spent = time.perf_counter() - start
-        self.account.updates += 1
         self.account.synthesis_seconds += spent
         self._longest_update = max(self._longest_update, self._shared(spent))
 
@@ -135,6 +167,11 @@ class Engine:
         self.account.steps += 1
         self.account.synthesis_seconds += sampled - start
         self.account.distillation_seconds += time.perf_counter() - sampled
+
+    def _show_when_due(self, progress: float) -> None:
+        if time.perf_counter() - self._reported >= self._report_every:
+            self._show(progress)
+            self._reported = time.perf_counter()
 
     def _show(self, progress: float) -> None:
         values = {name: float(value) for name, value in self._metrics.items()}
@@ -170,25 +207,3 @@ class Engine:
         """By its kind torch's module for the student's device; a CPU has no generator beside."""
         kind = next(self.distiller.student.parameters()).device.type
         return {} if kind == "cpu" else {kind: torch.get_device_module(kind)}
-
-
-@contextmanager
-def _interruption() -> Iterator[list[bool]]:
-    """A cell that turns true at the first SIGINT or SIGTERM; the second acts as usual."""
-    cell = [False]
-    previous: dict[int, Any] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        cell[0] = True
-        signal.signal(number, previous[number])
-
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            previous[number] = signal.signal(number, ask)
-    except ValueError:
-        pass  # not the main thread: nobody presses Ctrl-C here
-    try:
-        yield cell
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -27,6 +27,15 @@ class Start(NamedTuple):
         return {"mode": self.mode, "share": self.share, "layers": layers, "frozen": frozen}
 
 
+MODES = ("auto", "teacher", "random", "given")
+
+
+def check_mode(mode: str) -> None:
+    """Raise unless it is a word for where students start."""
+    if mode not in MODES:
+        raise DfkdError(f"--init must be {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
+
+
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
     """State entries of one name and one shape in both networks, wrapper prefixes aside."""
     shapes = {clean_name(name): value.shape for name, value in teacher.state_dict().items()}
@@ -70,7 +79,8 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 def start_student(
     student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
 ) -> Start:
-    """Copy into ``student`` what ``mode`` says: ``random`` nothing, ``teacher`` all that fits.
+    """Copy into ``student`` what ``mode`` says: ``random`` and ``given`` nothing (it has been drawn,
+    or brings weights of its own), ``teacher`` all that fits.
 
     Layers fit by name and shape: of a shallower network of the same widths these
     are the stem, the first block of each stage and the classifier (the way DistilBERT
@@ -82,15 +92,14 @@ def start_student(
     """
     if trunk not in ("frozen", "trained"):
         raise DfkdError(f"trunk must be frozen or trained, not {trunk!r}")
-    if mode not in ("auto", "teacher", "random"):
-        raise DfkdError(f"--init must be auto, teacher or random, not {mode!r}")
+    check_mode(mode)
     names = matching_names(teacher, student)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
     share = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
     if mode == "teacher" and not names:
         raise DfkdError("no layer of the student fits the teacher's; use --init random")
-    if mode == "random" or (mode == "auto" and share < 0.5):
-        return Start("random")
+    if mode in ("random", "given") or (mode == "auto" and share < 0.5):
+        return Start("given" if mode == "given" else "random")
     source = {clean_name(name): value for name, value in teacher.state_dict().items()}
     target = student.state_dict()
     for name in names:

@@ -25,6 +25,7 @@ from dfkd.optimizers import follow, make_optimizer
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
+from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
 from dfkd.watching import set_learning, set_mode
 
@@ -91,8 +92,9 @@ class Learner:
         if self._average is not None:
             set_learning(self._average, False)
         self._generator = torch.Generator().manual_seed(seed)
-        # Layers that take no gradient keep their running statistics as well.
-        self._resting = tuple(module for module in student.modules() if is_frozen(module))
+        # Layers that take no gradient keep their running statistics as well; with care all do.
+        kept = statistics_layers(student).values() if config.careful else ()
+        self._resting = (*filter(is_frozen, student.modules()), *kept)
         self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
         self._shown: tuple[int, ...] = (TRIAL, *teacher.spec.shape)
         self.teacher_images = 0
@@ -113,7 +115,7 @@ class Learner:
     def receive(self, batch: Batch) -> Batch:
         """This process's share, flipped; every process flips the whole batch alike."""
         # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
-        images = flip(batch.images, self.config.flip, self._generator)
+        images = flip(batch.images, self.config.flip or 0.0, self._generator)
         part = slice(self.place.rank, None, self.place.world_size)
         images = arranged(images[part], layout_of(self.student))
         self._shown = images.shape

@@ -8,6 +8,10 @@ from dfkd.knowledge import parse
 from dfkd.pairing import read_pair
 
 
+CARE = 0.05
+"""Of the learning rate for a student that knows already."""
+
+
 @dataclass(frozen=True)
 class LearnerConfig:
     """How a student learns.
@@ -23,7 +27,11 @@ class LearnerConfig:
         temperature: softens both distributions; the loss carries T^2.
         temperature_end: what it becomes by the end of the budget, linearly; left out: it stays.
         ema: decay of the averaged student that is kept; 0 keeps the live one.
-        flip: probability of a mirror image, where mirror images keep the meaning.
+        flip: probability of a mirror image; left out, the teacher is asked whether mirror images
+            keep their class (``dfkd.mirror``): 0.5 where they do, else 0.
+        careful: a student that knows already is to lose nothing: ``CARE`` times the rate, and its
+            norms keep their statistics. Left out, its answers at the start decide
+            (``dfkd.validation``).
     """
 
     lr: float = 0.01
@@ -35,7 +43,8 @@ class LearnerConfig:
     temperature: float = 4.0
     temperature_end: float | None = None
     ema: float = 0.995
-    flip: float = 0.5
+    flip: float | None = None
+    careful: bool | None = None
 
     def __post_init__(self) -> None:
         parse(self.knowledge)
@@ -49,7 +58,8 @@ class LearnerConfig:
     def rate(self, progress: float) -> float:
         """The learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
-        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        peak = self.lr * (CARE if self.careful else 1.0)
+        return peak * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def softness(self, progress: float) -> float:
         """The temperature at ``progress``."""

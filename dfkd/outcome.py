@@ -8,45 +8,55 @@ import torch
 from torch import nn
 
 from dfkd import rundir
-from dfkd.bank import quantize
 from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages
 from dfkd.engine import Engine
 from dfkd.evaluation.exits import exits_of
-from dfkd.evaluation.measure import agreement, compare, predictions
+from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import robustness
 from dfkd.exits import factory_of
+from dfkd.failure import failure_of
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters
 from dfkd.protocols import Distiller, Source, Synthesizer
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
+from dfkd.validation import Validation, Verdict
 
 
 def figures(
     teacher: Teacher,
-    student: nn.Module,
     cost: dict[str, Any],
-    synthesizer: Synthesizer,
     distiller: Distiller,
     evaluation: LabelledImages | None,
     kept: Curve,
     complete: bool,
     epsilon: float | None,
+    validation: Validation,
+    verdict: Verdict,
 ) -> dict[str, Any]:
     """What the run took, and how good its student is; with ``evaluation`` over time as well.
 
     Args:
         cost: what ``spent`` gave when the run ended.
+        complete: whether the budget was spent; a run without a step of the student never is.
         epsilon: of the attack under which all networks are measured too, if any.
+        verdict: which student is kept, and how it stands on held-out images.
     """
-    measured = quality(teacher, student, synthesizer, distiller, evaluation, epsilon)
+    measured = quality(teacher, verdict, distiller, evaluation, epsilon, validation)
+    student = verdict.student
+    failure = failure_of(cost, measured, verdict.kept, evaluation) if complete else ""
+    complete = complete and cost["student_steps"] > 0
     points: list[dict[str, Any]] = []
     if evaluation is not None and complete:  # who interrupts does not want to wait for it
         end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
         points = kept.measured(student, teacher.spec, evaluation, end)
-    return {**cost, **measured, "curve": points, "complete": complete}
+    held_out = verdict.told()
+    return {
+        **cost, **measured, "held_out": held_out, "curve": points, "failure": failure,
+        "complete": complete,
+    }  # fmt: skip
 
 
 def spent(
@@ -80,29 +90,27 @@ def spent(
 
 def quality(
     teacher: Teacher,
-    student: nn.Module,
-    synthesizer: Synthesizer,
+    verdict: Verdict,
     distiller: Distiller,
     evaluation: LabelledImages | None,
     epsilon: float | None,
+    validation: Validation,
 ) -> dict[str, Any]:
-    """Accuracies on real images where given; else agreement on synthetic ones."""
+    """Accuracies on real images where given; else agreement on held-out synthetic ones."""
     spec = teacher.spec
     if evaluation is None:
-        images = quantize(synthesizer.sample(512).images).cpu()
-        wanted = predictions(teacher, spec, images)
         others = {
-            name: agreement(predictions(network, spec, images), wanted)
+            name: validation.standing(network).agreement
             for name, network in distiller.networks().items()
         }
         return {
             "teacher_accuracy": None,
             "student_accuracy": None,
-            "agreement": agreement(predictions(student, spec, images), wanted),
+            "agreement": verdict.kept.agreement,
             "agreement_of_others": others,
-            "agreement_on": "synthetic images",
+            "agreement_on": "held-out synthetic images",
         }
-    models = [("teacher", teacher.network, spec), ("student", student, spec)]
+    models = [("teacher", teacher.network, spec), ("student", verdict.student, spec)]
     models += [(name, network, spec) for name, network in distiller.networks().items()]
     rows = [asdict(row) for row in compare(models, evaluation)]
     found = {
@@ -145,6 +153,9 @@ def write(
     """``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
     rundir.write_json(directory / "manifest.json", manifest)
     rundir.write_json(directory / "result.json", figures)
+    if not synthesizer.images_made:
+        write_page(directory)
+        return
     images = synthesizer.sample(64).images
     with torch.no_grad():
         answers = teacher(images).argmax(1).tolist()

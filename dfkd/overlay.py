@@ -42,6 +42,15 @@ def _scalar(text: str) -> Any:
         raise DfkdError(f"--set cannot read the value {text!r}") from None
 
 
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by the names that ``--set`` has for them."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
+    return found
+
+
 def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
     """``start`` with ``values`` laid over it, field by field, each checked against its type.
 

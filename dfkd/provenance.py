@@ -10,6 +10,7 @@ from dfkd import rundir
 from dfkd.budget import Budget
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.devices import hardware
+from dfkd.overlay import flat
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
 from dfkd.runtime import Runtime
@@ -77,16 +78,7 @@ def identity(
     first = {"images": images and images.name, "scheme": plan.scheme, "method": plan.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
     taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}
-    return _flat({**first, **taught, **to_dict(plan), "student": shapes})
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by the names that ``--set`` has for them."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, Mapping)
-        found |= _flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
-    return found
+    return flat({**first, **taught, **to_dict(plan), "student": shapes})
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,7 @@ class SchemeRow(NamedTuple):
         epsilon: settings -> of the attack under which its students are measured as well, or None.
         check: (settings, whether the user gives images) -> raises where they do not go together.
         how: to come by what ``arranged`` asks for, in words.
+        agrees: whether its student is to answer as the teacher does, and is judged by that.
     """
 
     config: Callable[[], Any]
@@ -58,6 +59,7 @@ class SchemeRow(NamedTuple):
     epsilon: Callable[[Any], float | None] = lambda settings: None
     check: Callable[[Any, bool], None] = lambda settings, given: None
     how: str = ""
+    agrees: bool = True
 
 
 def _self(
@@ -98,6 +100,7 @@ SCHEMES: dict[str, SchemeRow] = {
         Robust,
         "The teacher's answers on attacked images as well (after RSLAD, Zi et al., 2021)",
         forms=("ard",),
+        agrees=False,  # what it gains under attack it pays for
         epsilon=lambda settings: float(settings.epsilon),
     ),
     "ensemble": SchemeRow(

@@ -214,3 +214,76 @@ def test_what_diverged_is_an_error(value):
     engine.synthesizer.update = lambda student: {"synthesis/loss": torch.tensor(value)}
     with pytest.raises(DfkdError, match=r"synthesis/loss is (nan|inf) at step 3"):
         engine.run()
+
+
+class LongSynthesizer(CountingSynthesizer):
+    """Its update is made of ten passes of a teacher, who is watched."""
+
+    def __init__(self, seconds, passes=10):
+        super().__init__(seconds)
+        self.passes, self.done, self.pulse = passes, 0, lambda: None
+
+    def update(self, student):
+        self.images_made += 1
+        for _ in range(self.passes):
+            self.pulse()
+            time.sleep(self.seconds)
+            self.done += 1
+        self.order.append("synthesize")
+        return {}
+
+    def state_dict(self):
+        return {"images_made": self.images_made, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.images_made, self.done = state["images_made"], state["done"]
+
+
+def long_engine(seconds=1.0, minutes=1.0, **options):
+    synthesizer = LongSynthesizer(seconds)
+    distiller = CountingDistiller(synthesizer.order, 0.5)
+    rhythm = Rhythm(warmup_updates=1, warmup_share=0.1, steps_per_update=10)
+    engine = Engine(synthesizer, distiller, Budget(minutes), rhythm, **options)
+    synthesizer.pulse = engine.pulse
+    return engine, synthesizer
+
+
+def test_an_update_shows_how_far_it_is(clock):
+    shown = []
+    engine, synthesizer = long_engine(report=lambda *told: shown.append(synthesizer.done % 10))
+    engine.run()
+    assert {done for done in shown if done} >= {2, 4, 6, 8}
+
+
+def test_an_update_ends_with_the_budget(clock):
+    """Of updates that outlast it none is counted, and what they changed is put back."""
+    engine, synthesizer = long_engine(seconds=20.0)
+    assert engine.run()
+    assert engine.account.seconds == pytest.approx(60)
+    assert (engine.account.steps, engine.account.updates, synthesizer.images_made) == (0, 0, 0)
+
+
+def test_an_interrupted_update_leaves_the_state_before_it(clock):
+    saved = []
+    engine, synthesizer = long_engine(save=lambda: saved.append(engine.state_dict()))
+    synthesizer.pulse = lambda: (
+        os.kill(os.getpid(), signal.SIGINT) if synthesizer.done == 14 else None,
+        engine.pulse(),
+    )
+    assert not engine.run()
+    state = saved[-1]["synthesizer"]
+    assert state == {"images_made": 1 + 10 * 128, "done": 10}  # a batch of 128 each of ten steps
+    assert saved[-1]["account"]["updates"] == 1
+
+
+def test_the_first_step_waits_for_no_second_update_beyond_its_share(clock):
+    """One update there always is; the next must fit into the warm-up's share of the budget."""
+    engine, synthesizer = long_engine(seconds=0.4)
+    engine.rhythm = Rhythm(warmup_updates=8, warmup_share=0.1, steps_per_update=1000)
+    engine.run()
+    assert synthesizer.order[:2] == ["synthesize", "distill"]
+
+
+def test_outside_of_an_update_a_pulse_is_nothing(clock):
+    engine, _ = long_engine()
+    engine.pulse()

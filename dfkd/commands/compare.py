@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from dfkd import api, arguments, comparison, rundir
 from dfkd.commands.compared import FILE, Setup, set_up
-from dfkd.commands.shared import console, origin_of, student_of
+from dfkd.commands.shared import console, origin_of
+from dfkd.commands.students import student_of
 from dfkd.comparison import Run
 from dfkd.errors import DfkdError
 from dfkd.files import write_text
@@ -79,7 +80,7 @@ def _settle(setup: Setup, record: dict[str, Any], run: Run) -> bool:
 def _distil(setup: Setup, run: Run) -> bool:
     command, folder = setup.command, setup.directory / run.folder
     teacher, plan = setup.teachers[run.method], setup.plans[run.method]
-    loaded = student_of(command.student, teacher, run.seed)
+    loaded, init = student_of(command.student, teacher, run.seed, command.init or plan.init)
     further = command.teachers if plan.scheme == "ensemble" else ()
     resume = (folder / "checkpoint" / "last.pt").is_file()
     with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
@@ -88,7 +89,7 @@ def _distil(setup: Setup, run: Run) -> bool:
             loaded.network,
             minutes=command.minutes,
             steps=command.steps,
-            init=command.init,
+            init=init,
             recipe=replace(plan, seed=run.seed),
             evaluation=setup.evaluation,
             images=setup.images,

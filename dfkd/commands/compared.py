@@ -11,12 +11,14 @@ from torch import nn
 
 from dfkd import arguments, comparison, devices, provenance, rundir
 from dfkd.budget import Budget
-from dfkd.commands.shared import student_of, teachers_of
+from dfkd.commands.shared import teachers_of
+from dfkd.commands.students import student_of
 from dfkd.comparison import Run
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.evaluation.cost import step_bytes
 from dfkd.evaluation.robustness import check_epsilon
+from dfkd.initialise import check_mode
 from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
@@ -70,7 +72,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     for one in teachers.values():
         check_fits(evaluation, one.spec, one.num_classes)
     students = {
-        name: student_of(command.student, one, command.seeds[0]).network
+        name: student_of(command.student, one, command.seeds[0], "auto")[0].network
         for name, one in teachers.items()
     }
     record = earlier or {
@@ -138,8 +140,7 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
         raise DfkdError("--images stands in for a method's: leave --methods out")
     if command.curve < 1:
         raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
-    if command.init not in (None, "auto", "teacher", "random"):
-        raise DfkdError(f"--init must be auto, teacher or random, not {command.init!r}")
+    check_mode(command.init or "auto")
     if any(assignment.partition("=")[0] == "seed" for assignment in command.set):
         raise DfkdError("the seeds of a comparison are those of --seeds: leave --set seed out")
     plans = variants(

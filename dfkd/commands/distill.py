@@ -13,10 +13,10 @@ from dfkd.commands.shared import (
     check_teachers,
     console,
     origin_of,
-    student_of,
     tell_attack,
     tell_compiled,
 )
+from dfkd.commands.students import student_of
 from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
@@ -24,13 +24,15 @@ from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
-from dfkd.report.story import earliest_exit
+from dfkd.report.story import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
 from dfkd.teacher import Teacher
 
 DEMO_TEACHER = "bundled:fashion_resnet20"
 DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
 DEMO_DATA = "bundled:fashion_resnet20"
+FAILED = 3
+"""Exit status of a run that came to its end without a student that has learnt anything."""
 
 
 def demo(command: arguments.Demo) -> int:
@@ -62,7 +64,7 @@ def distill(command: arguments.Distill) -> int:
     if command.recompute:
         _check_recompute(plan, teacher, command.images)
     images = load_images(command.images, teacher) if command.images else None
-    loaded = student_of(command.student, teacher, plan.seed)
+    loaded, init = student_of(command.student, teacher, plan.seed, command.init or plan.init)
     evaluation = _evaluation(command.eval, teacher)
     with Progress("Distilling", console()) as progress:
         result = api.distill(
@@ -70,7 +72,7 @@ def distill(command: arguments.Distill) -> int:
             loaded.network,
             minutes=command.minutes,
             steps=command.steps,
-            init=command.init,
+            init=init,
             recipe=plan,
             evaluation=evaluation,
             images=images,
@@ -104,11 +106,17 @@ def distill(command: arguments.Distill) -> int:
         figures = result.figures
         others = (f", {name} {share:.1%}" for name, share in figures["agreement_of_others"].items())
         print(
-            "agreement with the teacher on synthetic images: "
+            "agreement with the teacher on held-out synthetic images: "
             f"{figures['agreement']:.1%}{''.join(others)}; no --eval, no accuracy"
         )
     for name in ("student.safetensors", "report.html", "grid.png"):
-        print(directory / name)
+        if (directory / name).exists():
+            print(directory / name)
+    if said := kept_as_it_started(result.figures):
+        print(said.replace(NARROW, " "))
+    if result.failure:
+        print(result.failure)
+        return FAILED
     return 0
 
 
@@ -150,6 +158,10 @@ def _tell_beginning(told: Mapping[str, Any]) -> None:
         count, share, frozen = len(start["layers"]), start["share"], len(start["frozen"])
         kept = f"; its first {frozen} layers stayed as they are there" if frozen else ""
         print(f"student started with {count} of the teacher's tensors ({share:.0%} of it){kept}")
+    if start["mode"] == "given":
+        print("student started with the weights that it brings")
+    for line in told["decisions"]:
+        print(line)
     tell_compiled(told["compiled"])
     if pairs := told["pairs"]:
         print(f"compared: {', '.join(pairs)}", flush=True)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from dfkd import arguments, rundir
@@ -16,9 +15,7 @@ from dfkd.datasets.words import shown, skipped_files
 from dfkd.distillers.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
-from dfkd.exits import without_exits
-from dfkd.loading import LoadedModel, load_model, load_student_model, load_teacher
-from dfkd.networks import initialise
+from dfkd.loading import LoadedModel, load_model, load_teacher
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
@@ -70,18 +67,6 @@ def arranged(
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
         tell_orders([uri, *further], teachers, teacher.network.lineup)
     return teacher
-
-
-def student_of(uri: str, teacher: Teacher, seed: int) -> LoadedModel:
-    """The student behind a MODEL URI, without exits that a run has left on it.
-
-    What the URI gives no weights for is drawn from ``seed``.
-    """
-    torch.manual_seed(seed)
-    loaded = without_exits(load_student_model(uri, teacher))
-    if "weights=" not in uri and not uri.startswith(("run:", "bundled:")):
-        initialise(loaded.network, seed)
-    return loaded
 
 
 def origin_of(

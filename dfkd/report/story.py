@@ -56,6 +56,8 @@ def lead(result: Record) -> str:
         return f"{made} drawn from the weights alone; the teacher recognises {share} of them."
     if not result:
         return "The run has not finished, or its result was not recorded."
+    if result.get("failure"):
+        return str(result["failure"])
     size = ratio(result.get("student_parameters"), result.get("teacher_parameters"))
     kept = ratio(result.get("student_accuracy"), result.get("teacher_accuracy"))
     parts = []
@@ -79,9 +81,23 @@ def warning(manifest: Record, result: Record) -> str:
     before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
     if before and after and before != after:
         notes.append("The teacher changed during the run: its hashes before and after differ.")
+    if said := kept_as_it_started(result):
+        notes.append(said)
     if result.get("collapsed") is True:
         notes.append("The run collapsed: do not use its student or its images as they are.")
     return " ".join(notes)
+
+
+def kept_as_it_started(result: Record) -> str:
+    """Why the student is the one of the start, where it is; empty otherwise."""
+    held_out = result.get("held_out") or {}
+    if held_out.get("kept") != "start":
+        return ""
+    start, end = (percent(held_out[name]["agreement"]) for name in ("start", "end"))
+    return (
+        f"Training did not help, so the student is kept as it started: on {held_out['images']} "
+        f"held-out images it answers as its teacher on {start}, after training on {end}."
+    )
 
 
 def highlights(result: Record) -> list[tuple[str, str, str]]:
@@ -117,6 +133,7 @@ def account(result: Record) -> Rows:
         ("Scheme", str(result.get("scheme") or "")),
         ("Knowledge", str(result.get("knowledge") or "")),
         ("Layers compared", "; ".join(result.get("pairs") or ())),
+        ("Decided by asking the teacher", "; ".join(result.get("decisions") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),

@@ -1,0 +1,35 @@
+"""Whether a network does better than one that always says the same."""
+
+from scipy.stats import binomtest
+from torch import Tensor
+
+DOUBT = 0.01
+"""Of networks that only guess, one in a hundred passes for better."""
+
+
+def constant_share(right: Tensor) -> float:
+    """Share of N right answers (class indices) that one answer for all would give.
+
+    >>> import torch
+    >>> constant_share(torch.tensor([0, 1, 1, 2]))
+    0.5
+    """
+    return int(right.bincount().max()) / len(right)
+
+
+def at_chance(hits: int, total: int, share: float) -> bool:
+    """Whether a constant answer could be expected to be right as often.
+
+    A one-sided binomial test at ``DOUBT``. Where all right answers are the same one nobody who
+    gives it can be told from one who knows.
+
+    Args:
+        hits: right answers of ``total``.
+        share: of right answers that one answer for all gives, in (0, 1].
+
+    >>> at_chance(22, 80, 0.25), at_chance(40, 80, 0.25)
+    (True, False)
+    """
+    if share == 1:
+        return hits < total
+    return bool(binomtest(hits, total, share, alternative="greater").pvalue > DOUBT)

@@ -1,0 +1,55 @@
+"""When a run that came to its end is no success all the same, and what to do about it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dfkd.datasets import LabelledImages
+from dfkd.evaluation.chance import at_chance, constant_share
+from dfkd.validation import Standing
+
+Record = Mapping[str, Any]
+
+
+def failure_of(
+    cost: Record, measured: Record, kept: Standing, evaluation: LabelledImages | None
+) -> str:
+    """What a reader must know before any figure; empty where the student has learnt something.
+
+    Args:
+        cost: steps and seconds of the run, see ``dfkd.outcome.spent``.
+        measured: accuracies, see ``dfkd.outcome.quality``.
+        kept: how the student stands to its teacher on held-out images.
+        evaluation: the real images that the accuracies are of.
+    """
+    if not cost["student_steps"]:
+        seconds = cost["seconds"]
+        return (
+            f"No step of the student was made: {seconds['synthesis']:.0f} of "
+            f"{seconds['total']:.0f} s went into images before it could begin. Give it more "
+            "--minutes, or smaller pieces of work (--batch-size)."
+        )
+    if evaluation is None:
+        if not kept.guessing:
+            return ""
+        return (
+            "The student is at chance: it answers as the teacher on "
+            f"{kept.agreement:.1%} of the held-out images, and one answer for all would do as "
+            "well. Give it more --minutes."
+        )
+    share, images = constant_share(evaluation.labels), len(evaluation)
+
+    def guesses(name: str) -> bool:
+        return at_chance(round(measured[f"{name}_accuracy"] * images), images, share)
+
+    if not guesses("student"):
+        return ""
+    at = f"{measured['student_accuracy']:.1%} of {images:,} images are right"
+    if guesses("teacher"):
+        return (
+            f"Student and teacher are at chance ({at}): do the labels and the normalisation fit "
+            "the teacher? See --class-names, --mean and --std."
+        )
+    return (
+        f"The student is at chance: {at}, and one answer for all would give {share:.1%}. "
+        "Give it more --minutes."
+    )

@@ -1,0 +1,212 @@
+"""Work cut to a budget in minutes: what the pieces cost is measured, their sizes follow.
+
+At 28 x 28 pixels a method's own sizes fit any budget. At 224 x 224 one update of synthesis may
+outlast all of it, and the student would never take a step.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from dfkd.budget import Rhythm
+from dfkd.catalogue import METHODS
+from dfkd.copying import copy_network
+from dfkd.heldout import Effort
+from dfkd.recipes import Recipe
+from dfkd.teacher import Teacher
+from generators.procedural import draw
+
+ASKING = 0.03
+"""Share of a budget that the held-out images may take."""
+EFFORTS = (
+    Effort(),
+    Effort(256, 64, 20),
+    Effort(256, 64, 10),
+    Effort(128, 32, 10),
+    Effort(64, 16, 8),
+)
+"""From the best on; where a budget has no time for the last, it takes that all the same."""
+STEPS = 250
+"""Steps that the student should come to, where smaller batches make that possible."""
+SMALLEST_BATCH = 32
+"""Of the student: fewer images make poor statistics for its norms."""
+SMALLEST_MADE, FEWEST_PASSES = 16, 3
+"""What an update of synthesis is not cut below: images optimised together, steps of each."""
+SHARE = 0.5
+"""Most of a run's time that synthesis should take, once the student learns."""
+PATIENCE = 0.5
+"""Seconds from which on two images tell enough of what more of them cost."""
+
+
+class Cost(NamedTuple):
+    """Seconds of a piece of work on n images: ``fixed`` + n ``each``."""
+
+    fixed: float
+    each: float
+
+    def __call__(self, images: float) -> float:
+        return self.fixed + images * self.each
+
+
+class Costs(NamedTuple):
+    """What the pieces cost: drawing, the teacher's answers, a pass of it forth and back to the
+    pixels, a student's step."""
+
+    draw: Cost
+    answer: Cost
+    trace: Cost
+    learn: Cost
+
+
+def measure(
+    teacher: Teacher,
+    student: nn.Module,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Costs:
+    """Time each piece on a few images; neither network changes.
+
+    Args:
+        teacher: as the run works with it.
+        student: on the teacher's device; a copy is timed.
+    """
+    trial = copy_network(student)
+    trial.train()
+
+    def images(count: int) -> torch.Tensor:
+        return torch.rand((count, *teacher.spec.shape), device=teacher.device)
+
+    @torch.no_grad()
+    def answer(count: int) -> None:
+        with autocast():
+            teacher(images(count))
+
+    def trace(count: int) -> None:
+        with autocast():
+            found = teacher.trace(images(count).requires_grad_(), bool(teacher.layers))
+            loss = found.logits.float().sum()
+        for layer in found.statistics:
+            loss = loss + layer.mean.sum() + layer.var.sum()
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    def learn(count: int) -> None:
+        with autocast():
+            logits = trial(teacher.spec.normalize(images(count)))
+        logits.float().sum().backward()
+
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        return Costs(
+            _cost(lambda count: draw(count, teacher.spec.shape, device=teacher.device)),
+            *(_cost(piece) for piece in (answer, trace, learn)),
+        )
+
+
+def _cost(work: Callable[[int], object], few: int = 2, more: int = 16) -> Cost:
+    """Of ``work``, from two sizes; the first call, which allocates and chooses kernels, is lost."""
+    work(few)
+    least = _seconds(work, few)
+    if least > PATIENCE:
+        return Cost(0.0, least / few)
+    each = max(0.0, (_seconds(work, more) - least) / (more - few))
+    return Cost(max(0.0, least - few * each), each)
+
+
+def _seconds(work: Callable[[int], object], images: int) -> float:
+    start = time.perf_counter()
+    work(images)
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter() - start
+
+
+def effort(costs: Costs, seconds: float) -> Effort:
+    """The best of ``EFFORTS`` that a budget of so many seconds has time for."""
+
+    def takes(one: Effort) -> float:
+        tried = 2 * (costs.draw(one.draws) + costs.answer(one.draws))  # two styles of drawings
+        return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
+
+    return next((one for one in EFFORTS if takes(one) <= ASKING * seconds), EFFORTS[-1])
+
+
+def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:
+    """``plan`` with sizes that let the student learn within ``seconds``; its own where they do.
+
+    An update of synthesis takes no more than its method's share of the budget, a student's batch
+    leaves time for ``STEPS`` of them, and where there are fewer synthesis takes no more than
+    ``SHARE`` of the time.
+    """
+    row = METHODS[plan.method]
+    while update_seconds(plan, costs) > row.share * seconds:
+        smaller = _smaller(plan)
+        if smaller is None:
+            break
+        plan = smaller
+    rhythm = plan.rhythm
+    while (
+        rhythm.batch_size >= 2 * SMALLEST_BATCH
+        and rhythm.batch_size % (2 * processes) == 0
+        and STEPS * step_seconds(plan, costs) > (1 - SHARE) * seconds
+    ):
+        rhythm = replace(rhythm, batch_size=rhythm.batch_size // 2)
+        plan = replace(plan, rhythm=rhythm)
+    return replace(plan, rhythm=_unhurried(plan, costs, seconds))
+
+
+def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Rhythm:
+    """More of the student's steps between updates, where it would not come to ``STEPS``."""
+    rhythm = plan.rhythm
+    update, step, turns = (
+        update_seconds(plan, costs), step_seconds(plan, costs), rhythm.steps_per_update,
+    )  # fmt: skip
+    if not turns or seconds >= STEPS * (step + update / turns):
+        return rhythm
+    most = math.ceil(update * (1 - SHARE) / SHARE / step)
+    return replace(rhythm, steps_per_update=max(turns, most))
+
+
+def update_seconds(plan: Recipe, costs: Costs) -> float:
+    """What one update of synthesis will take."""
+    drawn, made, passes = _sizes(plan)
+    drawing = costs.draw(drawn) + costs.answer(drawn) if drawn else 0.0
+    return drawing + (passes * costs.trace(made) + costs.answer(made) if made else 0.0)
+
+
+def step_seconds(plan: Recipe, costs: Costs) -> float:
+    """What one step of the student will take; a method without updates makes its images then."""
+    size, row = plan.rhythm.batch_size, METHODS[plan.method]
+    making = 0.0 if row.batch else costs.draw(size) + costs.answer(size)
+    return max(1e-9, costs.learn(size) + making)
+
+
+def _sizes(plan: Recipe) -> tuple[int, int, int]:
+    """Images drawn in an update, images optimised in it, and passes of each."""
+    row, config = METHODS[plan.method], plan.synthesizer
+    drawn = int(getattr(config, row.drawn)) if row.drawn else 0
+    made = int(getattr(config, row.batch)) if row.batch else 0
+    return drawn, made, int(getattr(config, row.passes)) if row.passes else 1
+
+
+def _smaller(plan: Recipe) -> Recipe | None:
+    """Half as many images in an update, or steps where that many are too few; None at the end.
+
+    Drawings go first: they are the cheapest to have again.
+    """
+    row = METHODS[plan.method]
+    drawn, made, passes = _sizes(plan)
+    fewer: dict[str, int] = {}
+    if drawn > 2 * made:
+        fewer[row.drawn] = drawn // 2
+    elif made >= 2 * SMALLEST_MADE:
+        fewer[row.batch] = made // 2
+        if drawn:
+            fewer[row.drawn] = drawn // 2
+    elif passes > FEWEST_PASSES:
+        fewer[row.passes] = max(FEWEST_PASSES, passes // 2)
+    return replace(plan, synthesizer=replace(plan.synthesizer, **fewer)) if fewer else None

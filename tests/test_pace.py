@@ -1,0 +1,82 @@
+"""Work cut to the budget: sizes follow what the pieces cost, and stay where they fit."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dfkd import pace
+from dfkd.catalogue import METHODS
+from dfkd.pace import Cost, Costs, paced, step_seconds, update_seconds
+from dfkd.recipes import recipe
+
+FREE = Costs(*(Cost(0.0, 1e-9) for _ in range(4)))
+DEAR = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.05, 0.01))
+"""About what 224 x 224 pixels cost two cores."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_costs_nothing_keeps_its_sizes(name):
+    assert paced(recipe(name), FREE, 60.0) == recipe(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_dear_work_is_cut_until_the_student_can_learn(name):
+    plan = paced(recipe(name), DEAR, 240.0)
+    assert update_seconds(plan, DEAR) <= METHODS[name].share * 240
+    turns = plan.rhythm.steps_per_update
+    if turns and pace.STEPS * (step_seconds(plan, DEAR) + update_seconds(plan, DEAR) / turns) > 240:
+        assert turns * step_seconds(plan, DEAR) >= update_seconds(plan, DEAR)
+    assert plan.rhythm.batch_size >= min(pace.SMALLEST_BATCH, recipe(name).rhythm.batch_size)
+
+
+price = st.builds(Cost, st.floats(0, 1), st.floats(1e-6, 1))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(sorted(METHODS)), st.builds(Costs, price, price, price, price),
+    st.floats(1, 1e4), st.sampled_from([1, 2, 4]),
+)  # fmt: skip
+def test_pacing_ends_and_never_enlarges(name, costs, seconds, processes):
+    before = recipe(name)
+    after = paced(before, costs, seconds, processes)
+    assert update_seconds(after, costs) <= update_seconds(before, costs) + 1e-9
+    assert after.rhythm.batch_size <= before.rhythm.batch_size
+    assert after.rhythm.batch_size % processes == 0
+    assert after.rhythm.steps_per_update >= before.rhythm.steps_per_update
+    assert paced(after, costs, seconds, processes).synthesizer == after.synthesizer
+
+
+@settings(deadline=None)
+@given(st.floats(1, 1e5))
+def test_more_time_asks_no_less(seconds):
+    order = list(pace.EFFORTS)
+    poor, rich = (order.index(pace.effort(DEAR, time)) for time in (seconds, 2 * seconds))
+    assert rich <= poor
+
+
+def test_costs_are_those_of_the_clock(monkeypatch):
+    """A piece of fixed + n each, on a clock that only the piece moves."""
+    now = [0.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+
+    def work(count):
+        now[0] += 0.02 + 0.003 * count
+
+    found = pace._cost(work)
+    assert found.fixed == pytest.approx(0.02)
+    assert found.each == pytest.approx(0.003)
+    assert pace._cost(lambda count: now.__setitem__(0, now[0] + count)).each == pytest.approx(1)
+
+
+def test_measuring_changes_neither_network_nor_chance(tiny_teacher, tiny_student):
+    before = {k: v.clone() for k, v in tiny_student.state_dict().items()}
+    print_before, chance = tiny_teacher.fingerprint(), torch.get_rng_state()
+    tiny_student.train()
+    costs = pace.measure(tiny_teacher, tiny_student)
+    assert all(cost(100) > 0 for cost in costs)
+    assert all(torch.equal(v, before[k]) for k, v in tiny_student.state_dict().items())
+    assert tiny_teacher.fingerprint() == print_before
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(p.grad is None for p in tiny_student.parameters())
