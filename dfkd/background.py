@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from dfkd.errors import DfkdError
+from dfkd.errors import unwritable
 
 
 class Background:
@@ -40,11 +40,7 @@ class Background:
         try:
             self._pending.popleft().result()
         except OSError as error:
-            place = error.filename or self._place or "a file of this run"
-            raise DfkdError(
-                f"{place} cannot be written ({error.strerror or error}): make room there, or "
-                "choose another --out"
-            ) from error
+            raise unwritable(error, self._place or "a file of this run") from error
 
     def __enter__(self) -> Self:
         return self

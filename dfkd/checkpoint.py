@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, unwritable
 from dfkd.finite import check_state
 from dfkd.protocols import Stateful
 
@@ -40,11 +40,7 @@ def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) ->
     except (OSError, RuntimeError) as error:  # torch's writer has its own word for a full disk
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:80]
-        raise DfkdError(
-            f"the checkpoint {path} cannot be written ({reason}): make room there, or choose "
-            "another --out"
-        ) from error
+        raise unwritable(error, path) from error
     return path
 
 

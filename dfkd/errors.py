@@ -20,6 +20,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; choose from {', '.join(choices)}" if choices else ""
 
 
+def unwritable(error: Exception, place: object) -> DfkdError:
+    """What to raise where ``place``, or a file that ``error`` names, could not be written."""
+    place = getattr(error, "filename", None) or place
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:80]
+    return DfkdError(
+        f"{place} cannot be written ({reason}): make room there, or choose another --out"
+    )
+
+
 def check_within(settings: object, interval: str, *names: str) -> None:
     """Raise unless the settings of those names lie in ``interval`` or are None.
 
