@@ -17,6 +17,7 @@ from dfkd import api, cli, recipes
 from dfkd.arguments import ImageFacts
 from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
+from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
 from dfkd.errors import DfkdError
 from dfkd.folding import FoldedNorm, fold
@@ -263,7 +264,7 @@ def test_on_the_command_line(tmp_path):
     quick = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.draws=16")
     words = ("distill", uris[0], student, *merge, uris[1], "--eval", data, "--steps", 3)
     done = command(*words, *quick, "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, FAILED), done.stderr  # three steps may have taught nothing
     manifest = json.loads((out / "manifest.json").read_text())
     assert [manifest["teacher"], *manifest["further_teachers"]] == uris
     assert dfkd.load_teacher(f"run:{out}").class_names == tuple("abcde")
@@ -311,5 +312,5 @@ def test_two_numbered_teachers_of_their_own_classes_on_the_command_line(tmp_path
     merge = ("--scheme", "ensemble", "--set", "arrangement.combine=classes", "--teachers", PLAIN)
     student = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
     words = ["distill", PLAIN, student, *merge, *named, "--image", "1x8x8", "--method", "drawings"]
-    assert cli.main([*words, "--steps", "2", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main([*words, "--steps", "2", "--out", str(tmp_path / "run")]) in (0, FAILED)
     assert dfkd.load_teacher(f"run:{tmp_path / 'run'}").class_names == tuple("abcd")

@@ -178,5 +178,6 @@ def test_refusals_of_long_and_odd_names_stay_one_short_line(length: int, tmp_pat
         picture(folder / name / "a.png")
     for classes in ((), DIGITS, ("z" * 999, "\n")):
         refused(folder, classes).encode()
+    assert "give class_names" in refused(folder, ())  # only from Python is there a folder without
     (folder / ("y" * length) / ("a" * length + ".png")).write_text("no picture")
     refused(folder, ("\n" + "x" * length, "y" * length, "\udcff")).encode()

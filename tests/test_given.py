@@ -9,9 +9,11 @@ from PIL import Image
 
 from dfkd import api, cli
 from dfkd.bank import dequantize
+from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
 from dfkd.given import Given
+from dfkd.report.story import lead
 
 
 @pytest.fixture
@@ -116,7 +118,8 @@ def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_s
     assert "40 images" in real["purpose"]
     assert "without labels, for training" in real["purpose"]
     page = (out / "report.html").read_text()
-    assert f"It learnt from {given.name}" in page
+    # After five steps the page says that it has not learnt: this is what others are told.
+    assert f"It learnt from {given.name}" in lead({**result.figures, "failure": None})
     assert f"<h1>A student from {given.name}</h1>" in page
     assert "without data" not in page
 
@@ -125,7 +128,8 @@ def test_the_command_line_takes_them(tmp_path, capsys):
     words = ["bundled:digits_vgg", "dfkd.networks:resnet?depth=8&widths=(4,4,4)"]
     options = ["--images", "bundled:digits_vgg", "--knowledge", "kd + 0.5*hard", "--steps", "3"]
     out = tmp_path / "run"
-    assert cli.main(["distill", *words, *options, "--device", "cpu", "--out", str(out)]) == 0
+    done = cli.main(["distill", *words, *options, "--device", "cpu", "--out", str(out)])
+    assert done in (0, FAILED)  # three steps may have taught nothing
     manifest = json.loads((out / "manifest.json").read_text())
     assert "with its labels" in manifest["real_data"]["purpose"]
     assert manifest["recipe"]["distiller"]["knowledge"] == "kd + 0.5*hard"

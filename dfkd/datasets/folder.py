@@ -113,7 +113,8 @@ def _by_directory(listing: Listing, class_names: Sequence[str], label: str) -> R
         )
     if found is None:
         seen = why_not(names, class_names, ("directory", "directories"))
-        raise DfkdError(f"{label}: {seen}; {REMEDY}")
+        remedy = REMEDY if class_names else "give class_names, the model's, in their order"
+        raise DfkdError(f"{label}: {seen}; {remedy}")
     assigned = (
         Assigned(name, label, class_names[label] if class_names else name)
         for name, label in zip(names, found.places, strict=True)
