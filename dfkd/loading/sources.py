@@ -1,6 +1,5 @@
 """One function for each kind of MODEL URI: URI -> a built network and what is known of it."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
 from dfkd.loading.known import EXITS, build_within, check_known
 from dfkd.loading.uri import ModelURI, parse_uri, shown
-from dfkd.loading.usercode import find_factory, first_line
+from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
 from dfkd.spec import ImageSpec
 
@@ -57,7 +56,7 @@ def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel
     keywords = {**_accepted(factory, defaults), **uri.keywords}
     if uri.kind == "file":
         uri = replace(uri, place=str(Path(uri.place).expanduser().resolve()))
-    return LoadedModel(_call(factory, keywords, uri.base), None, None, uri.base, keywords)
+    return LoadedModel(call(factory, keywords, uri.base), None, None, uri.base, keywords)
 
 
 def _from_artefact(uri: ModelURI, trust: bool) -> LoadedModel:
@@ -144,7 +143,7 @@ def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     def factory(**keywords: Any) -> Any:
         return models.get_model(uri.place, weights=chosen, **keywords)
 
-    network = _call(factory, keywords, uri.base)
+    network = call(factory, keywords, uri.base)
     # The metadata is part of the package: nothing is downloaded to read it.
     member = chosen or known.__members__.get("IMAGENET1K_V1") or next(iter(known), None)
     spec, names = None, None
@@ -169,7 +168,7 @@ def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     def factory(**keywords: Any) -> Any:
         return timm.create_model(uri.place, **keywords)
 
-    network = _call(factory, keywords, uri.base)
+    network = call(factory, keywords, uri.base)
     config = getattr(network, "pretrained_cfg", None) or {}
     spec = None
     channels, height, width = config.get("input_size") or (0, 0, 0)
@@ -183,39 +182,8 @@ def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     return LoadedModel(network, spec, None, uri.base, rebuilt)
 
 
-def _call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> nn.Module:
-    """The network that ``factory`` makes, or an error in its own words."""
-    if isinstance(factory, nn.Module) or not callable(factory):
-        raise DfkdError(
-            f"{name} is a {type(factory).__name__}, not a function that builds a network"
-        )
-    known, takes_any = _parameters(factory)
-    for key in keywords:
-        if not takes_any and key not in known:
-            raise DfkdError(f"{name} takes no keyword {key!r}{nearest(key, known)}")
-    try:
-        network = factory(**keywords)
-    except DfkdError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DfkdError(f"{name} fails when it is called: {first_line(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise DfkdError(f"{name} returns a {type(network).__name__}, not a torch.nn.Module")
-    return network
-
-
-def _parameters(factory: Callable[..., Any]) -> tuple[set[str], bool]:
-    """Keywords that ``factory`` names, and whether it takes any others."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # some built-ins have no signature
-        return set(), True
-    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 def _accepted(factory: Callable[..., Any], defaults: Defaults) -> dict[str, Any]:
-    return _only(defaults, *_parameters(factory)[0]) if callable(factory) else {}
+    return _only(defaults, *parameters(factory)[0]) if callable(factory) else {}
 
 
 def _only(defaults: Defaults, *names: str) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""Factories in files and modules that the user names: finding them is running them."""
+"""Factories in files and modules that the user names: finding them, which runs them, and calling."""
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from torch import nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.uri import FORMS, NAMED_KINDS, ModelURI
@@ -35,6 +38,44 @@ def find_factory(uri: ModelURI) -> Any:
             f"{uri.place} has no factory {uri.factory!r}{nearest(uri.factory, functions)}"
         )
     return factory
+
+
+def call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> nn.Module:
+    """The network that ``factory`` makes, or an error in its own words.
+
+    Args:
+        name: of the factory, for messages.
+
+    Raises:
+        DfkdError: no function, a keyword that it does not take, whatever it raises, no network.
+    """
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise DfkdError(
+            f"{name} is a {type(factory).__name__}, not a function that builds a network"
+        )
+    known, takes_any = parameters(factory)
+    for key in keywords:
+        if not takes_any and key not in known:
+            raise DfkdError(f"{name} takes no keyword {key!r}{nearest(key, known)}")
+    try:
+        network = factory(**keywords)
+    except DfkdError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DfkdError(f"{name} fails when it is called: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise DfkdError(f"{name} returns a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def parameters(factory: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Keywords that ``factory`` names, and whether it takes any others."""
+    try:
+        found = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # some built-ins have no signature
+        return set(), True
+    named = {p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in found)
 
 
 def _run_file(path: Path) -> ModuleType:
