@@ -1,4 +1,4 @@
-"""Factories in files and modules that the user names: finding them, which runs them, and calling."""
+"""Factories that the user names in files and modules: found by running those, then called."""
 
 import importlib
 import importlib.util
