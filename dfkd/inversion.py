@@ -1,5 +1,6 @@
 """Inversion: pictures of what a teacher remembers of its classes."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,12 @@ from dfkd.compilation import Work
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, traced_shapes
+from dfkd.methods.deep_inversion_settings import (
+    DeepInversionConfig,
+    default_config,
+    traced_shapes,
+    with_flip,
+)
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
@@ -30,6 +36,8 @@ class InversionResult:
         own_top1: share that the teacher itself recognises as its target, in [0, 1].
         seconds, steps, teacher_images: wall time, optimiser steps, images shown to the teacher.
         compiled: whether the teacher's pass was, and why (not).
+        config: the setting as it was used.
+        complete: False where ``stop`` ended it before its time.
     """
 
     images: Tensor
@@ -39,6 +47,8 @@ class InversionResult:
     steps: int
     teacher_images: int
     compiled: dict[str, Any]
+    config: DeepInversionConfig
+    complete: bool
 
 
 def invert(
@@ -54,6 +64,7 @@ def invert(
     compile: str = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
+    mirrored: bool | None = None,
 ) -> Tensor:
     """``count`` images of ``classes`` in turn: N x C x H x W float in [0, 1].
 
@@ -62,7 +73,7 @@ def invert(
     result = invert_run(
         teacher, classes, count,
         steps=steps, minutes=minutes, seed=seed, extra=extra, config=config, compile=compile,
-        recompute=recompute, batch_size=batch_size,
+        recompute=recompute, batch_size=batch_size, mirrored=mirrored,
     )  # fmt: skip
     return result.images
 
@@ -80,6 +91,8 @@ def invert_run(
     compile: str = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
+    mirrored: bool | None = None,
+    begun: Callable[[dict[str, Any]], None] = lambda compiled: None,
     progress: Callable[[float, Metrics], None] = lambda share, metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> InversionResult:
@@ -99,19 +112,21 @@ def invert_run(
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
         batch_size: images optimised together, or ``auto``: the setting's number, halved until
             it fits into memory; the setting's own when left out.
+        mirrored: whether mirror images keep their class, where ``config`` leaves that open.
+        begun: called before the first step with ``compiled`` of the result.
         progress: called after every step with the share of the work that is done and the losses.
         stop: asked after every step; where it says yes the images are returned as they are,
             those of batches not yet begun left out.
 
     Raises:
         DfkdError: no class or one out of range, ``count`` or a budget that is not positive,
-            both budgets, a teacher without statistics.
+            both budgets, a teacher without statistics, losses that are no numbers any more.
     """
     started = time.perf_counter()
     _check_classes(classes, count, teacher.num_classes)
     if steps is not None or minutes is not None:
         Budget(minutes, steps)  # refuses both at once and values that are not positive
-    config = config or default_config(teacher)
+    config = with_flip(config or default_config(teacher), mirrored)
     if batch_size is not None:
         size = batch_size_of(batch_size, teacher, config.batch_size)
         config = replace(config, batch_size=size)
@@ -124,6 +139,8 @@ def invert_run(
     seconds = None if minutes is None else 60 * minutes
     work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
     compiled = working_teacher(fold(teacher).teacher, work, compile=compile, recompute=recompute)
+    decided = {"used": compiled.used, "reason": compiled.reason}
+    begun(decided)
     begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
     synthesizer = DeepInversion(compiled.teacher, config, seed, classes=classes, extra=extra)
     made: list[Batch] = []
@@ -131,18 +148,19 @@ def invert_run(
     for batch in range(batches):
         share = 0.0
         while share < 1.0 and not stopped:
-            begun = time.perf_counter()
+            now = time.perf_counter()
             metrics, taken = synthesizer.step(), taken + 1
             if minutes is None:
                 share = synthesizer.position / config.total_iterations
             else:
                 # Every batch has an equal part of the time, and the step to come must fit in.
-                spent = 2 * time.perf_counter() - begun - started - begun_with
+                spent = 2 * time.perf_counter() - now - started - begun_with
                 left = max(60 * minutes - begun_with, 1e-9)
                 share = min(1.0, max(share, spent / left * batches - batch))
                 synthesizer.position = config.position(share)
             progress((batch + share) / batches, metrics)
             stopped = stop()
+        _check_losses(metrics, taken)
         made.append(synthesizer.finish())
         if stopped:
             break
@@ -154,7 +172,7 @@ def invert_run(
     seconds = time.perf_counter() - started
     return InversionResult(
         images, targets, own_top1, seconds, taken, synthesizer.teacher_images,
-        {"used": compiled.used, "reason": compiled.reason},
+        decided, config, len(made) == batches and share >= 1.0,
     )  # fmt: skip
 
 
@@ -168,6 +186,16 @@ def with_steps(config: DeepInversionConfig, steps: int) -> DeepInversionConfig:
         iterations=steps - low,
         warmup=round(scale * config.warmup),
     )
+
+
+def _check_losses(losses: Metrics, steps: int) -> None:
+    """Raise where the last step's losses tell that its pictures have diverged."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DfkdError(
+                f"{name} is {float(value)} after {steps} steps: lower lr, with --set "
+                "synthesizer.lr=... say"
+            )
 
 
 def _check_classes(classes: Sequence[int], count: int, num_classes: int) -> None:

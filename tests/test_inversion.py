@@ -1,6 +1,7 @@
 """Inversion's contract, and the measure of colour noise against a slow, obvious oracle."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,15 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.inversion import invert, invert_run, with_steps
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig, imagenet
+from dfkd.methods.deep_inversion import DeepInversion
+from dfkd.methods.deep_inversion_settings import (
+    DeepInversionConfig,
+    cifar,
+    imagenet,
+    natural,
+    small,
+    with_flip,
+)
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -61,6 +70,57 @@ def test_steps_are_a_batchs():
     assert (short.low_resolution_iterations, short.iterations, short.warmup) == (200, 100, 10)
 
 
+OPEN = replace(CONFIG, flip=None)
+
+
+@pytest.mark.parametrize(
+    ("config", "mirrored", "flip"),
+    [
+        (OPEN, None, 0.0),
+        (OPEN, False, 0.0),
+        (OPEN, True, 0.5),
+        (CONFIG, True, 0.0),
+        (replace(CONFIG, flip=0.25), False, 0.25),
+        (replace(CONFIG, flip=1.0), None, 1.0),
+    ],
+)
+def test_mirror_images_are_the_setting_s_word_or_else_the_teacher_s(config, mirrored, flip):
+    assert with_flip(config, mirrored).flip == flip
+    run = invert_run(teacher(), [0], 2, steps=2, config=config, mirrored=mirrored, compile="off")
+    assert run.config.flip == flip
+    asked = invert(teacher(), [0], 2, steps=2, config=config, mirrored=mirrored, compile="off")
+    assert torch.equal(asked, run.images)
+
+
+def test_all_settings_but_the_authors_for_small_images_leave_mirror_images_open():
+    assert {one.flip for one in (natural(), small(), *map(imagenet, range(3)))} == {None}
+    assert cifar().flip == 0.0
+    assert DeepInversion(teacher(), OPEN).config.flip == 0.0
+
+
+@pytest.mark.parametrize("flip", [-0.1, 1.1, float("nan")])
+def test_a_probability_of_mirror_images_is_one(flip):
+    with pytest.raises(DfkdError, match="flip must be in"):
+        replace(CONFIG, flip=flip)
+
+
+def test_what_was_used_is_told_and_what_was_decided_before_the_first_step():
+    told: list[object] = []
+    result = invert_run(
+        teacher(), [0, 1], 6, steps=7, config=CONFIG, compile="off", begun=told.append,
+        progress=lambda *_: told.append("step"),
+    )  # fmt: skip
+    assert told == [result.compiled] + ["step"] * 14
+    assert (result.config.total_iterations, result.config.batch_size) == (7, 3)
+    assert result.complete
+
+
+def test_losses_that_are_no_numbers_are_an_error():
+    config = replace(CONFIG, lr=1e30, warmup=0, basis="pixel")
+    with pytest.raises(DfkdError, match=r"synthesis/\w+ is (nan|inf) after 4 steps: lower lr"):
+        invert(teacher(), [0], 2, steps=4, config=replace(config, clip=False), compile="off")
+
+
 @pytest.mark.parametrize("count", [2, 9])
 def test_a_budget_in_minutes_is_kept_and_schedules_span_it(count):
     shares: list[float] = []
@@ -84,6 +144,7 @@ def test_stopped_early_it_returns_what_there_is():
     )  # fmt: skip
     assert len(result.images) == 4
     assert result.steps == 3
+    assert not result.complete
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ class Invert:
         out: Directory of the run.
         steps: Optimiser steps a batch.
         minutes: Wall time instead.
+        config: YAML file of settings laid over those for images of this size, such as `dfkd recipes
+            deep_inversion` prints; of it, synthesizer's settings make pictures.
+        set: key=value laid over both, such as synthesizer.jitter=4; --steps and --batch-size have
+            the last word.
         seed: Of every random choice.
         device: auto, cpu, cuda or mps.
         compile: auto, on or off: the teacher's pass as one compiled function.
@@ -55,6 +59,8 @@ class Invert:
     count: int = 16
     steps: words.Count = None
     minutes: words.Number = None
+    config: words.File = None
+    set: UseAppendAction[words.Settings] = ()
     seed: int = 0
     device: str = "auto"
     compile: str = "auto"

@@ -1,28 +1,34 @@
 """``dfkd invert``."""
 
-import signal
-import threading
+import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from dfkd import arguments, devices, rundir
+from dfkd import arguments, devices, recipes, rundir
+from dfkd.commands import pictures
+from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
+from dfkd.interruption import interruption
 from dfkd.inversion import invert_run
 from dfkd.loading.uri import local_paths
-from dfkd.networks import count_parameters
-from dfkd.report.grid import write_grid, write_images
-from dfkd.report.log import MetricsLog
-from dfkd.report.page import write_page
+from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, small
+from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
+
+METHOD = "deep_inversion"
 
 
 def invert(command: arguments.Invert) -> int:
     """Pictures, one PNG each, with a grid and a page."""
     classes = _class_list(command.classes)
-    reads = local_paths((command.teacher,)) + list(command.facts.class_names)
+    _setting(command, small())  # mistakes in words are told before anything is loaded
+    reads = [*local_paths((command.teacher,)), *command.facts.class_names]
+    reads += [command.config] if command.config else []
     directory = rundir.prepare(command.out, command.overwrite, reads=reads)
     teacher = teacher_of(command.teacher, command.facts)
     if not teacher.layers:
@@ -33,22 +39,9 @@ def invert(command: arguments.Invert) -> int:
     device = devices.resolve_device(command.device)
     teacher.to(device)
     before = teacher.fingerprint()
-    stop = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    rows: list[tuple[int, float, dict[str, float]]] = []
-    clock = _Clock()
-    with Progress("Inverting", console()) as progress:
-
-        def show(share: float, metrics: Mapping[str, torch.Tensor]) -> None:
-            if not clock.steps:  # all that can be refused has been, and little is lost yet
-                rundir.create(directory, overwrite=command.overwrite)
-            clock.steps += 1
-            if clock.due():
-                values = {name: float(value) for name, value in metrics.items()}
-                rows.append((clock.steps, clock.seconds, values))
-                progress.update(share, clock.steps, values)
-
-        try:
+    with interruption() as interrupted:
+        with Progress("Inverting", console()) as progress:
+            report = _Report(directory, command.overwrite, progress)
             result = invert_run(
                 teacher,
                 classes,
@@ -56,72 +49,93 @@ def invert(command: arguments.Invert) -> int:
                 steps=command.steps,
                 minutes=command.minutes,
                 seed=command.seed,
+                config=_setting(command, default_config(teacher)),
                 compile=command.compile,
                 recompute=command.recompute,
                 batch_size=command.batch_size,
-                progress=show,
-                stop=stop.is_set,
+                begun=tell_compiled,
+                progress=report.step,
+                stop=lambda: interrupted[0],
             )
-        finally:
-            signal.signal(signal.SIGINT, previous)
-    log = MetricsLog(directory)
-    for row in rows:
-        log.write(*row)
-    log.close()
-    targets = result.targets.tolist()
-    images = result.images.cpu()
-    write_images(directory, images, targets)
-    write_grid(directory / "grid.png", images, [teacher.class_names[i] for i in targets])
-    figures = {
-        "method": "deep_inversion",
-        "own_top1": result.own_top1,
-        "images_synthesized": len(images),
-        "teacher_forwards": result.teacher_images,
-        "teacher_parameters": count_parameters(teacher.network),
-        "steps": result.steps,
-        "compiled": result.compiled,
-        "seconds": {
-            "total": round(result.seconds, 2),
-            "synthesis": round(result.seconds, 2),
-            "distillation": 0.0,
-        },
-    }
-    manifest = {
-        **rundir.provenance(rundir.command_line(), devices.hardware(device)),
-        "teacher": command.teacher,
-        "recipe": {"method": "deep_inversion", "classes": classes, "count": command.count},
-        "seed": command.seed,
-        "class_names": list(teacher.class_names),
-        "teacher_hash_before": before,
-        "teacher_hash_after": teacher.fingerprint(),
-        "real_data": {"used": False, "purpose": "none"},
-    }
-    rundir.write_json(directory / "result.json", figures)
-    rundir.write_json(directory / "manifest.json", manifest)
-    write_page(directory)
-    tell_compiled(result.compiled)
+            report.show()
+        manifest = {
+            **rundir.provenance(rundir.command_line(), devices.hardware(device)),
+            "teacher": command.teacher,
+            "recipe": pictures.recipe(result, classes, command.count),
+            "seed": command.seed,
+            "class_names": list(teacher.class_names),
+            "teacher_hash_before": before,
+            "teacher_hash_after": teacher.fingerprint(),
+            "real_data": {"used": False, "purpose": "none"},
+            "complete": result.complete,
+        }
+        written = pictures.write(directory, result, teacher, manifest, report.rows)
     print(f"recognised by the teacher as their class: {result.own_top1:.1%}")
-    for name in ("images", "report.html", "grid.png"):
-        print(directory / name)
-    return 130 if stop.is_set() else 0
+    for path in written:
+        print(path)
+    if result.complete:
+        return 0
+    print(
+        f"interrupted after step {result.steps:,}: {len(result.images)} of {command.count} "
+        f"pictures are in {directory} as they stood",
+        file=sys.stderr,
+    )
+    return 130
 
 
-class _Clock:
-    """Steps and seconds, and whether two seconds have passed since the last report."""
+class _Report:
+    """Shows how far the work is, every two seconds and at its end, and keeps that for the log."""
 
-    def __init__(self) -> None:
-        self.steps, self._now = 0, time.perf_counter
-        self._start = self._reported = self._now()
+    def __init__(self, directory: Path, overwrite: bool, progress: Progress) -> None:
+        self._directory, self._overwrite, self._progress = directory, overwrite, progress
+        self._start = self._shown = time.perf_counter()
+        self._steps, self._share = 0, 0.0
+        self._losses: Mapping[str, torch.Tensor] = {}
+        self.rows: list[pictures.Row] = []
+        progress.update(0.0, 0, {})  # what comes before the first step may take a while
 
-    @property
-    def seconds(self) -> float:
-        return self._now() - self._start
+    def step(self, share: float, losses: Mapping[str, torch.Tensor]) -> None:
+        """After every step: the share of the work that is done, and the losses."""
+        if not self._steps:  # all that can be refused has been, and little is lost yet
+            rundir.create(self._directory, overwrite=self._overwrite)
+        self._steps, self._share, self._losses = self._steps + 1, share, losses
+        if time.perf_counter() - self._shown >= 2.0:
+            self.show()
 
-    def due(self) -> bool:
-        if self._now() - self._reported < 2.0:
-            return False
-        self._reported = self._now()
-        return True
+    def show(self) -> None:
+        """The last step, on the screen and in the rows."""
+        self._shown = time.perf_counter()
+        values = {name: float(value) for name, value in self._losses.items()}
+        self.rows.append((self._steps, self._shown - self._start, values))
+        self._progress.update(self._share, self._steps, values)
+
+
+def _setting(command: arguments.Invert, start: DeepInversionConfig) -> DeepInversionConfig:
+    """``start`` with ``--config`` and ``--set`` laid over it, named as in a recipe.
+
+    Raises:
+        DfkdError: a mistake in either, or a setting that has no say in pictures.
+    """
+    base = replace(recipes.recipe(METHOD), synthesizer=start)
+    plan = plan_of(base, config=command.config, assignments=command.set)
+    if plan.method != METHOD:
+        raise DfkdError(f"invert makes pictures by {METHOD}, not by {plan.method}")
+    if idle := _without_say(plan):
+        raise DfkdError(
+            f"{idle} has no say in pictures: invert takes synthesizer's settings alone, and what "
+            "has an option"
+        )
+    setting: DeepInversionConfig = plan.synthesizer
+    if setting.adi:
+        raise DfkdError("synthesizer.adi competes with a student, and invert has none: leave it 0")
+    return setting
+
+
+def _without_say(plan: Recipe) -> str:
+    """What of ``plan``, images aside, is as in no recipe of the method: the first part, or none."""
+    known = [one for one in map(recipes.recipe, recipes.RECIPES) if one.method == METHOD]
+    parts = (name for name in vars(plan) if name != "synthesizer")
+    return next((n for n in parts if getattr(plan, n) not in [getattr(k, n) for k in known]), "")
 
 
 def _class_list(text: str) -> list[int]:

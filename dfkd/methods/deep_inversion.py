@@ -28,6 +28,7 @@ from dfkd.methods.deep_inversion_settings import (
     accepts_half,
     default_config,
     objective,
+    with_flip,
 )
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
@@ -40,7 +41,8 @@ class DeepInversion:
 
     Args:
         teacher: must store statistics unless ``r_feature`` is 0.
-        config: the setting; ``default_config(teacher)`` when left out.
+        config: the setting; ``default_config(teacher)`` when left out. Without a word of mirror
+            images there are none.
         seed: of starts, targets and augmentations; the global random state is left alone.
         classes: targets, cycled in this order; drawn at random when left out.
         extra: a further term of the objective.
@@ -57,7 +59,7 @@ class DeepInversion:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         spec = teacher.spec
-        self.config = config or default_config(teacher)
+        self.config = with_flip(config or default_config(teacher), None)
         if self.config.r_feature:
             teacher.require_statistics("deep_inversion")
         if self.config.low_resolution_iterations and not accepts_half(teacher):
@@ -173,7 +175,7 @@ class DeepInversion:
         if config.crop < 1:
             images = crop(images, config.crop, self._rng)
         images = jitter(images, config.jitter // (2 if self.halved else 1), self._rng)
-        return flip(images, config.flip, self._rng)
+        return flip(images, config.flip or 0.0, self._rng)
 
     def _keep_best(self, images: Tensor, logits: Tensor, loss: Tensor) -> None:
         """Copy every image whose cost is its lowest so far: the batch's, with its own CE."""

@@ -31,7 +31,7 @@ class DeepInversionConfig:
         tv_l1, tv_l2, l2: weights of the image priors, taken in the teacher's normalised units.
         adi: weight of the competition with the student (Adaptive DeepInversion); 0 is off.
         jitter: largest roll in pixels, halved at half resolution.
-        flip: probability of a mirror image.
+        flip: probability of a mirror image; None is for the teacher to say, see ``with_flip``.
         crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
         clip: keep images in [0, 1] after every step.
         basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.
@@ -56,7 +56,7 @@ class DeepInversionConfig:
     l2: float = 1e-5
     adi: float = 0.0
     jitter: int = 30
-    flip: float = 0.5
+    flip: float | None = None
     crop: float = 1.0
     clip: bool = True
     basis: str = "pixel"
@@ -75,7 +75,7 @@ class DeepInversionConfig:
             raise DfkdError("DeepInversion's weights and counts must not be negative, lr positive")
         if not (self.colour_gain > 0 and self.colour_cutoff > 0):
             raise DfkdError("colour_gain and colour_cutoff must be positive")
-        if not (0 <= self.flip <= 1 and 0 < self.crop <= 1):
+        if not (0 <= (self.flip or 0) <= 1 and 0 < self.crop <= 1):
             raise DfkdError("flip must be in [0, 1] and crop in (0, 1]")
         if self.basis not in BASES:
             raise DfkdError(f"basis must be one of {', '.join(BASES)}, not {self.basis!r}")
@@ -127,7 +127,9 @@ def small() -> DeepInversionConfig:
     The published weight of the statistics (100) is for batches of 256 that a student
     learns from; over a handful of images it leaves nothing of the classes.
     """
-    return replace(cifar(), batch_size=64, r_feature=3.0, tv_l2=1e-2, smooth_start=True, clip=True)
+    return replace(
+        cifar(), batch_size=64, r_feature=3.0, tv_l2=1e-2, smooth_start=True, clip=True, flip=None
+    )
 
 
 def natural() -> DeepInversionConfig:
@@ -155,6 +157,16 @@ def default_config(teacher: Teacher) -> DeepInversionConfig:
         return config
     work = config.iterations + config.low_resolution_iterations // 4
     return replace(config, low_resolution_iterations=0, iterations=work)
+
+
+def with_flip(config: DeepInversionConfig, mirrored: bool | None) -> DeepInversionConfig:
+    """``config`` with the paper's probability of a mirror image, 0.5, or none.
+
+    Args:
+        mirrored: whether mirror images keep their class; None where nobody has asked. What the
+            setting itself says goes before.
+    """
+    return config if config.flip is not None else replace(config, flip=0.5 if mirrored else 0.0)
 
 
 def traced_shapes(config: DeepInversionConfig, spec: ImageSpec) -> tuple[tuple[int, ...], ...]:

@@ -124,7 +124,8 @@ def _is_comparison(path: Path) -> bool:
 
 
 RUN = Layout(
-    r"(manifest|result)\.(json|tmp)|metrics\.jsonl|report\.html|grid\.png|student\.safetensors",
+    r"(manifest|result)\.(json|tmp)|metrics\.jsonl|report\.html|grid\.png|student\.safetensors"
+    r"|images\.npz",
     {
         "checkpoint": Layout(r"last\.pt"),
         "tb": Layout(r"events\.out\.tfevents\..+"),
