@@ -118,6 +118,8 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
     shapes: dict[str, torch.Size] = {}
     handles = []
     for name, module in named_layers(network).items():
+        if "parametrizations" in name.split("."):
+            continue  # what it returns is a weight
 
         def note(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.foreign import TRIAL, calling
-from dfkd.layout import fitted
+from dfkd.layout import fitted, layout_of
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher, Trace
@@ -91,7 +91,7 @@ def asked(student: nn.Module, spec: ImageSpec, images: Tensor) -> Tensor:
         DfkdError: it fails; in one line.
     """
     with calling("the student", images.shape, known=TRIAL):
-        logits: Tensor = student(fitted(spec.normalize(images), student)).float()
+        logits: Tensor = student(fitted(spec.normalize(images), layout_of(student))).float()
     return logits
 
 

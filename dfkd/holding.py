@@ -19,9 +19,14 @@ def hold(modules: Iterable[nn.Module]) -> None:
     Copies of them are held as well.
     """
     for module in modules:
-        if not hasattr(type(module), "held_class"):
+        if not is_held(module):
             kind: Any = type(module)
             module.__class__ = _held(kind)
+
+
+def is_held(module: nn.Module) -> bool:
+    """Whether it is held now."""
+    return hasattr(type(module), "held_class")
 
 
 def let_go(modules: Iterable[nn.Module]) -> None:

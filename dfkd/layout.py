@@ -6,7 +6,7 @@ a convolution does. One trial decides; afterwards the weights' own strides tell.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,14 +65,34 @@ def lay_out(network: nn.Module, *, channels_last: bool) -> None:
         value.data = value.data.to(memory_format=order)
 
 
+class Sign:
+    """Where a network's own strides tell its layout: looked for once, read often."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._place = next(_telling(network), None)
+
+    def order(self) -> torch.memory_format:
+        """``channels_last`` where the weights lie so, else ``contiguous_format``."""
+        if self._place is None:
+            return torch.contiguous_format
+        values, name = self._place
+        _, last = _strides(values[name])
+        wide = values[name].stride() == last
+        return torch.channels_last if wide else torch.contiguous_format
+
+
+def _telling(network: nn.Module) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the tensors are whose two orders differ: of one channel or one pixel they are one."""
+    for module in network.modules():
+        for values in (module._parameters, module._buffers):
+            for name, value in values.items():
+                if value is not None and _is_plane(value) and len(set(_strides(value))) == 2:
+                    yield values, name
+
+
 def layout_of(network: nn.Module) -> torch.memory_format:
-    """``channels_last`` where the network's weights lie so, else ``contiguous_format``."""
-    for value in _planes(network):
-        plain, last = _strides(value.shape)
-        if plain != last:
-            wide = value.stride() == last
-            return torch.channels_last if wide else torch.contiguous_format
-    return torch.contiguous_format
+    """The order in which the weights of ``network`` lie."""
+    return Sign(network).order()
 
 
 def arranged(images: Tensor, order: torch.memory_format) -> Tensor:
@@ -80,30 +100,30 @@ def arranged(images: Tensor, order: torch.memory_format) -> Tensor:
     if order is torch.channels_last:
         return images.contiguous(memory_format=order)
     # Of images with one channel both orders are the same, and a layer goes by their strides.
-    plain, _ = _strides(images.shape)
+    plain, _ = _strides(images)
     return images if images.stride() == plain else images.reshape(-1).view(images.shape)
 
 
-def fitted(images: Tensor, network: nn.Module) -> Tensor:
-    """``images`` as ``network`` can take them: contiguous, unless it lies channels_last itself."""
-    order = layout_of(network)
+def fitted(images: Tensor, order: torch.memory_format) -> Tensor:
+    """``images`` as a network of that layout can take them: a contiguous one takes no other."""
     return images if order is torch.channels_last else arranged(images, order)
 
 
-def _strides(shape: torch.Size) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _strides(value: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of N x C x H x W tensors, contiguous and channels_last."""
-    _, channels, height, width = shape
+    _, channels, height, width = value.shape
     whole = channels * height * width
     return (whole, height * width, width, 1), (whole, 1, width * channels, channels)
 
 
+def _is_plane(value: Tensor) -> bool:
+    lazy = nn.parameter.is_lazy(value)
+    return not lazy and value.ndim == 4 and value.layout is torch.strided
+
+
 def _planes(network: nn.Module) -> Iterator[Tensor]:
-    for values in (network.parameters(), network.buffers()):
-        for value in values:
-            if nn.parameter.is_lazy(value):
-                continue
-            if value.ndim == 4 and value.layout is torch.strided:
-                yield value
+    yield from filter(_is_plane, network.parameters())
+    yield from filter(_is_plane, network.buffers())
 
 
 def _tried(network: nn.Module, spec: ImageSpec, modes: tuple[bool, ...]) -> Layout:

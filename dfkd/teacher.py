@@ -1,5 +1,6 @@
 """The teacher: a frozen network, how to feed it, and what it remembers of its data."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
@@ -13,8 +14,8 @@ from dfkd.errors import DfkdError
 from dfkd.features import named_layers, open_features
 from dfkd.fingerprint import check_untouched, digests, fingerprint
 from dfkd.foreign import TRIAL, calling
-from dfkd.holding import RESTLESS, hold, let_go
-from dfkd.layout import Layout, fitted, lay_out, settle
+from dfkd.holding import RESTLESS, hold, is_held, let_go
+from dfkd.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
 from dfkd.watching import differentiable, set_learning, set_mode
@@ -76,12 +77,15 @@ class Teacher:
         self._modes = {module: module.training for module in network.modules()}
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
+        self._sign = Sign(network)
         self._layers = statistics_layers(network)
         self._named = named_layers(network)
         self._copied: set[str] = set()
         self._fast_trace: FastTrace | None = None
         self.before_pass: Callable[[], None] = lambda: None
-        self.held = ""
+        # Another teacher may hold it, or a part of it, already: that one lets it go.
+        self.held = RESTLESS if any(map(is_held, self._modules)) else ""
+        self._holds = False
         self.layout: Layout | None = None
         self._accepted: int | None = None
         _check_finite(network)
@@ -91,6 +95,8 @@ class Teacher:
             if len(self.class_names) != self.num_classes:
                 count = len(self.class_names)
                 raise DfkdError(f"{count} class names for {self.num_classes} classes")
+            if twice := [name for name, n in Counter(self.class_names).items() if n > 1]:
+                raise DfkdError(f"several classes are called {twice[0][:40]!r}: name them apart")
         except BaseException:
             self.restore()
             raise
@@ -103,14 +109,14 @@ class Teacher:
         try:
             with self._calling(images):
                 self.network.eval()
-            restless = any(module.training for module in self._modules)
-            self.freeze()
+                restless = any(module.training for module in self._modules)
+                self.freeze()
             logits = self(images)
             restless = restless or any(module.training for module in self._modules)
             if restless or moved(before, self.network):
                 put_back(before, self.network)
                 hold(self._modules)
-                self.held = RESTLESS
+                self.held, self._holds = RESTLESS, True
                 logits = self(images)
             if changed := moved(before, self.network):
                 raise DfkdError(
@@ -136,7 +142,8 @@ class Teacher:
 
     def restore(self) -> nn.Module:
         """The module with the modes and ``requires_grad`` flags it came with."""
-        let_go(self._modules)
+        if self._holds:
+            let_go(self._modules)
         for module, training in self._modes.items():
             module.training = training
         for parameter, requires_grad in self._gradients.items():
@@ -155,7 +162,7 @@ class Teacher:
             self._calling(images),
             differentiable(self._modules) if torch.is_grad_enabled() else nullcontext(),
         ):
-            logits: Tensor = network(fitted(self.spec.normalize(images), network))
+            logits: Tensor = network(fitted(self.spec.normalize(images), self._sign.order()))
         return logits
 
     def _calling(self, images: Tensor) -> AbstractContextManager[None]:

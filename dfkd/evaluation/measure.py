@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.foreign import calling
-from dfkd.layout import fitted
+from dfkd.layout import fitted, layout_of
 from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
 from dfkd.spec import ImageSpec
@@ -79,7 +79,7 @@ def ask(network: nn.Module, images: Tensor) -> Tensor:
     """
     try:
         with calling("the network", images.shape, resize="set --image"):
-            logits: Tensor = network(fitted(images, network))
+            logits: Tensor = network(fitted(images, layout_of(network)))
     except DfkdError:
         if len(images) == 1:
             raise

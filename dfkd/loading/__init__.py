@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.copying import check_separate, trying
+from dfkd.datasets.orders import check_order
 from dfkd.errors import DfkdError
 from dfkd.foreign import TRIAL, calling
-from dfkd.layout import fitted
+from dfkd.layout import fitted, layout_of
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.sources import LoadedModel, build, published_weights
 from dfkd.loading.uri import ModelURI, parse_uri
@@ -156,6 +157,8 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
         trust,
     )
     check_student(loaded.network, teacher)
+    if loaded.class_names is not None:
+        check_order(loaded.class_names, teacher.class_names)
     return loaded
 
 
@@ -174,7 +177,7 @@ def check_student(student: nn.Module, teacher: Teacher) -> None:
             remedy = "choose another, or set its keywords"
             with calling("the student", images.shape, resize=remedy):
                 set_mode(trial, training)
-                logits = trial(fitted(images.to(place), trial))
+                logits = trial(fitted(images.to(place), layout_of(trial)))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != TRIAL:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise DfkdError(
