@@ -20,6 +20,7 @@ from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.knowledge import parse
 from dfkd.layout import settle
+from dfkd.loading.uri import local_paths
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
@@ -118,7 +119,11 @@ def distill(
     check_resume(resume, out)
     if epsilon is None and evaluation is not None:
         epsilon = SCHEMES[plan.scheme].epsilon(plan.arrangement)
-    directory = rundir.prepare(Path(out), overwrite, resume) if out is not None else None
+    directory = None
+    if out is not None:
+        models = (origin.teacher, origin.student, *origin.further)
+        reads = local_paths(models, [data.name for data in (evaluation, images) if data])
+        directory = rundir.prepare(Path(out), overwrite, resume, reads=reads)
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
     settle(student, teacher.spec, place.device)
@@ -184,7 +189,7 @@ def distill(
     spent = time.perf_counter() - began + asked.remembered
     engine.account.earlier_seconds += spent + validation.seconds
     if directory and place.rank == 0:
-        rundir.create(directory, resume)
+        rundir.create(directory, resume, overwrite)
         log = MetricsLog(directory, engine.account.steps if resume else None)
     beginning = {
         "init": start.told(),

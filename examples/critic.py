@@ -22,9 +22,7 @@ def main(steps: int) -> None:
         result = dfkd.distill(
             teacher,
             student,
-            recipe=recipes.override(
-                dfkd.recipe("default"), [*settings, "init=random", "distiller.flip=0"]
-            ),
+            recipe=recipes.override(dfkd.recipe("default"), [*settings, "init=random"]),
             steps=steps,
             evaluation=dfkd.load_data("bundled:digits_vgg"),
             show=lambda progress, step, metrics, counts, last=last: last.update(metrics),

@@ -12,7 +12,6 @@ import argparse
 import torch
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import resnet
 
 if __name__ == "__main__":
@@ -23,10 +22,8 @@ if __name__ == "__main__":
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     torch.manual_seed(0)  # of the student's first weights
     student = resnet(depth=8, in_channels=1, num_classes=10, widths=(8, 16, 32))
-    # A mirrored digit is no digit: leave the flips out, as with everything that reads one way.
-    recipe = recipes.override(dfkd.recipe("default"), ["distiller.flip=0"])
     data = dfkd.load_data("bundled:digits_vgg")
-    result = dfkd.distill(teacher, student, recipe=recipe, steps=steps, seed=0, evaluation=data)
+    result = dfkd.distill(teacher, student, steps=steps, seed=0, evaluation=data)
 
     figures = result.figures
     for name in ("teacher", "student"):

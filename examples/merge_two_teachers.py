@@ -14,7 +14,6 @@ import torch
 from sklearn.datasets import load_digits
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import initialise, vgg
 
 DATA = load_digits()
@@ -45,9 +44,8 @@ def main(steps: int) -> None:
     torch.manual_seed(0)
     low, high, joint = map(train_teacher, (range(5), range(5, 10), range(10)))
     both = dfkd.ensemble([low, high], combine="classes")
-    plan = recipes.override(dfkd.recipe("default"), ["distiller.flip=0"])
     student = initialise(vgg((16, 32, 64), 1, 1, 10), seed=0)
-    student = dfkd.distill(both, student, recipe=plan, steps=steps).student
+    student = dfkd.distill(both, student, steps=steps).student
     reached, best = accuracy(dfkd.Teacher(student, both.spec)), accuracy(joint)
     print(f"the two side by side {accuracy(both):.1%}, a joint teacher {best:.1%}")
     print(f"merged student {reached:.1%}: {reached / best:.1%} of the joint teacher's")

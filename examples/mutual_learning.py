@@ -18,7 +18,7 @@ def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     for words in (["scheme=offline"], ["scheme=online", "arrangement.students=3"]):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        shared = ["init=random", "distiller.flip=0"]
+        shared = ["init=random"]
         result = dfkd.distill(
             teacher,
             student,

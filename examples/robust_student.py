@@ -23,7 +23,7 @@ def main(steps: int) -> None:
     settings = [f"arrangement.epsilon={EPSILON}", f"arrangement.step_size={EPSILON / 4}"]
     for words in (["scheme=offline"], ["scheme=robust", *settings]):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        shared = ["init=random", "distiller.flip=0"]
+        shared = ["init=random"]
         plan = recipes.override(dfkd.recipe("default"), [*shared, *words])
         result = dfkd.distill(teacher, student, recipe=plan, steps=steps, evaluation=data)
         attacked = robust_accuracy(result.student, teacher.spec, data, epsilon=EPSILON, count=200)

@@ -11,7 +11,7 @@ from torch import nn
 
 from dfkd import arguments, comparison, devices, provenance, rundir
 from dfkd.budget import Budget
-from dfkd.commands.shared import teachers_of
+from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
 from dfkd.comparison import Run
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
@@ -67,8 +67,12 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
         )
         for name, plan in plans.items()
     }
+    merged = (getattr(one.network, "lineup", None) for one in teachers.values())
+    if lineup := next(filter(None, merged), None):
+        tell_orders([command.teacher, *command.teachers], [first, *further], lineup)
     teacher = teachers[methods[0]]
     evaluation = load_data(str(command.eval), spec=teacher.spec, class_names=teacher.class_names)
+    tell_data(evaluation)
     for one in teachers.values():
         check_fits(evaluation, one.spec, one.num_classes)
     students = {
@@ -89,6 +93,8 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     }
     _check_teachers(record, first, further)
     images = load_images(command.images, teacher) if command.images else None
+    if images is not None:
+        tell_data(images)
     runs = comparison.runs(methods, command.seeds)
     epsilon = epsilon_of(command, plans)
     rundir.create(directory, command.resume, command.overwrite, rundir.COMPARISON)

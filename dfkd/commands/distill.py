@@ -15,6 +15,7 @@ from dfkd.commands.shared import (
     origin_of,
     tell_attack,
     tell_compiled,
+    tell_data,
 )
 from dfkd.commands.students import student_of
 from dfkd.datasets import LabelledImages, load_data, load_images
@@ -66,6 +67,9 @@ def distill(command: arguments.Distill) -> int:
     images = load_images(command.images, teacher) if command.images else None
     loaded, init = student_of(command.student, teacher, plan.seed, command.init or plan.init)
     evaluation = _evaluation(command.eval, teacher)
+    for data in (images, evaluation):
+        if data is not None:
+            tell_data(data)
     with Progress("Distilling", console()) as progress:
         result = api.distill(
             teacher,
@@ -86,6 +90,7 @@ def distill(command: arguments.Distill) -> int:
             compile=command.compile,
             recompute=command.recompute,
             batch_size=command.batch_size,
+            checkpoint_every=command.checkpoint_every,
             begun=_tell_beginning,
             show=progress.update,
             origin=origin_of(command.teacher, command.student, loaded, command.teachers),

@@ -51,7 +51,7 @@ def prepare(
     return path
 
 
-def create(path: Path, resume: bool = False, overwrite: bool = True, layout: Layout = RUN) -> None:
+def create(path: Path, resume: bool = False, overwrite: bool = False, layout: Layout = RUN) -> None:
     """Make the directory that ``prepare`` allowed, empty unless the run in it goes on.
 
     Called when all that can be refused has been: a mistyped teacher costs no earlier run. Only what
