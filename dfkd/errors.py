@@ -1,6 +1,7 @@
 """The one exception a user is meant to see."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -22,7 +23,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unwritable(error: Exception, place: object) -> DfkdError:
     """What to raise where ``place``, or a file that ``error`` names, could not be written."""
-    place = getattr(error, "filename", None) or place
+    place = os.fsdecode(getattr(error, "filename", None) or str(place))
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:80]
     return DfkdError(
         f"{place} cannot be written ({reason}): make room there, or choose another --out"

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import threading
 import time
 from functools import partial
@@ -61,10 +62,12 @@ def test_an_error_surfaces_at_the_next_job_or_at_the_end(jobs):
         run(*jobs, place=Path("runs/one"))
 
 
-def test_the_file_that_cannot_be_written_is_named_where_it_is_known(tmp_path):
-    missing = tmp_path / "gone" / "metrics.jsonl"
-    with pytest.raises(DfkdError, match=f"{re.escape(str(missing))} cannot be written .No such fi"):
-        run(missing.touch, place=Path("runs/one"))
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
+def test_the_file_that_cannot_be_written_is_named_where_it_is_known(kind, tmp_path):
+    missing = str(tmp_path / "gone" / "metrics.jsonl")
+    words = f"^{re.escape(missing)} cannot be written .No such file"
+    with pytest.raises(DfkdError, match=words):
+        run(partial(open, kind(missing), "w"), place=Path("runs/one"))
 
 
 def test_a_full_disk_under_a_log_is_one_line(tmp_path):
@@ -75,6 +78,40 @@ def test_a_full_disk_under_a_log_is_one_line(tmp_path):
         run(partial(log.write, 1, 0.5, {"loss": 1.0}), place=tmp_path)
     with contextlib.suppress(OSError):
         log.close()
+
+
+def test_a_log_whose_directory_is_gone_is_one_line_and_no_traceback_of_a_thread(
+    tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(threading, "excepthook", hook := lambda failed: said.append(failed.thread))
+    log = MetricsLog(tmp_path / "run")
+    log.write(1, 0.5, {"loss": 1.0})
+    shutil.rmtree(tmp_path / "run")
+
+    def write_often():
+        for step in range(200):
+            log.write(step, 0.5, {"loss": 1.0})
+            log._board.flush()
+            time.sleep(0.005)
+
+    with pytest.raises(DfkdError, match=r"events\.out\.\S+ cannot be written \(No such file"):
+        run(write_often, place=tmp_path / "run")
+    with contextlib.suppress(OSError):
+        log.close()
+    assert threading.excepthook is hook
+    assert said == []
+
+
+def test_a_log_lets_all_other_threads_speak(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: said.append(failed.thread))
+    log = MetricsLog(tmp_path / "run")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    log.close()
+    assert said == [thread]
 
 
 def test_a_fault_of_ours_is_no_word_to_the_user():

@@ -1,7 +1,9 @@
 """Scalars over time: one JSON line a report, mirrored to TensorBoard."""
 
+import contextlib
 import json
 import math
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,14 @@ class MetricsLog:
         self._file = (directory / FILE).open("a", encoding="utf-8")
         purge = None if resume_step is None else resume_step + 1
         writer: Any = tensorboard.SummaryWriter
+        self._spoken, threading.excepthook = threading.excepthook, self._unspoken
         self._board = writer(str(directory / "tb"), purge_step=purge)
+
+    def _unspoken(self, failed: threading.ExceptHookArgs) -> None:
+        """Print no traceback where TensorBoard's thread cannot write: the next row raises that."""
+        writer = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (writer and isinstance(failed.exc_value, OSError)):
+            self._spoken(failed)
 
     def write(self, step: int, seconds: float, metrics: Mapping[str, float]) -> None:
         """One row: the student's step, wall time in seconds, and scalars by name.
@@ -53,9 +62,20 @@ class MetricsLog:
         self._board.add_images(name, images.detach().float().clamp(0, 1).cpu(), step)
 
     def close(self) -> None:
-        """Flush and close both; a second call does nothing."""
-        self._file.close()
-        self._board.close()
+        """Flush and close both; a second call does nothing.
+
+        Raises:
+            OSError: what is left cannot be written.
+        """
+        with contextlib.ExitStack() as closing:  # each of them, whatever the others raise
+            closing.callback(self._listen)
+            closing.callback(self._board.close)
+            closing.callback(self._file.close)
+
+    def _listen(self) -> None:
+        """Let threads speak again."""
+        if threading.excepthook == self._unspoken:
+            threading.excepthook = self._spoken
 
 
 def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
