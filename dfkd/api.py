@@ -16,6 +16,7 @@ from dfkd.checks import check_resume, check_run, check_same_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.engine import Engine
+from dfkd.finite import check_network, infinities
 from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.knowledge import parse
@@ -143,6 +144,7 @@ def distill(
     distiller = build_distiller(
         looked_into, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
     )
+    known = infinities(distiller.state_dict())
     kept = Curve(curve, distiller, saved.get("curve"))
     work = work_ahead(plan, budget, teacher.spec, given=images is not None)
     compiled = working_teacher(
@@ -166,7 +168,7 @@ def distill(
                 "run": run,
             }
             state = checkpoint.snapshot(engine.state_dict()) | {"curve": kept.state_dict()}
-            background.submit(checkpoint.save, directory / "checkpoint", state | decided)
+            background.submit(checkpoint.save, directory / "checkpoint", state | decided, known)
 
     engine = Engine(
         synthesizer,
@@ -209,6 +211,7 @@ def distill(
             log.close()
     finished = distiller.finished()
     teacher.check_untouched(digests_before)
+    check_network(finished, "the student", engine.account.steps, known)
     verdict = validation.judged(finished, _judges(plan))
     finished, source = verdict.student, distiller.source() or origin.source
     cost = outcome.spent(teacher, finished, engine, synthesizer, distiller)

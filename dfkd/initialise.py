@@ -79,8 +79,8 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 def start_student(
     student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
 ) -> Start:
-    """Copy into ``student`` what ``mode`` says: ``random`` and ``given`` nothing (it has been drawn,
-    or brings weights of its own), ``teacher`` all that fits.
+    """Copy into ``student`` what ``mode`` says: all that fits (``teacher``), or nothing: it has been
+    drawn (``random``), or brings weights of its own (``given``).
 
     Layers fit by name and shape: of a shallower network of the same widths these
     are the stem, the first block of each stage and the classifier (the way DistilBERT

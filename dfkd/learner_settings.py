@@ -7,7 +7,6 @@ from dfkd.errors import check_within
 from dfkd.knowledge import parse
 from dfkd.pairing import read_pair
 
-
 CARE = 0.05
 """Of the learning rate for a student that knows already."""
 
