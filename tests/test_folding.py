@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 from torchvision.models import mobilenet_v2, resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -218,3 +219,51 @@ def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
     images = torch.rand(2, 1, 8, 8)
     for name in names:
         assert torch.equal(within(asked[0], name, images), within(teacher, name, images)), name
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize(
+    "compute",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
+     lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
+    ids=["weight_norm", "spectral_norm", "parametrized", "pruned"],
+)  # fmt: skip
+@pytest.mark.parametrize("layer", ["convolution", "norm"])
+def test_computed_weights_are_not_folded(compute, layer):
+    def build():
+        network = plain(nn.BatchNorm2d(8))
+        network(torch.rand(2, 3, 32, 32))
+        if layer == "norm":
+            prune.l1_unstructured(network[1], "weight", 0.5)
+        else:
+            compute(network[0])
+        return network
+
+    teacher = seasoned(build)
+    folded, reasons = fold(teacher)
+    assert folded is teacher
+    assert reasons == {"1": "its weights or its convolution's are computed"}
+
+
+def test_a_convolution_of_its_own_kind_is_not_folded():
+    class Padded(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    def build():
+        network = plain(nn.BatchNorm2d(8))
+        network[0] = Padded(3, 8, 3)
+        return network
+
+    assert fold(seasoned(build)).reasons == {"1": "its convolution is of a kind of its own"}
+
+
+def test_who_cannot_be_copied_is_used_as_it_is():
+    class Once(nn.Sequential):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("one of me is enough")
+
+    teacher = seasoned(lambda: Once(*plain(nn.BatchNorm2d(8))))
+    folded, reasons = fold(teacher)
+    assert folded is teacher
+    assert "cannot be copied (RuntimeError: one of me is enough)" in reasons["1"]

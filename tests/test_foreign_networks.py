@@ -87,8 +87,8 @@ class Uncopyable(Net):
         self.random = torch.Generator()
 
 
-class RefersToItself(Uncopyable):
-    """What helps it knows it."""
+class RefersToItself(Net):
+    """What helps it knows it; what cannot be copied comes after."""
 
     class Helper:
         def __init__(self, network):
@@ -96,7 +96,8 @@ class RefersToItself(Uncopyable):
 
     def __init__(self):
         super().__init__()
-        vars(self)["helper"] = self.Helper(self)
+        self.helper = self.Helper(self)
+        self.lock = threading.Lock()
 
     def forward(self, x):
         return self.head(self.helper.network.maps(x).mean((2, 3)))
@@ -269,3 +270,17 @@ def test_as_a_student(name, tiny_teacher, tmp_path):
     state = kept.state_dict()
     assert answers.shape == (3, 4)
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def test_a_student_of_no_length_goes_on_where_it_was(tiny_teacher, tmp_path):
+    torch.manual_seed(0)
+    states = []
+    for steps, resume in ((1, False), (3, True)):
+        torch.manual_seed(0)
+        result = dfkd.distill(
+            tiny_teacher, Sized(), recipe=quick(), steps=steps, device="cpu",
+            out=tmp_path / "run", resume=resume,
+        )  # fmt: skip
+        states.append(result.student.state_dict())
+    assert result.figures["student_steps"] == 3
+    assert not torch.equal(states[0]["conv.weight"], states[1]["conv.weight"])

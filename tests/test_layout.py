@@ -4,13 +4,20 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_foreign_networks import SPEC, Net, View, ViewInTraining, Volume
 from torch import nn
 from torchvision.models import mobilenet_v2
 
+from dfkd.evaluation.measure import predictions
 from dfkd.fingerprint import fingerprint
+from dfkd.generating import asked, observe
 from dfkd.layout import arranged, fitted, lay_out, layout_of, settle
+from dfkd.learner_settings import LearnerConfig
+from dfkd.memory import recomputing
 from dfkd.networks import resnet, vgg
+from dfkd.protocols import Batch
+from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -51,6 +58,22 @@ class Noisy(Net):
 
     def forward(self, x):
         return super().forward(x) + 10 * torch.randn(len(x), 4)
+
+
+class InColour(View):
+    """The same of colour images, whose order is to be seen in the strides."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+
+class ViewOfImages(InColour):
+    """Looks at the images themselves; later it is all the same to it."""
+
+    def forward(self, x):
+        x = self.maps(x) + x.view(len(x), -1).mean()
+        return self.head(F.max_pool2d(self.end(F.max_pool2d(x, 2)), 1).flatten(1))
 
 
 class WideOnly(Net):
@@ -103,6 +126,31 @@ def test_a_trial_decides_and_leaves_no_trace(case, came):
     assert [p.requires_grad for p in network.parameters()] == learning
     assert next(network.parameters()).grad is gradient
     assert all(p.grad is None for p in list(network.parameters())[1:])
+
+
+@pytest.mark.parametrize("build", [InColour, ViewOfImages])
+def test_whoever_feeds_a_network_gives_it_its_layout(build):
+    spec, wide = ImageSpec(3, 8, 8), torch.rand(6, 3, 8, 8).to(memory_format=WIDE)
+    torch.manual_seed(0)
+    teacher = Teacher(resnet(8, 3, 4), spec).to("cpu")
+    student = build()
+    assert "view size" in settle(student, spec, "cpu").reason
+    assert student(wide.contiguous()).shape == (6, 4)
+    with pytest.raises(RuntimeError, match="view size"):
+        student(wide)
+    distiller = build_distiller(teacher, student, LearnerConfig(), 0)
+    distiller.update(Batch(wide))
+    _, logits = observe(teacher, wide, student)
+    torch.testing.assert_close(logits, asked(student.eval(), spec, wide))
+    bytes_ = wide.mul(255).byte()
+    assert bytes_.is_contiguous(memory_format=WIDE)
+    assert predictions(distiller.finished(), spec, bytes_).shape == (6, 4)
+    taught = Teacher(build(), spec).to("cpu")
+    expected = taught(wide.contiguous())
+    images = wide.clone().requires_grad_()
+    for asked_one in (taught, recomputing(taught)):
+        trace = asked_one.trace(images, statistics=True)
+        torch.testing.assert_close(trace.logits, expected)
 
 
 def test_strides_tell_the_layout_after_copies_and_steps():
