@@ -16,7 +16,7 @@ from dfkd.budget import Budget
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.overlay import flat
 from dfkd.recipes import Recipe, from_dict, to_dict
-from dfkd.runtime import Runtime
+from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
 from dfkd.validation import Validation
 
@@ -109,6 +109,16 @@ def ask(
     return Asked(settled, validation, effort, said, tuple(lines), remembered)
 
 
+def ask_mirror(teacher: Teacher, working: Teacher, minutes: float | None) -> mirror.Mirror:
+    """Whether mirror images keep their class, at the price that a budget has for it.
+
+    Args:
+        minutes: without any, as much as four minutes would have.
+    """
+    effort = pace.effort(pace.measure(working), 60 * (4.0 if minutes is None else minutes))
+    return mirror.ask(teacher, _held_out(teacher, working, effort, ALONE)[0])
+
+
 _MADE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
 """Held-out images of the teachers that this process has asked last, and the seconds they took."""
 
@@ -117,7 +127,7 @@ def _held_out(
     teacher: Teacher, working: Teacher, effort: Effort, place: Runtime
 ) -> tuple[HeldOut, float]:
     """They, and the seconds that were not spent because they were there."""
-    key = (teacher.fingerprint(), teacher.spec, effort, place.device.type, place.precision)
+    key = (teacher.fingerprint(), teacher.spec, effort, teacher.device.type, place.precision)
     if key in _MADE:
         return _MADE[key]
     if len(_MADE) >= 4:  # the schemes of a comparison have a few teachers

@@ -79,7 +79,7 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 def start_student(
     student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
 ) -> Start:
-    """Copy into ``student`` what ``mode`` says: all that fits (``teacher``), or nothing: it has been
+    """Copy into ``student`` what ``mode`` says: all that fits (``teacher``), or nothing: it was
     drawn (``random``), or brings weights of its own (``given``).
 
     Layers fit by name and shape: of a shallower network of the same widths these

@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dfkd.asking import ask_mirror
 from dfkd.budget import Budget
 from dfkd.compilation import Work
 from dfkd.errors import DfkdError
@@ -35,7 +36,8 @@ class InversionResult:
         targets: the N classes they were made for.
         own_top1: share that the teacher itself recognises as its target, in [0, 1].
         seconds, steps, teacher_images: wall time, optimiser steps, images shown to the teacher.
-        compiled: whether the teacher's pass was, and why (not).
+        decided: before the first step: ``compiled``, whether the teacher's pass was and why (not);
+            ``mirror``, what the teacher said of mirror images; ``decisions``, the same in words.
         config: the setting as it was used.
         complete: False where ``stop`` ended it before its time.
     """
@@ -46,7 +48,7 @@ class InversionResult:
     seconds: float
     steps: int
     teacher_images: int
-    compiled: dict[str, Any]
+    decided: dict[str, Any]
     config: DeepInversionConfig
     complete: bool
 
@@ -92,7 +94,7 @@ def invert_run(
     recompute: bool = False,
     batch_size: str | None = None,
     mirrored: bool | None = None,
-    begun: Callable[[dict[str, Any]], None] = lambda compiled: None,
+    begun: Callable[[dict[str, Any]], None] = lambda decided: None,
     progress: Callable[[float, Metrics], None] = lambda share, metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> InversionResult:
@@ -112,8 +114,9 @@ def invert_run(
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
         batch_size: images optimised together, or ``auto``: the setting's number, halved until
             it fits into memory; the setting's own when left out.
-        mirrored: whether mirror images keep their class, where ``config`` leaves that open.
-        begun: called before the first step with ``compiled`` of the result.
+        mirrored: whether mirror images keep their class, where ``config`` leaves that open; left
+            out, the teacher is asked (``dfkd.mirror``).
+        begun: called before the first step with ``decided`` of the result.
         progress: called after every step with the share of the work that is done and the losses.
         stop: asked after every step; where it says yes the images are returned as they are,
             those of batches not yet begun left out.
@@ -126,7 +129,14 @@ def invert_run(
     _check_classes(classes, count, teacher.num_classes)
     if steps is not None or minutes is not None:
         Budget(minutes, steps)  # refuses both at once and values that are not positive
-    config = with_flip(config or default_config(teacher), mirrored)
+    digests = teacher.digests()
+    teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
+    folded = fold(teacher).teacher
+    config, said = config or default_config(teacher), None
+    if config.flip is None and mirrored is None:
+        said = ask_mirror(teacher, folded, minutes)
+        mirrored = said.keeps
+    config = with_flip(config, mirrored)
     if batch_size is not None:
         size = batch_size_of(batch_size, teacher, config.batch_size)
         config = replace(config, batch_size=size)
@@ -135,11 +145,14 @@ def invert_run(
     config = replace(config, batch_size=size, capacity=size)
     if steps is not None:
         config = with_steps(config, steps)
-    teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
     seconds = None if minutes is None else 60 * minutes
     work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
-    compiled = working_teacher(fold(teacher).teacher, work, compile=compile, recompute=recompute)
-    decided = {"used": compiled.used, "reason": compiled.reason}
+    compiled = working_teacher(folded, work, compile=compile, recompute=recompute)
+    decided = {
+        "compiled": {"used": compiled.used, "reason": compiled.reason},
+        "mirror": said and asdict(said),
+        "decisions": [said.told()] if said else [],
+    }
     begun(decided)
     begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
     synthesizer = DeepInversion(compiled.teacher, config, seed, classes=classes, extra=extra)
@@ -168,6 +181,7 @@ def invert_run(
         torch.cat([value for value in values if value is not None])[:count]
         for values in zip(*made, strict=True)
     )
+    teacher.check_untouched(digests)
     own_top1 = (logits.argmax(1) == targets).float().mean().item()
     seconds = time.perf_counter() - started
     return InversionResult(

@@ -18,8 +18,10 @@ from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.copying import copy_network
 from dfkd.heldout import Effort
+from dfkd.layout import fitted, layout_of
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
+from dfkd.watching import set_mode
 from generators.procedural import draw
 
 ASKING = 0.03
@@ -67,17 +69,18 @@ class Costs(NamedTuple):
 
 def measure(
     teacher: Teacher,
-    student: nn.Module,
+    student: nn.Module | None = None,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Costs:
     """Time each piece on a few images; neither network changes.
 
     Args:
         teacher: as the run works with it.
-        student: on the teacher's device; a copy is timed.
+        student: on the teacher's device; a copy is timed. Without one its step costs nothing.
     """
-    trial = copy_network(student)
-    trial.train()
+    trial = nn.Identity() if student is None else copy_network(student)
+    set_mode(trial, True)
+    layout = layout_of(trial)
 
     def images(count: int) -> torch.Tensor:
         return torch.rand((count, *teacher.spec.shape), device=teacher.device)
@@ -98,14 +101,13 @@ def measure(
 
     def learn(count: int) -> None:
         with autocast():
-            logits = trial(teacher.spec.normalize(images(count)))
+            logits = trial(fitted(teacher.spec.normalize(images(count)), layout))
         logits.float().sum().backward()
 
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        return Costs(
-            _cost(lambda count: draw(count, teacher.spec.shape, device=teacher.device)),
-            *(_cost(piece) for piece in (answer, trace, learn)),
-        )
+        drawing = _cost(lambda count: draw(count, teacher.spec.shape, device=teacher.device))
+        learning = Cost(0.0, 0.0) if student is None else _cost(learn)
+        return Costs(drawing, _cost(answer), _cost(trace), learning)
 
 
 def _cost(work: Callable[[int], object], few: int = 2, more: int = 16) -> Cost:

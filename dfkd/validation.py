@@ -10,6 +10,7 @@ from dfkd.copying import copy_network
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.heldout import HeldOut
 from dfkd.teacher import Teacher
+from dfkd.watching import set_mode
 
 KNOWS = 0.9
 """Agreement with the teacher from which on a student that starts knows: what training could add is
@@ -44,7 +45,7 @@ class Validation:
     def __init__(self, held_out: HeldOut, teacher: Teacher, student: nn.Module) -> None:
         self.held_out, self._teacher = held_out, teacher
         self._student = copy_network(student)
-        self._student.eval()
+        set_mode(self._student, False)
         begun = time.perf_counter()
         self.start = self.standing(student)
         self.seconds = time.perf_counter() - begun  # and as many at the end

@@ -76,7 +76,6 @@ OPEN = replace(CONFIG, flip=None)
 @pytest.mark.parametrize(
     ("config", "mirrored", "flip"),
     [
-        (OPEN, None, 0.0),
         (OPEN, False, 0.0),
         (OPEN, True, 0.5),
         (CONFIG, True, 0.0),
@@ -110,7 +109,7 @@ def test_what_was_used_is_told_and_what_was_decided_before_the_first_step():
         teacher(), [0, 1], 6, steps=7, config=CONFIG, compile="off", begun=told.append,
         progress=lambda *_: told.append("step"),
     )  # fmt: skip
-    assert told == [result.compiled] + ["step"] * 14
+    assert told == [result.decided] + ["step"] * 14
     assert (result.config.total_iterations, result.config.batch_size) == (7, 3)
     assert result.complete
 

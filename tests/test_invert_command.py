@@ -86,7 +86,8 @@ def test_what_was_used_is_in_the_manifest(tmp_path, capsys):
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [4]
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("Inverting   0%")
-    assert told[1] == "teacher not compiled: as asked"
+    assert told[1:3] == [*manifest["decisions"], "teacher not compiled: as asked"]
+    assert manifest["mirror"]["images"] > 0
 
 
 def test_settings_decide_what_the_pictures_are(tmp_path):

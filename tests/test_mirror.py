@@ -11,7 +11,9 @@ from dfkd import mirror
 from dfkd.api import distill
 from dfkd.bank import quantize
 from dfkd.heldout import Effort, HeldOut, hold_out
+from dfkd.inversion import invert_run
 from dfkd.loading import load_teacher
+from dfkd.methods.deep_inversion_settings import small
 from dfkd.mirror import Mirror
 from dfkd.recipes import override, recipe
 
@@ -104,3 +106,16 @@ def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
     assert line in heard[0]["decisions"]
     assert line in result.figures["decisions"]
     assert "mirror images" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_inversion_asks_as_well(tiny_teacher):
+    """Unless it is set, or somebody else has asked."""
+    setting = small()
+    asked = invert_run(tiny_teacher, [0], 2, steps=1, config=setting)
+    said = Mirror(**asked.decided["mirror"])
+    assert asked.config.flip == (mirror.FLIP if said.keeps else 0.0)
+    assert asked.decided["decisions"] == [said.told()]
+    fixed = invert_run(tiny_teacher, [0], 2, steps=1, config=dataclasses.replace(setting, flip=0.3))
+    told = invert_run(tiny_teacher, [0], 2, steps=1, config=setting, mirrored=True)
+    assert (fixed.config.flip, told.config.flip) == (0.3, mirror.FLIP)
+    assert fixed.decided["mirror"] is told.decided["mirror"] is None

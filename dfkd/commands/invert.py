@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ def invert(command: arguments.Invert) -> int:
                 compile=command.compile,
                 recompute=command.recompute,
                 batch_size=command.batch_size,
-                begun=tell_compiled,
+                begun=_tell_beginning,
                 progress=report.step,
                 stop=lambda: interrupted[0],
             )
@@ -67,6 +68,7 @@ def invert(command: arguments.Invert) -> int:
             "teacher_hash_before": before,
             "teacher_hash_after": teacher.fingerprint(),
             "real_data": {"used": False, "purpose": "none"},
+            **{name: result.decided[name] for name in ("mirror", "decisions")},
             "complete": result.complete,
         }
         written = pictures.write(directory, result, teacher, manifest, report.rows)
@@ -81,6 +83,12 @@ def invert(command: arguments.Invert) -> int:
         file=sys.stderr,
     )
     return 130
+
+
+def _tell_beginning(decided: Mapping[str, Any]) -> None:
+    for line in decided["decisions"]:
+        print(line)
+    tell_compiled(decided["compiled"])
 
 
 class _Report:

@@ -73,7 +73,7 @@ def _figures(result: InversionResult, teacher: Teacher) -> dict[str, Any]:
         "teacher_forwards": result.teacher_images,
         "teacher_parameters": count_parameters(teacher.network),
         "steps": result.steps,
-        "compiled": result.compiled,
+        **result.decided,
         "complete": result.complete,
         "seconds": {"total": seconds, "synthesis": seconds, "distillation": 0.0},
     }
