@@ -83,7 +83,7 @@ def test_what_was_used_is_in_the_manifest(tmp_path, capsys):
     assert (used["jitter"], used["iterations"], used["batch_size"]) == (2, 4, 3)
     assert used["flip"] == 0.0
     assert manifest["complete"] is read(tmp_path / "run", "result.json")["complete"] is True
-    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [4]
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 4
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("Inverting   0%")
     assert told[1:3] == [*manifest["decisions"], "teacher not compiled: as asked"]
@@ -106,6 +106,10 @@ REFUSED = {
     "one level up": (("--set", "jitter=4"), "did you mean 'synthesizer.jitter'"),
     "out of range": (("--set", "synthesizer.flip=2"), "flip must be in [0, 1]"),
     "no number": (("--set", "synthesizer.flip=nan"), "synthesizer.flip: input should be a finite"),
+    "no decay": (
+        ("--set", "synthesizer.betas=[2, 0.9]"),
+        "betas must be in [0, 1), not (2.0, 0.9)",
+    ),
     "no size": (("--set", "synthesizer.batch_size=0"), "must be at least 1"),
     "a word": (("--set", "synthesizer.lr=fast"), "synthesizer.lr"),
     "no value": (("--set", "synthesizer.lr"), "--set wants key=value"),
