@@ -207,8 +207,8 @@ def _check_losses(losses: Metrics, steps: int) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise DfkdError(
-                f"{name} is {float(value)} after {steps} steps: lower lr, with --set "
-                "synthesizer.lr=... say"
+                f"{name} is {float(value)} after {steps} steps: lower lr, or the loss's weights "
+                "(--set synthesizer.lr=...)"
             )
 
 

@@ -73,6 +73,8 @@ class DeepInversionConfig:
         counts = (self.low_resolution_iterations, self.warmup, self.jitter)
         if min(*weights, *counts, self.adi) < 0 or not self.lr > 0:
             raise DfkdError("DeepInversion's weights and counts must not be negative, lr positive")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise DfkdError(f"betas must be in [0, 1), not {self.betas}")
         if not (self.colour_gain > 0 and self.colour_cutoff > 0):
             raise DfkdError("colour_gain and colour_cutoff must be positive")
         if not (0 <= (self.flip or 0) <= 1 and 0 < self.crop <= 1):
