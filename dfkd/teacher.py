@@ -115,8 +115,9 @@ class Teacher:
             restless = restless or any(module.training for module in self._modules)
             if restless or moved(before, self.network):
                 put_back(before, self.network)
-                hold(self._modules)
                 self.held, self._holds = RESTLESS, True
+                with self._calling(images):
+                    hold(self._modules)
                 logits = self(images)
             if changed := moved(before, self.network):
                 raise DfkdError(

@@ -13,10 +13,12 @@ def set_mode(network: nn.Module, training: bool) -> None:
 
     What foreign ``train`` and ``eval`` return is nobody's business: often it is nothing.
     """
-    network.train(training)
-    if not training:
-        for module in network.modules():
-            module.training = False
+    if training:
+        network.train()
+        return
+    network.eval()
+    for module in network.modules():
+        module.training = False
 
 
 def set_learning(network: nn.Module, learning: bool) -> None:

@@ -103,6 +103,15 @@ class RefersToItself(Net):
         return self.head(self.helper.network.maps(x).mean((2, 3)))
 
 
+class KeepsItsMaps(Net):
+    """What its last pass went through stays, with its graph."""
+
+    def maps(self, x):
+        self.last = super().maps(x)
+        self.all = {"maps": [self.last]}
+        return self.last
+
+
 class Silent(Net):
     """None of its methods that torch's own return the network from returns anything."""
 
@@ -187,6 +196,7 @@ NETWORKS = {
     "orthogonal": with_weights(parametrizations.orthogonal),
     "uncopyable": Uncopyable,
     "refers to itself": RefersToItself,
+    "keeps its maps": KeepsItsMaps,
     "returns nothing": Silent,
     "no length": Sized,
     "always training": Always,
