@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ def distill(
     plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
     check_run(plan, teacher, student, evaluation, images, curve, epsilon)
     check_resume(resume, out)
+    checkpoint.check_interval(checkpoint_every)
     if epsilon is None and evaluation is not None:
         epsilon = SCHEMES[plan.scheme].epsilon(plan.arrangement)
     directory = None
@@ -201,14 +203,15 @@ def distill(
     }
     if place.rank == 0:
         begun(beginning)
-    background = Background()
+    background = Background(directory)
     try:
         with background:
             complete = engine.run()
             save()
     finally:
         if log:
-            log.close()
+            with suppress(OSError):  # of a disk that is full has been told
+                log.close()
     finished = distiller.finished()
     teacher.check_untouched(digests_before)
     check_network(finished, "the student", engine.account.steps, known)

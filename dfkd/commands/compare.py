@@ -100,6 +100,7 @@ def _distil(setup: Setup, run: Run) -> bool:
             resume=resume,
             device=command.device,
             precision=command.precision,
+            checkpoint_every=command.checkpoint_every,
             show=progress.update,
             origin=origin_of(command.teacher, command.student, loaded, further),
         )

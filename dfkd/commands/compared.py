@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, comparison, devices, provenance, rundir
+from dfkd import arguments, checkpoint, comparison, devices, provenance, rundir
 from dfkd.budget import Budget
 from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
@@ -136,6 +136,7 @@ def epsilon_of(command: arguments.Compare, plans: Mapping[str, Recipe]) -> float
 def checked(command: arguments.Compare) -> dict[str, Recipe]:
     """The recipes; every mistake that can be seen in the words alone is refused here."""
     Budget(command.minutes, command.steps)
+    checkpoint.check_interval(command.checkpoint_every)
     comparison.check_seeds(command.seeds)
     if command.eval is None:
         raise DfkdError("a comparison is one of accuracies: give real labelled images as --eval")

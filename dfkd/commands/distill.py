@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import api, arguments, batches, recipes, rundir, runtime
+from dfkd import api, arguments, batches, checkpoint, recipes, rundir, runtime
 from dfkd.budget import Budget
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
@@ -53,6 +53,7 @@ def distill(command: arguments.Distill) -> int:
     """``dfkd.distill`` with everything loaded, and the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
+    checkpoint.check_interval(command.checkpoint_every)
     check_epsilon(command.epsilon, measured=command.eval is not None)
     plan = _plan(command)
     models = (command.teacher, command.student, *command.teachers)
