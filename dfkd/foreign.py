@@ -61,7 +61,7 @@ def _line(
     if is_memory(error):
         end = ": memory is spent; --batch-size auto takes as many images as fit, --recompute less"
     elif known is not None and count != known:
-        end = f": it took {known} at once; set --batch-size to what it takes"
+        end = f": it took {known}; where their number is to blame set --batch-size"
     elif known is None and resize and _may_be_the_shape(error):
         start, end = f"{whose} does not accept {image} images", f"; {resize}"
     words = says(error)
