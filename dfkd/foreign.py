@@ -14,6 +14,8 @@ TRIAL = 2
 NO_SHAPE = (LookupError, AttributeError, NameError, TypeError, ArithmeticError, ImportError)
 """What no other size of image would mend."""
 NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device")
+LESS = ": memory is spent; --batch-size auto takes as many images as fit, --recompute less"
+"""What to do about it."""
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -53,19 +55,40 @@ def calling(
         raise DfkdError(_line(whose, shape, error, known, resize)) from error
 
 
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Turn spent memory into one line that names what takes less; all else passes.
+
+    Args:
+        what: fails for want of it, as in "synthesis".
+
+    Raises:
+        DfkdError: memory is spent.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DfkdError) or not is_memory(error):
+            raise
+        raise DfkdError(_quoted(f"{what} fails", error, LESS)) from error
+
+
 def _line(
     whose: str, shape: Sequence[int], error: BaseException, known: int | None, resize: str
 ) -> str:
     count, image = shape[0], "x".join(map(str, shape[1:]))
     start, end = f"{whose} fails on {count} {image} images", ": mend it in its own code"
     if is_memory(error):
-        end = ": memory is spent; --batch-size auto takes as many images as fit, --recompute less"
+        end = LESS
     elif known is not None and count != known:
         end = f": it took {known}; where their number is to blame set --batch-size"
     elif known is None and resize and _may_be_the_shape(error):
         start, end = f"{whose} does not accept {image} images", f"; {resize}"
-    words = says(error)
-    room = LONGEST - len(start) - len(end) - 3
+    return _quoted(start, error, end)
+
+
+def _quoted(start: str, error: BaseException, end: str) -> str:
+    words, room = says(error), LONGEST - len(start) - len(end) - 3
     words = words if len(words) <= room else words[: room - 1] + "…"
     return f"{start} ({words}){end}"
 

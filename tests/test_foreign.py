@@ -10,7 +10,7 @@ import dfkd
 from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import latencies, predictions
-from dfkd.foreign import calling
+from dfkd.foreign import calling, within_memory
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import check_student
 from dfkd.methods.deep_inversion_settings import accepts_half
@@ -122,6 +122,17 @@ def test_spent_memory_names_what_takes_less(error, tiny_teacher):
         teacher(torch.rand(3, 1, 8, 8))
     assert "--batch-size auto" in line(refusal)
     assert "--recompute" in str(refusal.value)
+
+
+def test_work_of_ours_that_spends_memory_is_told_alike():
+    told = r"^synthesis fails .*--batch-size auto.*--recompute"
+    with pytest.raises(DfkdError, match=told) as no, within_memory("synthesis"):
+        raise torch.OutOfMemoryError("CUDA out of memory. " + "word " * 100)
+    line(no)
+    for error in (DfkdError("out of memory, says a line of ours"), ValueError("x")):
+        with pytest.raises(type(error)) as no, within_memory("synthesis"):
+            raise error
+        assert no.value is error
 
 
 class FailsBackwards(torch.autograd.Function):

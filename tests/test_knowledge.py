@@ -532,7 +532,7 @@ def test_a_student_that_fails_is_left_in_its_mode(pair):
     teacher, student = pair
     asking = Asking(teacher, student, student, [KINDS["kd"]], 4.0)
     student.train().register_forward_pre_hook(lambda *_: 1 / 0)
-    with pytest.raises(DfkdError, match="the student fails .*ZeroDivisionError"):
+    with pytest.raises(DfkdError, match=r"the student fails .*ZeroDivisionError"):
         asking.example()
     assert all(module.training for module in student.modules())
 
