@@ -4,14 +4,11 @@ They exist so that the demo, the examples and the tests need no download. Any
 other ``nn.Module`` works as well; nothing in the package treats these specially.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from dfkd.errors import DfkdError
 from dfkd.seeding import seeded
 
 
@@ -173,45 +170,3 @@ def initialise(module: nn.Module, seed: int) -> nn.Module:
             if callable(reset):
                 reset()
     return module
-
-
-@torch.no_grad()
-def redrawn(module: nn.Module, seed: int) -> nn.Module:
-    """``initialise`` for a network that must not be what it was: every weight matrix is another.
-
-    What no ``reset_parameters`` reaches (weights that are computed from others, attention) is drawn
-    with the mean and the deviation that it has; a constant says nothing and stays.
-
-    Raises:
-        DfkdError: names a matrix that comes out as it was.
-    """
-    before = {name: value.clone() for name, value in _matrices(module)}
-    own = {name: value.clone() for name, value in module.named_parameters()}
-    initialise(module, seed)
-    with seeded(seed):
-        for name, value in module.named_parameters():
-            if value.ndim > 1 and _same(value, own[name]):
-                value.normal_(float(value.mean()), float(value.std(correction=0)))
-    for name, matrix in _matrices(module):
-        if _same(matrix, before[name]) and bool((matrix != matrix.flatten()[0]).any()):
-            raise DfkdError(
-                f"the student's {name!r} cannot be drawn anew, and students that learn together "
-                "must differ: name the others by --set arrangement.peers=[MODEL]"
-            )
-    return module
-
-
-def _matrices(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Weights of two dimensions or more by name, as the layers see them."""
-    for place, layer in module.named_modules():
-        if isinstance(layer, ParametrizationList):
-            continue
-        computed = layer.parametrizations if is_parametrized(layer) else {}
-        for name in (*dict(layer.named_parameters(recurse=False)), *computed):
-            value = getattr(layer, name)
-            if isinstance(value, Tensor) and value.ndim > 1:
-                yield f"{place}.{name}", value
-
-
-def _same(value: Tensor, other: Tensor) -> bool:
-    return not value.is_meta and torch.equal(value, other)

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from dfkd.copying import moved, put_back, saved, state_of
 from dfkd.errors import DfkdError
 from dfkd.features import named_layers, open_features
 from dfkd.fingerprint import check_untouched, digests, fingerprint
 from dfkd.foreign import TRIAL, calling
-from dfkd.holding import RESTLESS, hold, is_held, let_go
+from dfkd.holding import RESTLESS, is_held, let_go
 from dfkd.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
+from dfkd.trial import check_finite, count_classes, first_pass
 from dfkd.watching import differentiable, set_learning, set_mode
 
 
@@ -88,9 +88,9 @@ class Teacher:
         self._holds = False
         self.layout: Layout | None = None
         self._accepted: int | None = None
-        _check_finite(network)
+        check_finite(network)
         try:
-            self.num_classes = _count_classes(self._trial(), spec)
+            self.num_classes = count_classes(self._trial(), spec)
             self.class_names = tuple(class_names or map(str, range(self.num_classes)))
             if len(self.class_names) != self.num_classes:
                 count = len(self.class_names)
@@ -105,28 +105,12 @@ class Teacher:
     def _trial(self) -> object:
         """What the network says of two grey images; it is held in eval mode where it must be."""
         images = torch.full((TRIAL, *self.spec.shape), 0.5, device=self.device)
-        before = saved(self.network)
-        try:
-            with self._calling(images):
-                self.network.eval()
-                restless = any(module.training for module in self._modules)
-                self.freeze()
-            logits = self(images)
-            restless = restless or any(module.training for module in self._modules)
-            if restless or moved(before, self.network):
-                put_back(before, self.network)
-                self.held, self._holds = RESTLESS, True
-                with self._calling(images):
-                    hold(self._modules)
-                logits = self(images)
-            if changed := moved(before, self.network):
-                raise DfkdError(
-                    f"the teacher changes its own {changed[0]!r} whenever it is asked, even in "
-                    "eval mode, and a teacher stays as it is: give one that only reads its weights "
-                    "and buffers"
-                )
-        finally:
-            put_back(before, self.network)
+        with self._calling(images):
+            self.network.eval()
+            restless = any(module.training for module in self._modules)
+            self.freeze()
+        logits, self._holds = first_pass(self.network, lambda: self(images), restless)
+        self.held = RESTLESS if self._holds else self.held
         self._accepted = len(images)
         return logits
 
@@ -252,22 +236,3 @@ class Teacher:
             DfkdError: names the first tensor that differs.
         """
         check_untouched(before, self.network)
-
-
-def _check_finite(network: nn.Module) -> None:
-    for name, value in state_of(network).items():
-        if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
-            raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
-
-
-def _count_classes(logits: object, spec: ImageSpec) -> int:
-    """Classes in the answers to two images; explains whatever does not fit."""
-    shape = "x".join(map(str, spec.shape))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != TRIAL:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DfkdError(
-            f"the network must return N x classes logits for {shape} images, not {found}"
-        )
-    if logits.shape[1] < 2:
-        raise DfkdError("the network has one output; distillation needs at least two classes")
-    return logits.shape[1]

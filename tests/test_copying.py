@@ -12,7 +12,8 @@ from dfkd.copying import check_separate, copy_network, trying
 from dfkd.errors import DfkdError
 from dfkd.features import feature_maps
 from dfkd.fingerprint import fingerprint
-from dfkd.networks import initialise, redrawn, resnet, vgg
+from dfkd.networks import initialise, resnet, vgg
+from dfkd.siblings import redrawn
 from dfkd.watching import set_mode
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")

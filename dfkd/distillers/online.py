@@ -22,10 +22,10 @@ from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import LoadedModel, load_student_model
 from dfkd.losses.response import kl_divergence
-from dfkd.networks import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.seeding import seeded
+from dfkd.siblings import redrawn
 from dfkd.teacher import Teacher
 from dfkd.watching import set_learning
 

@@ -1,0 +1,68 @@
+"""A network's first pass as a teacher: what it says, and whether it stays as it is meanwhile."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from dfkd.copying import moved, put_back, saved, state_of
+from dfkd.errors import DfkdError
+from dfkd.foreign import TRIAL
+from dfkd.holding import hold, let_go
+from dfkd.spec import ImageSpec
+
+Answers = TypeVar("Answers")
+
+
+def first_pass(
+    network: nn.Module, ask: Callable[[], Answers], restless: bool
+) -> tuple[Answers, bool]:
+    """What ``ask`` gives, and whether ``network`` is held in eval mode from now on.
+
+    It is where it is ``restless`` already, or comes out of the pass in training mode or changed.
+
+    Raises:
+        DfkdError: it changes itself even so. Whatever is raised, it is as it came.
+    """
+    before, held = saved(network), False
+    try:
+        answers = ask()
+        training = any(module.training for module in network.modules())
+        if restless or training or moved(before, network):
+            put_back(before, network)
+            hold(network.modules())
+            held = True
+            answers = ask()
+        if changed := moved(before, network):
+            raise DfkdError(
+                f"the teacher changes its own {changed[0]!r} whenever it is asked, even in "
+                "eval mode, and a teacher stays as it is: give one that only reads its weights "
+                "and buffers"
+            )
+    except BaseException:
+        if held:
+            let_go(network.modules())
+        raise
+    finally:
+        put_back(before, network)
+    return answers, held
+
+
+def check_finite(network: nn.Module) -> None:
+    """Raise where a weight is no number, by its name."""
+    for name, value in state_of(network).items():
+        if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
+            raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
+
+
+def count_classes(logits: object, spec: ImageSpec) -> int:
+    """Classes in the answers to two images; explains whatever does not fit."""
+    shape = "x".join(map(str, spec.shape))
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != TRIAL:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DfkdError(
+            f"the network must return N x classes logits for {shape} images, not {found}"
+        )
+    if logits.shape[1] < 2:
+        raise DfkdError("the network has one output; distillation needs at least two classes")
+    return logits.shape[1]
