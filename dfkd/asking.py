@@ -5,13 +5,13 @@ what its passes cost says how large the pieces of work may be. Each decision is 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from dfkd import mirror, pace
+from dfkd import batches, mirror, pace
 from dfkd.budget import Budget
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.overlay import flat
@@ -80,7 +80,7 @@ def ask(
         validation = Validation(held_out, teacher, student)
         settled = from_dict(saved["recipe"])
         return Asked(settled, validation, effort, said, tuple(saved["lines"]))
-    lines: list[str] = []
+    lines = list(_networks(teacher))
     effort, settled = Effort(), plan
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
@@ -89,6 +89,8 @@ def ask(
         settled = pace.paced(plan, costs, seconds, place.world_size)
         if changes := _changes(plan, settled):
             lines.append(f"sized to the budget: {changes}")
+    # Whoever says how many images the teacher is shown at once means these as well.
+    effort = replace(effort, images=min(effort.images, batches.largest_batch(settled)))
     held_out, remembered = _held_out(teacher, working, effort, place)
     said = None
     if mirror.unsettled(settled):
@@ -107,6 +109,14 @@ def ask(
                 f"{validation.start.agreement:.0%} of {len(held_out)} held-out images"
             )
     return Asked(settled, validation, effort, said, tuple(lines), remembered)
+
+
+def _networks(teacher: Teacher) -> Iterator[str]:
+    """What is out of the ordinary about the way the teacher is run."""
+    if teacher.layout and not teacher.layout.channels_last:
+        yield f"the teacher runs in its own memory layout: {teacher.layout.reason}"
+    if teacher.held:
+        yield f"of the teacher: {teacher.held}"
 
 
 def ask_mirror(teacher: Teacher, working: Teacher, minutes: float | None) -> mirror.Mirror:

@@ -15,6 +15,7 @@ import torch
 from dfkd.budget import Account, Budget, Rhythm
 from dfkd.checkpoint import snapshot
 from dfkd.errors import DfkdError
+from dfkd.foreign import within_memory
 from dfkd.interruption import interruption
 from dfkd.protocols import Distiller, Metrics, Synthesizer
 
@@ -145,7 +146,8 @@ class Engine:
         if not self._longest_update or self._longest_update > LONG:
             self._before = snapshot(self.synthesizer.state_dict())
         try:
-            self._metrics.update(self.synthesizer.update(self.distiller.student))
+            with within_memory("synthesis"):
+                self._metrics.update(self.synthesizer.update(self.distiller.student))
             self.account.updates += 1
         except CutShort:
             assert self._before is not None

@@ -14,6 +14,7 @@ from dfkd.budget import Budget
 from dfkd.compilation import Work
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
+from dfkd.foreign import within_memory
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
@@ -162,7 +163,8 @@ def invert_run(
         share = 0.0
         while share < 1.0 and not stopped:
             now = time.perf_counter()
-            metrics, taken = synthesizer.step(), taken + 1
+            with within_memory("synthesis"):
+                metrics, taken = synthesizer.step(), taken + 1
             if minutes is None:
                 share = synthesizer.position / config.total_iterations
             else:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from dfkd.catalogue import METHODS
 from dfkd.cli import COMMANDS, _parse
+from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_data
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
@@ -47,8 +48,8 @@ def test_help_and_import_leave_torch_alone():
 def test_distill_evaluate_and_use_the_run(tmp_path):
     out = tmp_path / "run"
     done = dfkd("distill", TEACHER, STUDENT, "--steps", 6, "--eval", TEACHER, "--out", out, *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().splitlines()[-1] == str(out / "grid.png")
+    assert done.returncode in (0, FAILED), done.stderr  # a few steps teach little
+    assert str(out / "grid.png") in done.stdout.splitlines()
     figures = json.loads((out / "result.json").read_text())
     keys = {"method", "teacher_accuracy", "student_accuracy", "agreement", "collapsed", "seconds"}
     keys |= {"teacher_parameters", "student_parameters", "student_steps"}
@@ -87,7 +88,7 @@ def test_knowledge_and_schemes_go_by_name(tmp_path):
     out = tmp_path / "run"
     words = ("--scheme", "self", "--exits", "keep", "--knowledge", "kd + hint", "--steps", 4)
     done = dfkd("distill", TEACHER, STUDENT, *words, "--eval", TEACHER, "--out", out, *QUICK)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, FAILED), done.stderr  # a few steps teach little
     figures = json.loads((out / "result.json").read_text())
     assert (figures["scheme"], len(figures["pairs"])) == ("self", 2)
     assert any(row["name"].startswith("exit") for row in figures["comparison"])
@@ -102,7 +103,7 @@ def test_knowledge_and_schemes_go_by_name(tmp_path):
     for number, more in enumerate(((), ("--scheme", "self"), words[:4])):
         further = tmp_path / f"further_{number}"
         done = dfkd("distill", TEACHER, f"run:{out}", *more, "--steps", 2, "--out", further, *QUICK)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode in (0, FAILED), done.stderr
         again = dfkd("evaluate", f"run:{further}", "--data", TEACHER)
         assert again.returncode == 0, again.stderr
         assert ("exit 1" in again.stdout) == (more == words[:4])
@@ -112,7 +113,7 @@ def test_two_processes_share_a_run_and_speak_once(tmp_path):
     out = tmp_path / "run"
     words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--out", out, *QUICK)
     done = dfkd("distill", TEACHER, STUDENT, *words)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, FAILED), done.stderr  # a few steps teach little
     assert json.loads((out / "manifest.json").read_text())["processes"] == 2
     assert done.stdout.count(str(out / "grid.png")) == 1
 
@@ -366,7 +367,11 @@ def test_a_plain_run_is_measured_under_attack_as_well(tmp_path, capsys):
     few, data = tmp_path / "few.npz", load_data(TEACHER)
     np.savez(few, images=data.images[:40, 0].numpy(), labels=data.labels[:40].numpy())
     words = ["--method", "drawings", "--steps", "2", "--eval", f"npz:{few}", "--epsilon", "0.1"]
-    assert main(["distill", TEACHER, STUDENT, *words, "--out", str(tmp_path / "run")]) == 0
+    run = ["--out", str(tmp_path / "run")]
+    assert main(["distill", TEACHER, STUDENT, *words, *run]) in (
+        0,
+        FAILED,
+    )
     assert "PGD-20: 40 images, epsilon 0.1" in capsys.readouterr().out
     rows = json.loads((tmp_path / "run" / "result.json").read_text())["comparison"]
     assert all("robust_accuracy" in row for row in rows)
@@ -423,7 +428,7 @@ def test_what_is_compared_is_said_before_the_training(tmp_path, capsys):
     from dfkd.cli import main
 
     words = ["--knowledge", "kd + hint", "--steps", "3", "--out", str(tmp_path / "run"), *QUICK]
-    assert main(["distill", TEACHER, STUDENT, *words]) == 0
+    assert main(["distill", TEACHER, STUDENT, *words]) in (0, FAILED)
     told = capsys.readouterr().out
     assert 0 <= told.index("compared: teacher.") < told.index("Distilling")
     assert told.count("compared: ") == 1

@@ -92,7 +92,7 @@ def test_latency_takes_turns_and_leaves_the_mode_alone() -> None:
     assert first.training
     wrong = ImageSpec(3, 8, 8)
     convolution = nn.Sequential(nn.Conv2d(1, 4, 3)).train()
-    with pytest.raises(DfkdError, match="does not accept 3x8x8 images .*; set --image"):
+    with pytest.raises(DfkdError, match=r"does not accept 3x8x8 images .*; set --image"):
         latencies([(convolution, wrong)], 4)
     assert convolution.training
     assert all(0 < time < 1000 for time in times)
