@@ -81,7 +81,7 @@ METHODS: dict[str, Method] = {
         batch="refine_batch",
         passes="refine_steps",
         drawn="draws",
-        share=0.03,
+        share=0.02,
         statistics=False,
     ),
     "drawings": Method(

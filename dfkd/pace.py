@@ -30,7 +30,7 @@ EFFORTS = (
     Effort(),
     Effort(256, 64, 20),
     Effort(256, 64, 10),
-    Effort(128, 32, 10),
+    Effort(64, 32, 8),
 )
 """From the best on; where a budget has no time for the last, it takes that all the same: fewer
 images than 32 say nothing."""
@@ -149,7 +149,7 @@ def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Rec
     leaves time for ``STEPS`` of them, and where there are fewer synthesis takes no more than
     ``SHARE`` of the time.
     """
-    row = METHODS[plan.method]
+    before, row = plan, METHODS[plan.method]
     while update_seconds(plan, costs) > row.share * seconds:
         smaller = _smaller(plan)
         if smaller is None:
@@ -163,7 +163,19 @@ def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Rec
     ):
         rhythm = replace(rhythm, batch_size=rhythm.batch_size // 2)
         plan = replace(plan, rhythm=rhythm)
+    plan = replace(plan, rhythm=_as_fresh(plan, before))
     return replace(plan, rhythm=_unhurried(plan, costs, seconds))
+
+
+def _as_fresh(plan: Recipe, before: Recipe) -> Rhythm:
+    """Updates as often as it takes for the student to see as many new images among its own."""
+    made, batch = (
+        sum(_sizes(plan)[:2]) / max(1, sum(_sizes(before)[:2])),
+        plan.rhythm.batch_size / before.rhythm.batch_size,
+    )
+    turns = round(before.rhythm.steps_per_update * made / batch)
+    least = min(1, before.rhythm.steps_per_update)  # 0: there are no later updates
+    return replace(plan.rhythm, steps_per_update=max(least, turns))
 
 
 def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Rhythm:

@@ -44,7 +44,7 @@ def test_pacing_ends_and_never_enlarges(name, costs, seconds, processes):
     assert update_seconds(after, costs) <= update_seconds(before, costs) + 1e-9
     assert after.rhythm.batch_size <= before.rhythm.batch_size
     assert after.rhythm.batch_size % processes == 0
-    assert after.rhythm.steps_per_update >= before.rhythm.steps_per_update
+    assert bool(after.rhythm.steps_per_update) is bool(before.rhythm.steps_per_update)
     assert paced(after, costs, seconds, processes).synthesizer == after.synthesizer
 
 
@@ -80,3 +80,12 @@ def test_measuring_changes_neither_network_nor_chance(tiny_teacher, tiny_student
     assert tiny_teacher.fingerprint() == print_before
     assert torch.equal(torch.get_rng_state(), chance)
     assert all(p.grad is None for p in tiny_student.parameters())
+
+
+def test_smaller_updates_come_as_much_oftener():
+    """A student's batch has the same share of new images as in the recipe."""
+    before, after = recipe("default"), paced(recipe("default"), DEAR, 600.0)
+    new = [p.synthesizer.draws / p.rhythm.steps_per_update / p.rhythm.batch_size
+           for p in (before, after)]  # fmt: skip
+    assert after.synthesizer.draws < before.synthesizer.draws
+    assert new[1] == pytest.approx(new[0], rel=0.35)
