@@ -181,7 +181,7 @@ def invert_run(
             break
     images, logits, targets = (
         torch.cat([value for value in values if value is not None])[:count]
-        for values in zip(*made, strict=True)
+        for values in zip(*(batch[:3] for batch in made), strict=True)
     )
     teacher.check_untouched(digests)
     own_top1 = (logits.argmax(1) == targets).float().mean().item()

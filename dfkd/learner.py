@@ -116,10 +116,12 @@ class Learner:
         """This process's share, flipped; every process flips the whole batch alike."""
         # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
         images = flip(batch.images, self.config.flip or 0.0, self._generator)
+        if batch.mirrorable is not None:
+            images = torch.where(batch.mirrorable.view(-1, 1, 1, 1), images, batch.images)
         part = slice(self.place.rank, None, self.place.world_size)
         images = arranged(images[part], layout_of(self.student))
         self._shown = images.shape
-        known = (None if value is None else value[part] for value in batch[1:])
+        known = (None if value is None else value[part] for value in batch[1:3])
         return Batch(images, *known)
 
     def ask(self, lesson: Batch) -> Answers:
@@ -129,7 +131,7 @@ class Learner:
             module.eval()
         asked = self._ask.asks_teacher(lesson.teacher_logits)
         self.teacher_images += self.place.world_size * len(lesson.images) * asked
-        answers = self._ask(*lesson)
+        answers = self._ask(*lesson[:3])
         classes = self.place.gather(answers.classes)
         self._counts.index_add_(0, classes, torch.ones_like(classes))
         return answers

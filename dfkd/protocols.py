@@ -24,12 +24,15 @@ class Batch(NamedTuple):
     """Images for the student: float N x C x H x W in [0, 1], with what is known of them.
 
     ``teacher_logits`` N x classes where they are cached (else the distiller asks
-    the teacher); ``targets`` N class indices where the images were made for a class.
+    the teacher); ``targets`` N class indices where the images were made for a class;
+    ``mirrorable`` N booleans: of which images the mirror image may be shown in their place, where
+    mirror images keep their class at all. None: of all.
     """
 
     images: Tensor
     teacher_logits: Tensor | None = None
     targets: Tensor | None = None
+    mirrorable: Tensor | None = None
 
 
 class Synthesizer(Protocol):

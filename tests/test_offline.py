@@ -1,8 +1,11 @@
 """The student's step: it learns, from cached answers as from fresh ones, and leaves the teacher."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from dfkd.learner import Learner
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
@@ -33,3 +36,15 @@ def test_the_rate_spans_the_budget(tiny_teacher, tiny_student):
     assert rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)
     assert rates[4] == pytest.approx(0)
+
+
+def test_only_what_is_mirrorable_is_mirrored(tiny_teacher, tiny_student):
+    """Cached answers are those of a corrected image's mirror image, and not of a drawing's."""
+    config = dataclasses.replace(CONFIG, flip=1.0)
+    learner = Learner(tiny_teacher, tiny_student, config, 0)
+    images = torch.rand(4, 1, 8, 8)
+    some = torch.tensor([True, False, True, False])
+    shown = learner.receive(Batch(images, mirrorable=some)).images
+    assert torch.equal(shown[some], images[some].flip(-1))
+    assert torch.equal(shown[~some], images[~some])
+    assert torch.equal(learner.receive(Batch(images)).images, images.flip(-1))

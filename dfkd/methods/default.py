@@ -151,7 +151,13 @@ class Default:
         batches = [bank.sample(number, balanced=True) for bank, number in sources if number]
         if not batches:
             return Batch(self._draw(count))
-        return Batch(*(torch.cat(column) for column in zip(*batches, strict=True)))
+        columns = zip(*(batch[:3] for batch in batches), strict=True)
+        whole = Batch(*(torch.cat(column) for column in columns))
+        if len(batches) == 1:
+            return whole
+        # What a mirror image changes was asked of corrected images: drawings are no memory.
+        corrected = torch.arange(count, device=whole.images.device) < sources[0][1]
+        return whole._replace(mirrorable=corrected)
 
     def _draw(self, count: int) -> Tensor:
         self._images_made += count
