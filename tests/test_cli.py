@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,19 @@ def dfkd(*words, **options):
     )  # fmt: skip
 
 
+@pytest.fixture
+def here(capsys):
+    """As ``dfkd``, in this process: where nothing depends on a process of its own."""
+    from dfkd.cli import main
+
+    def run(*words):
+        status = main([*map(str, words)])
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return run
+
+
 def test_help_and_import_leave_torch_alone():
     code = (
         "import sys, dfkd\n"
@@ -45,7 +59,7 @@ def test_help_and_import_leave_torch_alone():
     assert "distill" in done.stdout
 
 
-def test_distill_evaluate_and_use_the_run(tmp_path):
+def test_distill_evaluate_and_use_the_run(tmp_path, here):
     out = tmp_path / "run"
     done = dfkd("distill", TEACHER, STUDENT, "--steps", 6, "--eval", TEACHER, "--out", out, *QUICK)
     assert done.returncode in (0, FAILED), done.stderr  # a few steps teach little
@@ -59,35 +73,35 @@ def test_distill_evaluate_and_use_the_run(tmp_path):
     assert figures["teacher_accuracy"] > 0.97
     weights = load_file(out / "student.safetensors")
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
-    again = dfkd("evaluate", TEACHER, f"run:{out}", "--data", TEACHER)
+    again = here("evaluate", TEACHER, f"run:{out}", "--data", TEACHER)
     assert again.returncode == 0, again.stderr
-    full = dfkd("distill", TEACHER, STUDENT, "--steps", 2, "--out", out)
+    full = here("distill", TEACHER, STUDENT, "--steps", 2, "--out", out)
     assert (full.returncode, full.stderr.count("\n")) == (2, 1)
     assert "--overwrite" in full.stderr
     assert json.loads((out / "result.json").read_text()) == figures
-    typo = dfkd("distill", "bundled:digit", STUDENT, "--steps", 2, "--out", out, "--overwrite")
+    typo = here("distill", "bundled:digit", STUDENT, "--steps", 2, "--out", out, "--overwrite")
     assert typo.returncode == 2
     assert json.loads((out / "result.json").read_text()) == figures, "a typo cost an earlier run"
     words = ("--steps", 2, "--out", out, "--overwrite", *QUICK)
-    itself = dfkd("distill", TEACHER, f"run:{out}", *words)
+    itself = here("distill", TEACHER, f"run:{out}", *words)
     assert (itself.returncode, itself.stderr.count("\n")) == (2, 1)
     assert json.loads((out / "result.json").read_text()) == figures, "a run read and replaced"
-    more = dfkd("distill", TEACHER, STUDENT, *words)
+    more = here("distill", TEACHER, STUDENT, *words)
     assert more.returncode == 0, more.stderr
     assert json.loads((out / "result.json").read_text())["student_steps"] == 2
 
 
-def test_knowledge_and_schemes_go_by_name(tmp_path):
-    kinds, schemes = dfkd("knowledge").stdout, dfkd("schemes").stdout
+def test_knowledge_and_schemes_go_by_name(tmp_path, here):
+    kinds, schemes = here("knowledge").stdout, here("schemes").stdout
     assert all(line.split()[1].endswith("*") for line in kinds.splitlines())
     assert {"kd", "rkd", "crd"} < {line.split()[0] for line in kinds.splitlines()}
     assert {"online", "robust"} < {line.split()[0] for line in schemes.splitlines()}
-    assert "arrangement.epsilon=0.03" in dfkd("schemes", "robust").stdout
-    unknown = dfkd("schemes", "robus")
+    assert "arrangement.epsilon=0.03" in here("schemes", "robust").stdout
+    unknown = here("schemes", "robus")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     out = tmp_path / "run"
     words = ("--scheme", "self", "--exits", "keep", "--knowledge", "kd + hint", "--steps", 4)
-    done = dfkd("distill", TEACHER, STUDENT, *words, "--eval", TEACHER, "--out", out, *QUICK)
+    done = here("distill", TEACHER, STUDENT, *words, "--eval", TEACHER, "--out", out, *QUICK)
     assert done.returncode in (0, FAILED), done.stderr  # a few steps teach little
     figures = json.loads((out / "result.json").read_text())
     assert (figures["scheme"], len(figures["pairs"])) == ("self", 2)
@@ -95,16 +109,16 @@ def test_knowledge_and_schemes_go_by_name(tmp_path):
     # The exits were to stay; the adapters of the hints were not.
     names = {name.split(".")[0] for name in load_file(out / "student.safetensors")}
     assert names == {"module", "heads"}
-    again = dfkd("evaluate", f"run:{out}", "--data", TEACHER)
+    again = here("evaluate", f"run:{out}", "--data", TEACHER)
     assert again.returncode == 0, again.stderr
     assert "exit 1" in again.stdout
     assert "Compute" in again.stdout
     # Who learns on leaves the old exits behind, and comes back from its own run.
     for number, more in enumerate(((), ("--scheme", "self"), words[:4])):
         further = tmp_path / f"further_{number}"
-        done = dfkd("distill", TEACHER, f"run:{out}", *more, "--steps", 2, "--out", further, *QUICK)
+        done = here("distill", TEACHER, f"run:{out}", *more, "--steps", 2, "--out", further, *QUICK)
         assert done.returncode in (0, FAILED), done.stderr
-        again = dfkd("evaluate", f"run:{further}", "--data", TEACHER)
+        again = here("evaluate", f"run:{further}", "--data", TEACHER)
         assert again.returncode == 0, again.stderr
         assert ("exit 1" in again.stdout) == (more == words[:4])
 
@@ -161,26 +175,26 @@ def test_a_teacher_without_statistics_is_told_what_it_can_have(tmp_path, capsys)
     assert "dfkd distill --method drawings" in capsys.readouterr().err
 
 
-def test_probe_and_recipes_and_bench():
-    assert "yes" in dfkd("probe", TEACHER).stdout
-    listed = dfkd("recipes").stdout
+def test_probe_and_recipes_and_bench(here):
+    assert "yes" in here("probe", TEACHER).stdout
+    listed = here("recipes").stdout
     assert all(name in listed for name in ("default", "nayer", "deep_inversion_imagenet_0"))
-    assert "g_steps: 40" in dfkd("recipes", "nayer_published").stdout
+    assert "g_steps: 40" in here("recipes", "nayer_published").stdout
     words = ("--model", TEACHER, "--batch-size", 8, "--rounds", 3, "--compile", "off")
-    bench = dfkd("bench", "step", *words)
+    bench = here("bench", "step", *words)
     figures = json.loads(bench.stdout.splitlines()[-1])
     assert figures["variants"][0]["ratio"] == 1.0
     assert [row["name"] for row in figures["variants"]][-1] == "published way"
     words = ("--model", TEACHER, "--student", STUDENT, "--batch-size", 8, "--rounds", 2)
-    bench = dfkd("bench", "distill", *words)
+    bench = here("bench", "distill", *words)
     assert len(json.loads(bench.stdout.splitlines()[-1])["variants"]) == 4, bench.stderr
-    bench = dfkd("bench", "methods", *words)
+    bench = here("bench", "methods", *words)
     names = [row["name"] for row in json.loads(bench.stdout.splitlines()[-1])["variants"]]
     assert {name.split(",")[0] for name in names} == set(METHODS), bench.stderr
-    bench = dfkd("bench", "speed")
+    bench = here("bench", "speed")
     assert bench.returncode == 2
     assert "scaling" in bench.stderr
-    layers = dfkd("probe", TEACHER, "--layers").stdout
+    layers = here("probe", TEACHER, "--layers").stdout
     assert layers.count(" yes") >= 6, layers
 
 

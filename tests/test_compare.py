@@ -580,3 +580,11 @@ def framed(tmp_path, page, width, script):
         encoding="utf-8",
     )
     return browse(tmp_path, frame, "--window-size=1300,900", "--dump-dom")
+
+
+def test_a_budget_without_a_step_is_a_refusal(tmp_path, capsys):
+    """A row that says why, not a result, and nothing that a resume would try for ever."""
+    out = tmp_path / "out"
+    command = ["compare", TEACHER, STUDENT, "--methods", "drawings,default", "--seeds", "0"]
+    assert main([*command, "--minutes", "1e-5", "--eval", TEACHER, "--out", str(out)]) == 2
+    assert "No step of the student was made" in capsys.readouterr().err

@@ -104,6 +104,8 @@ def _distil(setup: Setup, run: Run) -> bool:
             show=progress.update,
             origin=origin_of(command.teacher, command.student, loaded, further),
         )
+    if not (result.interrupted or result.figures["complete"]):
+        raise DfkdError(result.failure)  # without a step of the student there is nothing to compare
     return not result.interrupted
 
 
