@@ -23,6 +23,10 @@ LONG = 2.0
 """Seconds from which on an update of synthesis can be cut short; others are simply waited for."""
 
 
+LATE = 8
+"""Updates that the warm-up had no time for, to those that come in their turn."""
+
+
 class CutShort(BaseException):
     """An update of synthesis ends before its time: no error, and nobody's but the engine's."""
 
@@ -136,8 +140,10 @@ class Engine:
             remaining = 60 * self.budget.minutes * (1 - progress)
             if self._longest_update > remaining:
                 return False  # images that no student would see
-        # Counted from what the warm-up came to: its share of the time may have cut it short.
-        due = account.warmup_updates + account.steps // rhythm.steps_per_update
+        turns, done = rhythm.steps_per_update, account.warmup_updates
+        # What the warm-up had no time for comes with the first steps, a few at a time.
+        late = min(rhythm.warmup_updates - done, account.steps // max(1, turns // LATE))
+        due = done + late + account.steps // turns
         return account.updates < due
 
     def _synthesize(self) -> None:

@@ -287,3 +287,14 @@ def test_the_first_step_waits_for_no_second_update_beyond_its_share(clock):
 def test_outside_of_an_update_a_pulse_is_nothing(clock):
     engine, _ = long_engine()
     engine.pulse()
+
+
+def test_what_the_warm_up_had_no_time_for_comes_with_the_first_steps(clock):
+    engine, synthesizer = long_engine(seconds=0.4, minutes=4.0)
+    engine.rhythm = Rhythm(warmup_updates=5, warmup_share=0.01, steps_per_update=80)
+    engine.run()
+    first = synthesizer.order[:60]
+    assert first[:2] == ["synthesize", "distill"]
+    assert first.count("synthesize") == 5
+    later = synthesizer.order[60:]
+    assert later.count("synthesize") in (engine.account.steps // 80 - 1, engine.account.steps // 80)
