@@ -13,6 +13,7 @@ from torch import nn
 
 from dfkd import batches, mirror, pace
 from dfkd.budget import Budget
+from dfkd.costs import Cost, Costs, measure
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.overlay import flat
 from dfkd.recipes import Recipe, from_dict, to_dict
@@ -84,7 +85,7 @@ def ask(
     effort, settled = Effort(), plan
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
-        costs = _shared(pace.measure(working, student, place.autocast), place)
+        costs = _shared(measure(working, student, place.autocast), place)
         effort = pace.effort(costs, seconds)
         settled = pace.paced(plan, costs, seconds, place.world_size)
         if changes := _changes(plan, settled):
@@ -125,7 +126,7 @@ def ask_mirror(teacher: Teacher, working: Teacher, minutes: float | None) -> mir
     Args:
         minutes: without any, as much as four minutes would have.
     """
-    effort = pace.effort(pace.measure(working), 60 * (4.0 if minutes is None else minutes))
+    effort = pace.effort(measure(working), 60 * (4.0 if minutes is None else minutes))
     return mirror.ask(teacher, _held_out(teacher, working, effort, ALONE)[0])
 
 
@@ -148,9 +149,9 @@ def _held_out(
     return made, 0.0
 
 
-def _shared(costs: pace.Costs, place: Runtime) -> pace.Costs:
+def _shared(costs: Costs, place: Runtime) -> Costs:
     """Of the first process, in all: where clocks decide, all must decide alike."""
-    return pace.Costs(*(pace.Cost(*map(place.of_first, cost)) for cost in costs))
+    return Costs(*(Cost(*map(place.of_first, cost)) for cost in costs))
 
 
 def _changes(before: Recipe, after: Recipe) -> str:

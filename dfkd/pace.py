@@ -5,24 +5,13 @@ outlast all of it, and the student would never take a step.
 """
 
 import math
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple
-
-import torch
-from torch import nn
 
 from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
-from dfkd.copying import copy_network
+from dfkd.costs import Costs
 from dfkd.heldout import Effort
-from dfkd.layout import fitted, layout_of
 from dfkd.recipes import Recipe
-from dfkd.teacher import Teacher
-from dfkd.watching import set_mode
-from generators.procedural import draw
 
 ASKING = 0.03
 """Share of a budget that the held-out images may take."""
@@ -42,94 +31,6 @@ SMALLEST_MADE, FEWEST_PASSES = 16, 3
 """What an update of synthesis is not cut below: images optimised together, steps of each."""
 SHARE = 0.5
 """Most of a run's time that synthesis should take, once the student learns."""
-ROUNDS, PATIENCE = 5, 0.3
-"""Measurements of a piece of work, and the seconds from which on no further one is made; where two
-images take so long, they tell enough of what more of them cost."""
-
-
-class Cost(NamedTuple):
-    """Seconds of a piece of work on n images: ``fixed`` + n ``each``."""
-
-    fixed: float
-    each: float
-
-    def __call__(self, images: float) -> float:
-        return self.fixed + images * self.each
-
-
-class Costs(NamedTuple):
-    """What the pieces cost: drawing, the teacher's answers, a pass of it forth and back to the
-    pixels, a student's step."""
-
-    draw: Cost
-    answer: Cost
-    trace: Cost
-    learn: Cost
-
-
-def measure(
-    teacher: Teacher,
-    student: nn.Module | None = None,
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Costs:
-    """Time each piece on a few images; neither network changes.
-
-    Args:
-        teacher: as the run works with it.
-        student: on the teacher's device; a copy is timed. Without one its step costs nothing.
-    """
-    trial = nn.Identity() if student is None else copy_network(student)
-    set_mode(trial, True)
-    layout = layout_of(trial)
-
-    def images(count: int) -> torch.Tensor:
-        return torch.rand((count, *teacher.spec.shape), device=teacher.device)
-
-    @torch.no_grad()
-    def answer(count: int) -> None:
-        with autocast():
-            teacher(images(count))
-
-    def trace(count: int) -> None:
-        with autocast():
-            found = teacher.trace(images(count).requires_grad_(), bool(teacher.layers))
-            loss = found.logits.float().sum()
-        for layer in found.statistics:
-            loss = loss + layer.mean.sum() + layer.var.sum()
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-
-    def learn(count: int) -> None:
-        with autocast():
-            logits = trial(fitted(teacher.spec.normalize(images(count)), layout))
-        logits.float().sum().backward()
-
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        drawing = _cost(lambda count: draw(count, teacher.spec.shape, device=teacher.device))
-        learning = Cost(0.0, 0.0) if student is None else _cost(learn)
-        return Costs(drawing, _cost(answer), _cost(trace), learning)
-
-
-def _cost(work: Callable[[int], object], few: int = 2, more: int = 16) -> Cost:
-    """Of ``work``, from two sizes; the first call, which allocates and chooses kernels, is lost."""
-    work(few)
-    least = _seconds(work, few)
-    if least > PATIENCE:
-        return Cost(0.0, least / few)
-    each = max(0.0, (_seconds(work, more) - least) / (more - few))
-    return Cost(max(0.0, least - few * each), each)
-
-
-def _seconds(work: Callable[[int], object], images: int) -> float:
-    """The least of a few measurements, as many as ``PATIENCE`` has time for: machines are busy."""
-    found: list[float] = []
-    while len(found) < ROUNDS and sum(found) < PATIENCE:
-        start = time.perf_counter()
-        work(images)
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
-        found.append(time.perf_counter() - start)
-    return min(found)
 
 
 def effort(costs: Costs, seconds: float) -> Effort:

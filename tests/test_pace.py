@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfkd import pace
+from dfkd import costs, pace
 from dfkd.catalogue import METHODS
-from dfkd.pace import Cost, Costs, paced, step_seconds, update_seconds
+from dfkd.costs import Cost, Costs
+from dfkd.pace import paced, step_seconds, update_seconds
 from dfkd.recipes import recipe
 
 FREE = Costs(*(Cost(0.0, 1e-9) for _ in range(4)))
@@ -59,23 +60,23 @@ def test_more_time_asks_no_less(seconds):
 def test_costs_are_those_of_the_clock(monkeypatch):
     """A piece of fixed + n each, on a clock that only the piece moves."""
     now = [0.0]
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
 
     def work(count):
         now[0] += 0.02 + 0.003 * count
 
-    found = pace._cost(work)
+    found = costs._cost(work)
     assert found.fixed == pytest.approx(0.02)
     assert found.each == pytest.approx(0.003)
-    assert pace._cost(lambda count: now.__setitem__(0, now[0] + count)).each == pytest.approx(1)
+    assert costs._cost(lambda count: now.__setitem__(0, now[0] + count)).each == pytest.approx(1)
 
 
 def test_measuring_changes_neither_network_nor_chance(tiny_teacher, tiny_student):
     before = {k: v.clone() for k, v in tiny_student.state_dict().items()}
     print_before, chance = tiny_teacher.fingerprint(), torch.get_rng_state()
     tiny_student.train()
-    costs = pace.measure(tiny_teacher, tiny_student)
-    assert all(cost(100) > 0 for cost in costs)
+    found = costs.measure(tiny_teacher, tiny_student)
+    assert all(cost(100) > 0 for cost in found)
     assert all(torch.equal(v, before[k]) for k, v in tiny_student.state_dict().items())
     assert tiny_teacher.fingerprint() == print_before
     assert torch.equal(torch.get_rng_state(), chance)
