@@ -132,6 +132,7 @@ def distill(
     settle(student, teacher.spec, place.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
+    batch_before = plan.rhythm.batch_size
     hash_before, digests_before = teacher.fingerprint(), teacher.digests()
     run = provenance.identity(plan, teacher, hash_before, student, images)
     check_same_run(saved.get("run", run), run)
@@ -165,7 +166,7 @@ def distill(
         if directory and place.rank == 0:
             decided = {
                 "compiled": compiled.used,
-                "batch_size": plan.rhythm.batch_size,
+                "batch_size": batch_before,
                 "asked": asked.state_dict(),
                 "run": run,
             }
@@ -209,6 +210,7 @@ def distill(
             complete = engine.run()
             save()
     finally:
+        compiled.teacher.before_pass = lambda: None
         if log:
             with suppress(OSError):  # of a disk that is full has been told
                 log.close()

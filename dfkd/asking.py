@@ -82,7 +82,7 @@ def ask(
         settled = from_dict(saved["recipe"])
         return Asked(settled, validation, effort, said, tuple(saved["lines"]))
     lines = list(_networks(teacher))
-    effort, settled = Effort(), plan
+    effort, settled = pace.unclocked(teacher.spec), plan
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
         costs = _shared(measure(working, student, place.autocast), place)
@@ -91,7 +91,8 @@ def ask(
         if changes := _changes(plan, settled):
             lines.append(f"sized to the budget: {changes}")
     # Whoever says how many images the teacher is shown at once means these as well.
-    effort = replace(effort, images=min(effort.images, batches.largest_batch(settled)))
+    most = max(2, batches.largest_batch(settled))
+    effort = replace(effort, images=min(effort.images, most))
     held_out, remembered = _held_out(teacher, working, effort, place)
     said = None
     if mirror.unsettled(settled):

@@ -12,6 +12,7 @@ from dfkd.catalogue import METHODS
 from dfkd.costs import Costs
 from dfkd.heldout import Effort
 from dfkd.recipes import Recipe
+from dfkd.spec import ImageSpec
 
 ASKING = 0.03
 """Share of a budget that the held-out images may take."""
@@ -23,6 +24,8 @@ EFFORTS = (
 )
 """From the best on; where a budget has no time for the last, it takes that all the same: fewer
 images than 32 say nothing."""
+LARGE = 96
+"""Pixels of a side from which on images are dear, where that cannot be measured."""
 STEPS = 250
 """Steps that the student should come to, where smaller batches make that possible."""
 SMALLEST_BATCH = 32
@@ -41,6 +44,11 @@ def effort(costs: Costs, seconds: float) -> Effort:
         return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
 
     return next((one for one in EFFORTS if takes(one) <= ASKING * seconds), EFFORTS[-1])
+
+
+def unclocked(spec: ImageSpec) -> Effort:
+    """Of a budget in steps, which has no clock: the same everywhere, little for large images."""
+    return EFFORTS[0] if min(spec.height, spec.width) < LARGE else EFFORTS[-1]
 
 
 def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:

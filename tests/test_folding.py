@@ -267,3 +267,13 @@ def test_who_cannot_be_copied_is_used_as_it_is():
     folded, reasons = fold(teacher)
     assert folded is teacher
     assert "cannot be copied (RuntimeError: one of me is enough)" in reasons["1"]
+
+
+def test_a_forward_that_is_bound_to_the_original_folds_nothing(tiny_teacher):
+    """A copy of it runs the original's layers: it is found out, and answers stay what they are."""
+    forward = tiny_teacher.network.forward
+    tiny_teacher.network.forward = lambda x: forward(x)
+    images = torch.rand(4, 1, 8, 8)
+    found = fold(tiny_teacher)
+    torch.testing.assert_close(found.teacher(images), tiny_teacher(images))
+    assert all(found.reasons.values())

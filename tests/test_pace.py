@@ -90,3 +90,32 @@ def test_smaller_updates_come_as_much_oftener():
            for p in (before, after)]  # fmt: skip
     assert after.synthesizer.draws < before.synthesizer.draws
     assert new[1] == pytest.approx(new[0], rel=0.35)
+
+
+def test_a_run_goes_on_with_the_sizes_that_it_was_given(
+    tiny_teacher, tiny_student, tmp_path, monkeypatch
+):
+    """Whatever the pieces cost in another session: nothing is measured anew, nothing refused."""
+    import copy
+
+    from dfkd import asking
+    from dfkd.api import distill
+
+    dear = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.001, 1e-4))
+    monkeypatch.setattr(asking, "measure", lambda *_: dear)
+    options = {"out": tmp_path / "run", "batch_size": "auto", "precision": "fp32"}
+    first = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.05, **options)
+    assert any("sized to the budget" in line for line in first.figures["decisions"])
+    monkeypatch.setattr(asking, "measure", lambda *_: FREE)
+    again = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.1, resume=True, **options)
+    assert again.figures["decisions"] == first.figures["decisions"]
+    assert again.figures["student_steps"] > first.figures["student_steps"] > 0
+
+
+def test_a_teacher_is_shown_no_more_images_than_it_is_to_take(tiny_teacher, tiny_student):
+    from dfkd.api import distill
+
+    seen = []
+    tiny_teacher.network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    distill(tiny_teacher, tiny_student, method="drawings", steps=1, batch_size="8")
+    assert max(seen) <= 64  # of measuring, which halves what a network refuses
