@@ -121,13 +121,19 @@ def _networks(teacher: Teacher) -> Iterator[str]:
         yield f"of the teacher: {teacher.held}"
 
 
-def ask_mirror(teacher: Teacher, working: Teacher, minutes: float | None) -> mirror.Mirror:
+def ask_mirror(
+    teacher: Teacher, working: Teacher, minutes: float | None, most: int
+) -> mirror.Mirror:
     """Whether mirror images keep their class, at the price that a budget has for it.
 
     Args:
-        minutes: without any, as much as four minutes would have.
+        minutes: without any, what a budget in steps would have.
+        most: images that the teacher is to be shown at once.
     """
-    effort = pace.effort(measure(working), 60 * (4.0 if minutes is None else minutes))
+    effort = pace.unclocked(teacher.spec)
+    if minutes is not None:
+        effort = pace.effort(measure(working), 60 * minutes)
+    effort = replace(effort, images=min(effort.images, max(2, most)))
     return mirror.ask(teacher, _held_out(teacher, working, effort, ALONE)[0])
 
 

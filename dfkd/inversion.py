@@ -134,13 +134,15 @@ def invert_run(
     teacher.to(teacher.device)  # channels_last: the statistics are twice as fast
     folded = fold(teacher).teacher
     config, said = config or default_config(teacher), None
-    if config.flip is None and mirrored is None:
-        said = ask_mirror(teacher, folded, minutes)
-        mirrored = said.keeps
-    config = with_flip(config, mirrored)
     if batch_size is not None:
         size = batch_size_of(batch_size, teacher, config.batch_size)
         config = replace(config, batch_size=size)
+    if config.flip is None and mirrored is None:
+        # A few pictures say little: where nobody limits them, as many as make sense are asked of.
+        most = config.batch_size if batch_size else max(32, config.batch_size)
+        said = ask_mirror(teacher, folded, minutes, most)
+        mirrored = said.keeps
+    config = with_flip(config, mirrored)
     batches = -(-count // config.batch_size)
     size = -(-count // batches)
     config = replace(config, batch_size=size, capacity=size)
