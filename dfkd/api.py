@@ -129,7 +129,7 @@ def distill(
         directory = rundir.prepare(Path(out), overwrite, resume, reads=reads)
     place = runtime.start(device, precision, devices)
     teacher.to(place.device)
-    settle(student, teacher.spec, place.device)
+    layout = settle(student, teacher.spec, place.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
     batch_before = plan.rhythm.batch_size
@@ -202,6 +202,8 @@ def distill(
         "pairs": list(distiller.pairs),
         **asked.told(),
     }
+    if own := layout.told("the student"):
+        beginning["decisions"] = [own, *asked.lines]
     if place.rank == 0:
         begun(beginning)
     background = Background(directory)

@@ -115,8 +115,8 @@ def ask(
 
 def _networks(teacher: Teacher) -> Iterator[str]:
     """What is out of the ordinary about the way the teacher is run."""
-    if teacher.layout and not teacher.layout.channels_last:
-        yield f"the teacher runs in its own memory layout: {teacher.layout.reason}"
+    if teacher.layout and (line := teacher.layout.told("the teacher")):
+        yield line
     if teacher.held:
         yield f"of the teacher: {teacher.held}"
 

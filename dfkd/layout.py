@@ -21,11 +21,23 @@ TOLERANCE = 0.05
 values that are read in another order do not."""
 
 
+FLAT = "it has no weights that lie in planes"
+
+
 class Layout(NamedTuple):
     """What was decided for a network, and why it was where that is not ``channels_last``."""
 
     channels_last: bool
     reason: str = ""
+
+    def told(self, whose: str) -> str:
+        """What is out of the ordinary, in a line; empty where nothing is.
+
+        Args:
+            whose: the network, as in "the teacher".
+        """
+        plain = self.channels_last or self.reason == FLAT
+        return "" if plain else f"{whose} stays in its own memory layout: {self.reason}"
 
 
 class Seen(NamedTuple):
@@ -128,7 +140,7 @@ def _planes(network: nn.Module) -> Iterator[Tensor]:
 
 def _tried(network: nn.Module, spec: ImageSpec, modes: tuple[bool, ...]) -> Layout:
     if next(_planes(network), None) is None:
-        return Layout(False, "it has no weights that lie in planes")
+        return Layout(False, FLAT)
     with trying(network) as trial:
         device = next(_planes(trial)).device
         seeds = torch.Generator().manual_seed(0)

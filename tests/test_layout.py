@@ -12,7 +12,7 @@ from torchvision.models import mobilenet_v2
 from dfkd.evaluation.measure import predictions
 from dfkd.fingerprint import fingerprint
 from dfkd.generating import asked, observe
-from dfkd.layout import arranged, fitted, lay_out, layout_of, settle
+from dfkd.layout import FLAT, Layout, arranged, fitted, lay_out, layout_of, settle
 from dfkd.learner_settings import LearnerConfig
 from dfkd.memory import recomputing
 from dfkd.networks import resnet, vgg
@@ -200,3 +200,10 @@ def test_a_teacher_is_tried_once_and_says_what_came_of_it(monkeypatch):
     torch.testing.assert_close(teacher.to("cpu")(wide), expected)
     assert layout_of(teacher.network) is PLAIN
     assert teacher.like(teacher.network).layout == teacher.layout
+
+
+def test_a_layout_is_said_only_where_it_is_out_of_the_ordinary():
+    assert Layout(True).told("the teacher") == ""
+    assert Layout(False, FLAT).told("the student") == ""
+    said = Layout(False, "RuntimeError: view").told("the student")
+    assert said == "the student stays in its own memory layout: RuntimeError: view"
