@@ -49,6 +49,7 @@ def measure(
     Args:
         teacher: as the run works with it.
         student: on the teacher's device; a copy is timed. Without one its step costs nothing.
+        autocast: context of the forward passes, as the run has it.
     """
     trial = nn.Identity() if student is None else copy_network(student)
     set_mode(trial, True)

@@ -42,6 +42,7 @@ def side_by_side(logits: Sequence[Tensor], strangeness: Sequence[Tensor] = ()) -
     strange to one as to another, their logits stay as they are.
 
     Args:
+        logits: a teacher's N x its own classes each.
         strangeness: of ``strangeness``, a teacher's N x 1; left out: all the same.
 
     >>> side_by_side([torch.tensor([[3.0, 1.0]]), torch.tensor([[9.0, 9.0]])]).tolist()
