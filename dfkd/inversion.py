@@ -15,12 +15,12 @@ from dfkd.compilation import Work
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
 from dfkd.foreign import within_memory
+from dfkd.learner_settings import with_flip
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
     default_config,
     traced_shapes,
-    with_flip,
 )
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics

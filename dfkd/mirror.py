@@ -6,12 +6,12 @@ what the teacher's memory has corrected: to such images it answers as to its dat
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
 from dfkd.evaluation.measure import agreement, predictions
 from dfkd.heldout import CHUNK, HeldOut
+from dfkd.learner_settings import with_flip
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 
@@ -19,8 +19,6 @@ KEPT = 0.8
 """Least share of images that keep their class when mirrored, over that of images moved by a pixel.
 Measured: .90 Fashion (of real images .99), .93 spectrograms of vowels (.97) and .98 MobileNetV2;
 .55 digits (.32) and .63 of a Fashion teacher that never saw a mirror image (.83)."""
-FLIP = 0.5
-"""Probability of a mirror image where it keeps its class."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,5 @@ def unsettled(plan: Recipe) -> bool:
 
 def settled(plan: Recipe, keeps: bool) -> Recipe:
     """``plan`` with mirror images where it leaves them to the teacher, if they keep their class."""
-    chosen = FLIP if keeps else 0.0
-
-    def decided(config: Any) -> Any:
-        return replace(config, flip=chosen) if getattr(config, "flip", 0.0) is None else config
-
-    return replace(plan, distiller=decided(plan.distiller), synthesizer=decided(plan.synthesizer))
+    learning, making = (with_flip(part, keeps) for part in (plan.distiller, plan.synthesizer))
+    return replace(plan, distiller=learning, synthesizer=making)

@@ -10,6 +10,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.inversion import invert, invert_run, with_steps
+from dfkd.learner_settings import with_flip
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
@@ -17,7 +18,6 @@ from dfkd.methods.deep_inversion_settings import (
     imagenet,
     natural,
     small,
-    with_flip,
 )
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher

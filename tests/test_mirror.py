@@ -12,6 +12,7 @@ from dfkd.api import distill
 from dfkd.bank import quantize
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.inversion import invert_run
+from dfkd.learner_settings import FLIP
 from dfkd.loading import load_teacher
 from dfkd.methods.deep_inversion_settings import small
 from dfkd.mirror import Mirror
@@ -77,13 +78,13 @@ def test_what_is_set_is_not_asked():
     assert not mirror.unsettled(override(recipe("default"), ["distiller.flip=0.3"]))
     plan = override(recipe("default"), ["distiller.flip=0.3"])
     assert mirror.settled(plan, keeps=False) == plan
-    assert mirror.settled(recipe("default"), keeps=True).distiller.flip == mirror.FLIP
+    assert mirror.settled(recipe("default"), keeps=True).distiller.flip == FLIP
     assert mirror.settled(recipe("default"), keeps=False).distiller.flip == 0
 
 
 def test_the_pixels_of_an_inversion_follow_the_same_answer():
     plan = recipe("deep_inversion_imagenet_1")
-    assert mirror.settled(plan, keeps=True).synthesizer.flip == mirror.FLIP
+    assert mirror.settled(plan, keeps=True).synthesizer.flip == FLIP
     assert mirror.settled(plan, keeps=False).synthesizer.flip == 0
     fixed = dataclasses.replace(plan, synthesizer=dataclasses.replace(plan.synthesizer, flip=0.2))
     assert mirror.settled(fixed, keeps=False).synthesizer.flip == 0.2
@@ -99,7 +100,7 @@ def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
     )  # fmt: skip
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     said = manifest["mirror"]
-    flip = mirror.FLIP if Mirror(**said).keeps else 0.0
+    flip = FLIP if Mirror(**said).keeps else 0.0
     assert manifest["recipe"]["distiller"]["flip"] == flip
     (line,) = [line for line in manifest["decisions"] if "mirror" in line]
     assert line == Mirror(**said).told()
@@ -113,9 +114,9 @@ def test_inversion_asks_as_well(tiny_teacher):
     setting = small()
     asked = invert_run(tiny_teacher, [0], 2, steps=1, config=setting)
     said = Mirror(**asked.decided["mirror"])
-    assert asked.config.flip == (mirror.FLIP if said.keeps else 0.0)
+    assert asked.config.flip == (FLIP if said.keeps else 0.0)
     assert asked.decided["decisions"] == [said.told()]
     fixed = invert_run(tiny_teacher, [0], 2, steps=1, config=dataclasses.replace(setting, flip=0.3))
     told = invert_run(tiny_teacher, [0], 2, steps=1, config=setting, mirrored=True)
-    assert (fixed.config.flip, told.config.flip) == (0.3, mirror.FLIP)
+    assert (fixed.config.flip, told.config.flip) == (0.3, FLIP)
     assert fixed.decided["mirror"] is told.decided["mirror"] is None

@@ -23,12 +23,12 @@ from dfkd.augment import crop, flip, jitter
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.generating import observe, restore, snapshot
+from dfkd.learner_settings import with_flip
 from dfkd.methods.deep_inversion_settings import (
     DeepInversionConfig,
     accepts_half,
     default_config,
     objective,
-    with_flip,
 )
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics

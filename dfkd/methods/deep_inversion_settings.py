@@ -31,7 +31,7 @@ class DeepInversionConfig:
         tv_l1, tv_l2, l2: weights of the image priors, taken in the teacher's normalised units.
         adi: weight of the competition with the student (Adaptive DeepInversion); 0 is off.
         jitter: largest roll in pixels, halved at half resolution.
-        flip: probability of a mirror image; None is for the teacher to say, see ``with_flip``.
+        flip: probability of a mirror image; None is for the teacher to say, see ``dfkd.mirror``.
         crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
         clip: keep images in [0, 1] after every step.
         basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.
@@ -159,16 +159,6 @@ def default_config(teacher: Teacher) -> DeepInversionConfig:
         return config
     work = config.iterations + config.low_resolution_iterations // 4
     return replace(config, low_resolution_iterations=0, iterations=work)
-
-
-def with_flip(config: DeepInversionConfig, mirrored: bool | None) -> DeepInversionConfig:
-    """``config`` with the paper's probability of a mirror image, 0.5, or none.
-
-    Args:
-        mirrored: whether mirror images keep their class; None where nobody has asked. What the
-            setting itself says goes before.
-    """
-    return config if config.flip is not None else replace(config, flip=0.5 if mirrored else 0.0)
 
 
 def traced_shapes(config: DeepInversionConfig, spec: ImageSpec) -> tuple[tuple[int, ...], ...]:
