@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
@@ -20,39 +20,10 @@ from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher, Trace
 from dfkd.watching import watching
-from generators.decoders import Decoder
-from generators.reset import drawn
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 Average = dict[str, tuple[Tensor, Tensor]]
 """By a layer's name, running mean and variance of *generated* images, each of shape (C,)."""
-
-LARGEST_START = 16
-"""Side at which a decoder starts, at most: at 224 pixels two doublings would start at 56."""
-
-
-def build_decoder(
-    spec: ImageSpec, rng: Generator, latent_dim: int, ngf: int, **options: Any
-) -> Decoder:
-    """A ``Decoder`` for images of ``spec``, drawn from ``rng``; more doublings for large images."""
-    stages = 2
-    while max(spec.height, spec.width) / 2**stages > LARGEST_START:
-        stages += 1
-
-    def build() -> Decoder:
-        return Decoder(*spec.shape, latent_dim, ngf, stages=stages, **options)
-
-    return drawn(build, rng).to(memory_format=torch.channels_last)
-
-
-def gaussian(count: int, dimensions: int, rng: Generator, device: torch.device) -> Tensor:
-    """Latents of N(0, 1), count x dimensions; drawn where ``rng`` lives, so alike everywhere."""
-    return torch.randn(count, dimensions, generator=rng, device=rng.device).to(device)
-
-
-def random_targets(count: int, classes: int, rng: Generator, device: torch.device) -> Tensor:
-    """``count`` class indices, uniform."""
-    return torch.randint(classes, (count,), generator=rng, device=rng.device).to(device)
 
 
 def observe(

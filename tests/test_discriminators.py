@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dfkd.losses.critic import critic_loss, told_apart
-from generators.discriminators import FeatureCritic, ImageCritic, LogitCritic
+from generators.critics import FeatureCritic, ImageCritic, LogitCritic
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**31)

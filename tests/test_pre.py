@@ -16,7 +16,7 @@ from dfkd.methods.pre import Pre, PreConfig
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 from generators.decoders import Decoder
-from generators.memory import VariationalAutoencoder
+from generators.vae import VariationalAutoencoder
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from dfkd.protocols import Batch, Metrics, Scheme, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
-from generators.discriminators import FeatureCritic, LogitCritic
+from generators.critics import FeatureCritic, LogitCritic
 
 
 class Adversarial:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dfkd.distillers.adversarial_settings import AdversarialConfig
 from dfkd.errors import DfkdError
-from dfkd.generating import build_decoder, gaussian
 from dfkd.judging import BETAS, Judge
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
@@ -21,7 +20,8 @@ from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
-from generators.discriminators import ImageCritic
+from generators.critics import ImageCritic
+from generators.latents import build_decoder, gaussian
 
 SMALLEST = 8
 
@@ -31,7 +31,7 @@ class Maker:
 
     def __init__(self, teacher: Teacher, config: AdversarialConfig, seed: int, place: Runtime):
         self._generator = torch.Generator().manual_seed(seed)
-        decoder = build_decoder(teacher.spec, self._generator, config.latent_dim, config.ngf)
+        decoder = build_decoder(teacher.spec.shape, self._generator, config.latent_dim, config.ngf)
         self.network, self._place = decoder.to(teacher.device), place
         self._optimizer = torch.optim.Adam(decoder.parameters(), config.generator_lr, betas=BETAS)
         self.made = 0

@@ -17,21 +17,12 @@ from dfkd import terms
 from dfkd.augment import crop, flip, padded_crop
 from dfkd.bank import ImageBank
 from dfkd.features import ENTERS
-from dfkd.generating import (
-    build_decoder,
-    gaussian,
-    lower,
-    observe,
-    random_targets,
-    require,
-    restore,
-    snapshot,
-    stored,
-)
+from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian, random_targets
 from generators.reset import drawn, reset_all
 
 BETAS = (0.5, 0.999)
@@ -100,7 +91,9 @@ class Cmi:
         self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
         self.config = c = config or CmiConfig()
         self._rng = torch.Generator().manual_seed(seed)
-        self.generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf).to(self.device)
+        self.generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf).to(
+            self.device
+        )
         inputs = [name + ENTERS for name in teacher.layers]
         self._observe = partial(observe, teacher, autocast=autocast, features=inputs)
         with torch.no_grad():  # a pass of the teacher shows how wide its features are

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from dfkd import terms
 from dfkd.features import ENTERS, classifier
-from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
+from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian
 
 EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
 _PARTS = ("generator", "optimizer")
@@ -92,7 +93,7 @@ class Dafl:
         self.config = c = config or DaflConfig()
         self._rng = torch.Generator().manual_seed(seed)
         options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": EPS}
-        generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, **options)
+        generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
         # Images that the last update made and the teacher's logits, for the student's step.

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from dfkd import terms
-from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
+from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.adversarial import class_balance
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian
 
 BETAS = (0.5, 0.999)
 _PARTS = ("generator", "optimizer")
@@ -74,7 +75,7 @@ class Dfq:
         self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
         self.config = c = config or DfqConfig()
         self._rng = torch.Generator().manual_seed(seed)
-        generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, large=c.large)
+        generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, large=c.large)
         self.generator = generator.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
         self.images_made = self.teacher_images = 0

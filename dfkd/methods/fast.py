@@ -16,20 +16,11 @@ from torch import Tensor, nn
 from dfkd import generating, terms
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import (
-    averaged,
-    gaussian,
-    lower,
-    observe,
-    require,
-    restore,
-    smooth,
-    snapshot,
-    stored,
-)
+from dfkd.generating import averaged, lower, observe, require, restore, smooth, snapshot, stored
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian, random_targets
 from generators.reset import reset_first
 
 BETAS = (0.5, 0.999)
@@ -112,7 +103,7 @@ class Fast:
         self.config = c = config or FastConfig()
         self._rng = torch.Generator().manual_seed(seed)
         sizes = (c.latent_dim, c.ngf)
-        g = generating.build_decoder(teacher.spec, self._rng, *sizes, large=c.large)
+        g = build_decoder(teacher.spec.shape, self._rng, *sizes, large=c.large)
         self.generator = g.to(self.device)
         self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=BETAS)
         self.average: generating.Average = {}
@@ -132,7 +123,7 @@ class Fast:
         if config.reset_round and self.round == config.warmup + config.reset_round:
             reset_first(self.generator, self._rng)
         count, classes = config.synthesis_batch_size, self.teacher.num_classes
-        targets = generating.random_targets(count, classes, self._rng, self.device)
+        targets = random_targets(count, classes, self._rng, self.device)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         adapted = copy.deepcopy(self.generator)
         optimizer = torch.optim.Adam(adapted.parameters(), config.lr_g, betas=BETAS)

@@ -19,19 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from dfkd import terms
-from dfkd.generating import (
-    build_decoder,
-    gaussian,
-    observe,
-    random_targets,
-    require,
-    restore,
-    snapshot,
-)
+from dfkd.generating import observe, require, restore, snapshot
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from generators.conditional import LabelConditioned
+from generators.latents import build_decoder, gaussian, random_targets
 from generators.reset import drawn
 
 BETAS = (0.5, 0.999)
@@ -89,7 +82,7 @@ class Mad:
         self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
         self.config = c = config or MadConfig()
         self._rng = torch.Generator().manual_seed(seed)
-        decoder = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, large=c.large)
+        decoder = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, large=c.large)
         generator = drawn(lambda: LabelConditioned(decoder, teacher.num_classes), self._rng)
         self.generator = generator.to(self.device)
         # In eval mode: the running statistics of its norms are averages as well.

@@ -14,22 +14,13 @@ from torch import Tensor, nn
 from dfkd import terms
 from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import (
-    Average,
-    averaged,
-    build_decoder,
-    lower,
-    observe,
-    restore,
-    smooth,
-    snapshot,
-    stored,
-)
+from dfkd.generating import Average, averaged, lower, observe, restore, smooth, snapshot, stored
 from dfkd.loading.matrix import read_matrix
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from generators.conditional import EmbeddingConditioned, random_orthogonal
+from generators.latents import build_decoder
 from generators.reset import drawn, reset_all
 
 RANDOM = "random-orthogonal"
@@ -165,8 +156,10 @@ class Nayer:
         embeddings = embeddings.float()
         if embeddings.ndim != 2 or len(embeddings) != classes or not embeddings.isfinite().all():
             raise DfkdError(f"need finite {classes} x d embeddings, not {[*embeddings.shape]}")
-        spec, layers = self.teacher.spec, -(-config.synthesis_batch_size // classes)
-        decoder = build_decoder(spec, self._rng, config.latent_dim, config.ngf, large=config.large)
+        layers, shape = -(-config.synthesis_batch_size // classes), self.teacher.spec.shape
+        decoder = build_decoder(
+            shape, self._rng, config.latent_dim, config.ngf, large=config.large
+        )
         generator = drawn(lambda: EmbeddingConditioned(decoder, embeddings, layers), self._rng)
         return generator.to(self.device)
 

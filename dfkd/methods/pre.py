@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from dfkd import terms
 from dfkd.features import ENTERS, classifier
-from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
+from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation, js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from generators.memory import VariationalAutoencoder
+from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
+from generators.vae import VariationalAutoencoder
 
 EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
 SHARE = 8  # one image in so many is the memory's
@@ -94,8 +95,8 @@ class Pre:
         self.config = c = config or PreConfig()
         self._rng = rng = torch.Generator().manual_seed(seed)
         options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": EPS}
-        g = build_decoder(teacher.spec, rng, c.latent_dim, c.ngf, **options)
-        decoder = build_decoder(teacher.spec, rng, c.memory_dim, c.memory_ngf)
+        g = build_decoder(teacher.spec.shape, rng, c.latent_dim, c.ngf, **options)
+        decoder = build_decoder(teacher.spec.shape, rng, c.memory_dim, c.memory_ngf)
         memory = drawn(lambda: VariationalAutoencoder(decoder), rng)
         self.generator, self.memory = g.to(self.device), memory.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)

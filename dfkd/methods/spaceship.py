@@ -15,19 +15,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dfkd import terms
-from dfkd.generating import (
-    build_decoder,
-    gaussian,
-    lower,
-    observe,
-    random_targets,
-    require,
-    restore,
-    snapshot,
-)
+from dfkd.generating import lower, observe, require, restore, snapshot
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian, random_targets
 
 BETAS = (0.5, 0.999)
 DEPTHS = 3  # the coarse map and what the first two stages make of it: at 32 pixels all there are
@@ -90,7 +82,7 @@ class Spaceship:
         self.config = c = config or SpaceshipConfig()
         self._rng = torch.Generator().manual_seed(seed)
         # In eval mode but for the steps of a round: what is decoded must not move its statistics.
-        g = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf).to(self.device).eval()
+        g = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf).to(self.device).eval()
         self.generator = g
         with torch.no_grad():
             maps = g.features(torch.zeros(1, c.latent_dim, device=self.device))[:DEPTHS]

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import build_decoder, gaussian, observe, require, restore, snapshot
+from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.response import kl_divergence
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from generators.latents import build_decoder, gaussian
 
 _PARTS = ("generator", "optimizer")
 _STATE = ("images", "images_made", "teacher_images")
@@ -70,7 +71,7 @@ class Zskt:
         self.config = c = config or ZsktConfig()
         self._rng = torch.Generator().manual_seed(seed)
         options = {"large": c.large, "normalized": True, "affine": True}
-        generator = build_decoder(teacher.spec, self._rng, c.latent_dim, c.ngf, **options)
+        generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
         self.images: Tensor | None = None  # of the last update's latents, after its step
