@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.foreign import says
+from dfkd.networks.foreign import says
 from dfkd.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher import Teacher, Trace
 

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from dfkd.budget import Account
-from dfkd.copying import copy_network
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import accuracy, predictions
+from dfkd.networks.copying import copy_network
 from dfkd.protocols import Distiller
 from dfkd.spec import ImageSpec
 

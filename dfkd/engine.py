@@ -15,8 +15,8 @@ import torch
 from dfkd.budget import Account, Budget, Rhythm
 from dfkd.checkpoint import snapshot
 from dfkd.errors import DfkdError
-from dfkd.foreign import within_memory
 from dfkd.interruption import interruption
+from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Distiller, Metrics, Synthesizer
 
 LONG = 2.0

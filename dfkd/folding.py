@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrize import is_parametrized
 
-from dfkd.copying import copy_network
 from dfkd.errors import DfkdError
-from dfkd.statistics import EPS, clean_name, keep_inputs
+from dfkd.networks.copying import copy_network
+from dfkd.networks.layers import clean_name, unwrap
+from dfkd.networks.modes import keep_inputs
+from dfkd.statistics import EPS
 from dfkd.teacher import Teacher
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -90,7 +92,7 @@ def _fold(teacher: Teacher) -> Folding:
 
 def _partners(teacher: Teacher, images: Tensor) -> tuple[dict[str, str], dict[str, str]]:
     """By a norm's name, the convolution whose output is its input; or why there is none."""
-    network: nn.Module = getattr(teacher.network, "_orig_mod", teacher.network)
+    network: nn.Module = unwrap(teacher.network)
     made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs: an id lives as long as its owner
     read: dict[str, str] = {}
     calls: Counter[str] = Counter()
@@ -166,7 +168,7 @@ def _readable(norm: Any) -> bool:
 
 
 def _folded(teacher: Teacher, partners: dict[str, str]) -> Teacher:
-    network = copy_network(getattr(teacher.network, "_orig_mod", teacher.network))
+    network = copy_network(unwrap(teacher.network))
     places = {clean_name(name): name for name, _ in network.named_modules()}
     for norm_name, convolution_name in partners.items():
         norm: Any = network.get_submodule(places[norm_name])

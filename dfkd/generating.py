@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
-from dfkd.foreign import TRIAL, calling
 from dfkd.layout import fitted, layout_of
+from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.modes import watching
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher, Trace
-from dfkd.watching import watching
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 Average = dict[str, tuple[Tensor, Tensor]]
@@ -38,8 +38,8 @@ def observe(
 ) -> tuple[Trace, Tensor | None]:
     """The teacher's trace and the student's logits to the same images, in float32.
 
-    The student watches (``dfkd.watching``): it comes out as it went in, bit by bit, and a loss of
-    its logits has a gradient for the images alone.
+    The student watches (``dfkd.networks.modes``): it comes out as it went in, bit by bit, and a
+    loss of its logits has a gradient for the images alone.
 
     Args:
         images: N x C x H x W in [0, 1], from a generator.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.statistics import clean_name
+from dfkd.networks.layers import clean_name
 
 
 class Start(NamedTuple):

@@ -14,7 +14,6 @@ from dfkd.budget import Budget
 from dfkd.compilation import Work
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
-from dfkd.foreign import within_memory
 from dfkd.learner_settings import with_flip
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import (
@@ -22,6 +21,7 @@ from dfkd.methods.deep_inversion_settings import (
     default_config,
     traced_shapes,
 )
+from dfkd.networks.foreign import within_memory
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher

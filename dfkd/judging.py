@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dfkd.draws import Draws
 from dfkd.losses.critic import Kind, critic_loss, fooling_loss, told_apart
+from dfkd.networks.modes import watching
 from dfkd.runtime import Runtime
-from dfkd.watching import watching
 
 BETAS = (0.5, 0.999)
 

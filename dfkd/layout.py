@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfkd.copying import trying
-from dfkd.foreign import says
+from dfkd.networks.copying import trying
+from dfkd.networks.foreign import says
+from dfkd.networks.layers import unwrap
+from dfkd.networks.modes import differentiable, set_mode
 from dfkd.spec import ImageSpec
-from dfkd.watching import differentiable, set_mode
 
 TOLERANCE = 0.05
 """Largest relative difference of answers and gradients: rounding that crosses a kink stays below,
@@ -63,7 +64,7 @@ def settle(
             answer and be differentiated alike.
     """
     network.to(device)
-    original: nn.Module = getattr(network, "_orig_mod", network)
+    original: nn.Module = unwrap(network)
     layout = _tried(original, spec, modes)
     lay_out(original, channels_last=layout.channels_last)
     return layout

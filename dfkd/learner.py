@@ -15,19 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.augment import flip
-from dfkd.copying import copy_network
-from dfkd.foreign import TRIAL, calling
 from dfkd.initialise import is_frozen
 from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
 from dfkd.layout import arranged, layout_of
 from dfkd.learner_settings import LearnerConfig
+from dfkd.networks.copying import copy_network
+from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.modes import set_learning, set_mode
 from dfkd.optimizers import follow, make_optimizer
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
 from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
-from dfkd.watching import set_learning, set_mode
 
 
 class Learner:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from dfkd.errors import DfkdError
-from dfkd.statistics import keep_inputs
+from dfkd.networks.modes import keep_inputs
 from dfkd.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher import Teacher
 

@@ -14,9 +14,9 @@ from dfkd.engine import Engine
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import robustness
-from dfkd.exits import factory_of
 from dfkd.failure import failure_of
 from dfkd.loading import save_artefact
+from dfkd.loading.exits import factory_of
 from dfkd.networks import count_parameters
 from dfkd.protocols import Distiller, Source, Synthesizer
 from dfkd.report.grid import write_grid

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.features import (
+from dfkd.networks.layers import (
     ENTERS,
     check_one,
     classifier,
@@ -15,7 +15,7 @@ from dfkd.features import (
     named_layers,
     open_features,
 )
-from dfkd.watching import evaluating
+from dfkd.networks.modes import evaluating
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from dfkd.catalogue import METHODS, Method
 from dfkd.errors import DfkdError
-from dfkd.features import classifier, feature_maps
 from dfkd.folding import fold
 from dfkd.knowledge import KINDS, Asking, begin, parse
 from dfkd.networks import count_parameters
+from dfkd.networks.layers import classifier, feature_maps
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+from dfkd.networks.layers import clean_name
 
 EPS = 1e-5
 """Batch-norm's usual addition to a variance: dead channels have none."""
@@ -36,14 +36,6 @@ class LayerStatistics(NamedTuple):
     running_var: Tensor
 
 
-def clean_name(name: str) -> str:
-    """A module's dotted name without what DataParallel and torch.compile put before it."""
-    for prefix in WRAPPER_PREFIXES:
-        name = name.removeprefix(prefix)
-        name = name.replace("." + prefix, ".")
-    return name
-
-
 def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:
     """Layers that carry statistics by their (cleaned) names, in the order of registration."""
     return {
@@ -52,14 +44,6 @@ def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:
         if isinstance(getattr(module, "running_mean", None), Tensor)
         and isinstance(getattr(module, "running_var", None), Tensor)
     }
-
-
-def keep_inputs(network: nn.Module) -> None:
-    """Let no activation module of ``network`` overwrite what a tap has read before it."""
-    for module in network.modules():
-        place: Any = module
-        if getattr(module, "inplace", False) is True:
-            place.inplace = False
 
 
 class BatchStatistics(torch.autograd.Function):

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfkd.copying import copy_network
 from dfkd.layout import arranged, layout_of
-from dfkd.statistics import BatchStatistics, LayerStatistics, clean_name
+from dfkd.networks.copying import copy_network
+from dfkd.networks.layers import clean_name, unwrap
+from dfkd.statistics import BatchStatistics, LayerStatistics
 from dfkd.teacher import Teacher, Trace
 
 
@@ -16,7 +17,7 @@ class TappedNetwork(nn.Module):
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
-        self.network = copy_network(getattr(teacher.network, "_orig_mod", teacher.network))
+        self.network = copy_network(unwrap(teacher.network))
         self._names: list[str] = []
         self._values: list[tuple[Tensor, Tensor]] = []
         self._forward = False

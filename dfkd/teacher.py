@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from dfkd.errors import DfkdError
-from dfkd.features import named_layers, open_features
-from dfkd.fingerprint import check_untouched, digests, fingerprint
-from dfkd.foreign import TRIAL, calling
 from dfkd.holding import RESTLESS, is_held, let_go
 from dfkd.layout import Layout, Sign, fitted, lay_out, settle
+from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
+from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.layers import named_layers, open_features, unwrap
+from dfkd.networks.modes import differentiable, set_learning, set_mode
 from dfkd.spec import ImageSpec
 from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
 from dfkd.trial import check_finite, count_classes, first_pass
-from dfkd.watching import differentiable, set_learning, set_mode
 
 
 class Trace(NamedTuple):
@@ -73,7 +73,7 @@ class Teacher:
     ) -> None:
         self.network, self.spec = network, spec
         # What torch.compile made does not see hooks that are opened later: trace the original.
-        self._hookable: nn.Module = getattr(network, "_orig_mod", network)
+        self._hookable: nn.Module = unwrap(network)
         self._modes = {module: module.training for module in network.modules()}
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
@@ -166,7 +166,7 @@ class Teacher:
             images: N x C x H x W in [0, 1].
             statistics: record every layer that carries running statistics.
             features: dotted module names whose outputs to return, ``NAME.input`` for what enters
-                (those of the last call); see ``dfkd.features``.
+                (those of the last call); see ``dfkd.networks.layers``.
         """
         self.before_pass()
         fast = self._fast_trace

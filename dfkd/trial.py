@@ -5,10 +5,10 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from dfkd.copying import moved, put_back, saved, state_of
 from dfkd.errors import DfkdError
-from dfkd.foreign import TRIAL
 from dfkd.holding import hold, let_go
+from dfkd.networks.copying import moved, put_back, saved, state_of
+from dfkd.networks.foreign import TRIAL
 from dfkd.spec import ImageSpec
 
 Answers = TypeVar("Answers")

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.copying import copy_network
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.heldout import HeldOut
+from dfkd.networks.copying import copy_network
+from dfkd.networks.modes import set_mode
 from dfkd.teacher import Teacher
-from dfkd.watching import set_mode
 
 KNOWS = 0.9
 """Agreement with the teacher from which on a student that starts knows: what training could add is

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import dfkd.attack
-from dfkd.attack import pgd
+import dfkd.networks.attack
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
+from dfkd.networks.attack import pgd
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -42,7 +42,7 @@ def pixels(seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 def test_the_example_is_true():
-    result = doctest.testmod(dfkd.attack)
+    result = doctest.testmod(dfkd.networks.attack)
     assert result.attempted
     assert not result.failed
 

@@ -8,13 +8,13 @@ from test_foreign_networks import NETWORKS, SPEC, Net, RefersToItself, Uncopyabl
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from dfkd.copying import check_separate, copy_network, trying
 from dfkd.errors import DfkdError
-from dfkd.features import feature_maps
-from dfkd.fingerprint import fingerprint
 from dfkd.networks import initialise, resnet, vgg
-from dfkd.siblings import redrawn
-from dfkd.watching import set_mode
+from dfkd.networks.copying import check_separate, copy_network, trying
+from dfkd.networks.fingerprint import fingerprint
+from dfkd.networks.layers import feature_maps
+from dfkd.networks.modes import set_mode
+from dfkd.networks.siblings import redrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 

@@ -23,16 +23,16 @@ from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.folding import fold
-from dfkd.frontends import Cepstral, Spectrogram, shaded, stretched
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import check_student, load_teacher
 from dfkd.networks import bilstm, initialise, vgg
+from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched
+from dfkd.networks.modes import watching
 from dfkd.protocols import Batch
 from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
-from dfkd.watching import watching
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SMALL = CrossModalConfig(channels=3, frames=6, height=8, width=8, darkest=-9.0, brightest=9.0)

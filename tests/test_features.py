@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.features import classifier, feature_maps, named_layers, open_features
 from dfkd.networks import resnet, vgg
+from dfkd.networks.layers import classifier, feature_maps, named_layers, open_features
 from dfkd.pairing import checked_pairs, pair_layers
 from dfkd.teacher import fingerprint
 

@@ -12,9 +12,9 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 import dfkd
 from dfkd.checkpoint import load
 from dfkd.datasets import LabelledImages
-from dfkd.fingerprint import fingerprint
 from dfkd.inversion import invert
 from dfkd.layout import layout_of
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.probing import probe
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher

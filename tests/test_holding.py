@@ -11,11 +11,11 @@ import dfkd
 from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import latency, predictions
-from dfkd.fingerprint import fingerprint
 from dfkd.folding import fold
 from dfkd.holding import hold, is_held, let_go
 from dfkd.memory import recomputing
 from dfkd.networks import vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher import Teacher
 
 LATE = torch.rand(8, 1, 8, 8) * 5

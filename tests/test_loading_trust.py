@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 
 import dfkd
 from dfkd.errors import DfkdError
-from dfkd.exits import FACTORY as EXITS
-from dfkd.exits import EarlyExits, factory_of
 from dfkd.loading import load_model, load_student, load_teacher, save_artefact
+from dfkd.loading.exits import FACTORY as EXITS
+from dfkd.loading.exits import factory_of
 from dfkd.loading.sources import rebuild
 from dfkd.networks import vgg
+from dfkd.networks.early_exits import EarlyExits
 from dfkd.teacher import fingerprint
 
 VGG = {"widths": [4, 8], "convolutions": 1, "in_channels": 1}

@@ -9,7 +9,7 @@ from torchvision.models import mobilenet_v2
 from dfkd.errors import DfkdError
 from dfkd.losses.statistics import norm_distance
 from dfkd.memory import PeakMemory, blocks, fitting_batch, recomputing, step_bytes
-from dfkd.networks import ResidualBlock, resnet
+from dfkd.networks.zoo import ResidualBlock, resnet
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from dfkd import recipes
 from dfkd.catalogue import METHODS
-from dfkd.fingerprint import fingerprint
 from dfkd.networks import initialise, resnet, vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.recipes import Recipe
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec

@@ -2,7 +2,7 @@
 
 import torch
 
-from dfkd.seeding import seeded
+from dfkd.networks.seeding import seeded
 
 
 def test_what_is_drawn_comes_from_the_seed_and_all_else_goes_on(monkeypatch):

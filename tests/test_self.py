@@ -18,7 +18,6 @@ from dfkd.distillers.self_settings import SelfConfig
 from dfkd.errors import DfkdError
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import flops
-from dfkd.exits import EarlyExits
 from dfkd.initialise import start_student
 from dfkd.learner import Learner
 from dfkd.learner_settings import LearnerConfig
@@ -27,7 +26,8 @@ from dfkd.loading.sources import rebuild
 from dfkd.losses import feature
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import count_parameters, resnet, vgg
-from dfkd.partial import Partial
+from dfkd.networks.early_exits import EarlyExits
+from dfkd.networks.truncated import Partial
 from dfkd.protocols import Batch
 from dfkd.provenance import Origin
 from dfkd.recipes import override, recipe, with_scheme
@@ -351,10 +351,10 @@ def test_a_student_that_kept_its_exits_can_be_taught_with_them(scheme, tiny_teac
 def test_a_file_cannot_name_what_builds_nothing(tmp_path):
     keywords = {"factory": "run:x", "keywords": {}, "shape": (1, 8, 8), "num_classes": 4}
     with pytest.raises(DfkdError, match="which builds nothing"):
-        rebuild("dfkd.exits:with_exits", keywords, "a file")
+        rebuild("dfkd.loading.exits:with_exits", keywords, "a file")
     keywords["factory"] = "os:system"
     with pytest.raises(DfkdError, match="no network of dfkd"):
-        rebuild("dfkd.exits:with_exits", keywords, "a file")
+        rebuild("dfkd.loading.exits:with_exits", keywords, "a file")
 
 
 # Generations

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.fingerprint import fingerprint
 from dfkd.networks import resnet, vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 

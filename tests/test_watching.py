@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dfkd.networks import resnet
+from dfkd.networks.modes import evaluating, watching
 from dfkd.teacher import fingerprint
-from dfkd.watching import evaluating, watching
 
 
 def norms() -> nn.Module:

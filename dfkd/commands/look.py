@@ -24,9 +24,9 @@ from dfkd.datasets.orders import line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
-from dfkd.exits import EarlyExits
 from dfkd.knowledge import KINDS
 from dfkd.loading import load_student_model
+from dfkd.networks.early_exits import EarlyExits
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
 from dfkd.schemes import SCHEMES

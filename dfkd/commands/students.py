@@ -2,8 +2,8 @@
 
 import torch
 
-from dfkd.exits import without_exits
 from dfkd.loading import LoadedModel, load_student_model, parse_uri
+from dfkd.loading.exits import without_exits
 from dfkd.networks import initialise
 from dfkd.teacher import Teacher
 

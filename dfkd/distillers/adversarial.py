@@ -17,9 +17,9 @@ from dfkd.knowledge.learned import Hints
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.response import cross_entropy
+from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Scheme, Stateful
 from dfkd.runtime import ALONE, Runtime
-from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 from generators.critics import FeatureCritic, LogitCritic
 

@@ -16,9 +16,9 @@ from dfkd.errors import DfkdError
 from dfkd.judging import BETAS, Judge
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
+from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
-from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 from generators.critics import ImageCritic
 from generators.latents import build_decoder, gaussian

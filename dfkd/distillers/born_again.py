@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd.copying import copy_network
 from dfkd.distillers.self_settings import SelfConfig
 from dfkd.generating import asked
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
+from dfkd.networks.copying import copy_network
+from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
-from dfkd.watching import set_learning, set_mode
 
 GENERATIONS = SelfConfig(form="generations")
 

@@ -2,7 +2,7 @@
 
 The roles are those of Cogni-Net (Mukherjee et al., arXiv:1811.00201): a convolutional teacher that
 sees, a recurrent student of signals. It needs pairs of pictures and signals; here a differentiable
-front end (``dfkd.frontends``) makes the picture of a signal. Behind it the teacher takes
+front end (``dfkd.networks.frontends``) makes the picture of a signal. Behind it the teacher takes
 signals itself, so that any method can make *signals*, and the student learns from them.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.frontends import Cepstral, Spectrogram
+from dfkd.networks.frontends import Cepstral, Spectrogram
+from dfkd.networks.layers import unwrap
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
 
@@ -78,7 +79,7 @@ class BehindFrontEnd(nn.Module):
         super().__init__()
         self.front_end = front_end
         # What torch.compile made does not see hooks that are opened later.
-        self.network: nn.Module = getattr(teacher.network, "_orig_mod", teacher.network)
+        self.network: nn.Module = unwrap(teacher.network)
         self.spec = teacher.spec
 
     def forward(self, signals: Tensor) -> Tensor:

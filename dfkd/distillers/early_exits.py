@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.distillers.self_settings import SelfConfig
-from dfkd.exits import EarlyExits, Head
-from dfkd.features import named_layers, open_features
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import feature, response
+from dfkd.networks.early_exits import EarlyExits, Head
+from dfkd.networks.layers import named_layers, open_features
+from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics
 from dfkd.runtime import ALONE, Runtime
-from dfkd.seeding import seeded
 from dfkd.teacher import Teacher
 
 EXITS = SelfConfig()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dfkd.datasets.orders import Lineup, line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted, wide
+from dfkd.networks.layers import unwrap
 from dfkd.spec import ImageSpec
 from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
@@ -56,7 +57,7 @@ class Ensemble(nn.Module):
     """
 
     several = True
-    """For ``dfkd.features``: a layer is that of one teacher among others."""
+    """For ``dfkd.networks.layers``: a layer is that of one teacher among others."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Ensemble(nn.Module):
     ) -> None:
         super().__init__()
         # What torch.compile made does not see hooks that are opened later.
-        networks = (getattr(teacher.network, "_orig_mod", teacher.network) for teacher in teachers)
+        networks = (unwrap(teacher.network) for teacher in teachers)
         self.members = nn.ModuleList(networks)
         self.spec, self.config, self.lineup = spec, config, lineup
         for number, own in enumerate(lineup.columns if lineup else [None] * len(teachers)):

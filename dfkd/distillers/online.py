@@ -13,21 +13,21 @@ judged by its answers, and what synthetic images are made for is its word as wel
 import torch
 from torch import Tensor, nn
 
-from dfkd.copying import copy_network
 from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
-from dfkd.exits import without_exits
 from dfkd.layout import settle
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import LoadedModel, load_student_model
+from dfkd.loading.exits import without_exits
 from dfkd.losses.response import kl_divergence
+from dfkd.networks.copying import copy_network
+from dfkd.networks.modes import set_learning
+from dfkd.networks.seeding import seeded
+from dfkd.networks.siblings import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.runtime import ALONE, Runtime
-from dfkd.seeding import seeded
-from dfkd.siblings import redrawn
 from dfkd.teacher import Teacher
-from dfkd.watching import set_learning
 
 PAIR = OnlineConfig()
 

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.attack import pgd
 from dfkd.draws import Draws
 from dfkd.errors import DfkdError, nearest
 from dfkd.generating import asked
@@ -22,10 +21,11 @@ from dfkd.knowledge import Answers
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.response import kl_divergence
+from dfkd.networks.attack import pgd
+from dfkd.networks.modes import watching
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
-from dfkd.watching import watching
 
 FORMS = ("rslad", "ard")
 

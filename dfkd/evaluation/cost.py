@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from dfkd.copying import copy_network
 from dfkd.errors import DfkdError
 from dfkd.memory import PeakMemory
+from dfkd.networks.copying import copy_network
 from dfkd.protocols import Batch
 from dfkd.recipes import Recipe
 from dfkd.schemes import build_distiller

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dfkd.attack import pgd
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import ask, predictions
+from dfkd.networks.attack import pgd
+from dfkd.networks.modes import differentiable, evaluating
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
-from dfkd.watching import differentiable, evaluating
 
 STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""

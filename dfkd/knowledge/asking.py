@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.features import classifier, last_map, named_layers, open_features
-from dfkd.foreign import TRIAL, calling
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.kinds import Kind
 from dfkd.losses.attention import logit_gradients
+from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.layers import classifier, last_map, named_layers, open_features, unwrap
+from dfkd.networks.modes import differentiable, evaluating
 from dfkd.pairing import (
     Pairs,
     check_averaged,
@@ -21,7 +22,6 @@ from dfkd.pairing import (
     pair_layers,
 )
 from dfkd.teacher import Teacher
-from dfkd.watching import differentiable, evaluating
 
 
 class Asking:
@@ -61,7 +61,7 @@ class Asking:
         grey = teacher.spec.normalize(grey)
         self._pairs: Pairs = ()
         # What torch.compile made does not see hooks that are opened later.
-        networks = (student, getattr(teacher.network, "_orig_mod", teacher.network))
+        networks = (student, unwrap(teacher.network))
         looking = [kind for kind in kinds if kind.features]
         if looking:
             vectors = all(kind.vectors for kind in looking)

@@ -11,7 +11,7 @@ from dfkd.knowledge import plain
 from dfkd.knowledge.answers import Answers
 from dfkd.knowledge.learned import Contrast, Flows, Hints, Variational
 from dfkd.losses import relation, response
-from dfkd.seeding import seeded
+from dfkd.networks.seeding import seeded
 
 
 class Kind(NamedTuple):

@@ -20,8 +20,11 @@ from dfkd import networks
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import ModelURI, shown
 
-EXITS = "dfkd.exits:with_exits"
+EXITS = "dfkd.loading.exits:with_exits"
 """The one architecture around another: its own keywords say what is inside."""
+
+RENAMED: Mapping[str, str] = {"dfkd.exits:with_exits": EXITS}
+"""Factories by the names that files of earlier versions have for them."""
 
 DEEPEST = 8
 """Levels of lists and dicts in a keyword; exits around a network with lists have four."""

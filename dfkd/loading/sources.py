@@ -10,7 +10,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
-from dfkd.loading.known import EXITS, build_within, check_known
+from dfkd.loading.known import EXITS, RENAMED, build_within, check_known
 from dfkd.loading.uri import ModelURI, parse_uri, shown
 from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
@@ -96,6 +96,7 @@ def rebuild(
     Raises:
         DfkdError: it names nothing that may be built, or what it names cannot be built.
     """
+    factory = RENAMED.get(factory, factory)
     try:
         uri = parse_uri(factory)
     except DfkdError:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from dfkd import terms
 from dfkd.augment import crop, flip, padded_crop
 from dfkd.bank import ImageBank
-from dfkd.features import ENTERS
 from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
+from dfkd.networks.layers import ENTERS
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher

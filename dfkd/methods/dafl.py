@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dfkd import terms
-from dfkd.features import ENTERS, classifier
 from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation
+from dfkd.networks.layers import ENTERS, classifier
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher

@@ -157,9 +157,7 @@ class Nayer:
         if embeddings.ndim != 2 or len(embeddings) != classes or not embeddings.isfinite().all():
             raise DfkdError(f"need finite {classes} x d embeddings, not {[*embeddings.shape]}")
         layers, shape = -(-config.synthesis_batch_size // classes), self.teacher.spec.shape
-        decoder = build_decoder(
-            shape, self._rng, config.latent_dim, config.ngf, large=config.large
-        )
+        decoder = build_decoder(shape, self._rng, config.latent_dim, config.ngf, large=config.large)
         generator = drawn(lambda: EmbeddingConditioned(decoder, embeddings, layers), self._rng)
         return generator.to(self.device)
 

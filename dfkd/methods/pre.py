@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from dfkd import terms
-from dfkd.features import ENTERS, classifier
 from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.adversarial import activation, js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
+from dfkd.networks.layers import ENTERS, classifier
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher

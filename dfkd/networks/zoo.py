@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.seeding import seeded
+from dfkd.networks.seeding import seeded
 
 
 class ResidualBlock(nn.Module):

@@ -12,10 +12,24 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.statistics import clean_name
-from dfkd.watching import evaluating
+from dfkd.networks.modes import evaluating
 
 ENTERS = ".input"
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+
+
+def clean_name(name: str) -> str:
+    """Strip from a module's dotted name what DataParallel and torch.compile put before it."""
+    for prefix in WRAPPER_PREFIXES:
+        name = name.removeprefix(prefix)
+        name = name.replace("." + prefix, ".")
+    return name
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the module inside a compiled one, which alone sees hooks that are opened later."""
+    original: nn.Module = getattr(network, "_orig_mod", network)
+    return original
 
 
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:

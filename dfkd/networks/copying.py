@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.foreign import says
-from dfkd.statistics import clean_name
+from dfkd.networks.foreign import says
+from dfkd.networks.layers import clean_name
 
 Network = TypeVar("Network", bound=nn.Module)
 

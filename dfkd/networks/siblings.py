@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from dfkd.errors import DfkdError
-from dfkd.networks import initialise
-from dfkd.seeding import seeded
+from dfkd.networks.seeding import seeded
+from dfkd.networks.zoo import initialise
 
 
 @torch.no_grad()

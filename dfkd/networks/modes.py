@@ -27,6 +27,14 @@ def set_learning(network: nn.Module, learning: bool) -> None:
         parameter.requires_grad_(learning)
 
 
+def keep_inputs(network: nn.Module) -> None:
+    """Let no activation module of ``network`` overwrite what a tap has read before it."""
+    for module in network.modules():
+        layer: Any = module
+        if getattr(module, "inplace", False) is True:
+            layer.inplace = False
+
+
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
     """Eval mode while the block runs; then, whatever happened, every module's own mode again."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.statistics import clean_name
+from dfkd.networks.layers import clean_name
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.copying import copy_network
 from dfkd.errors import DfkdError
-from dfkd.features import named_layers
-from dfkd.watching import set_mode
+from dfkd.networks.copying import copy_network
+from dfkd.networks.layers import named_layers
+from dfkd.networks.modes import set_mode
 
 
 class Partial(nn.Module):
