@@ -9,15 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import checkpoint, outcome, provenance, recipes, rundir, runtime
+from dfkd import outcome, provenance, recipes, rundir
 from dfkd.asking import ask
-from dfkd.background import Background
-from dfkd.budget import Account, Budget, Rhythm
 from dfkd.checks import check_resume, check_run, check_same_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.engine import Engine
-from dfkd.finite import check_network, infinities
 from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.knowledge import parse
@@ -28,6 +24,11 @@ from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
+from dfkd.training import checkpoint, distributed
+from dfkd.training.background import Background
+from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.engine import Engine
+from dfkd.training.finite import check_network, infinities
 from dfkd.working import compile_mode, maker_of, sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
@@ -98,7 +99,7 @@ def distill(
             every value in [0, 1] may change by so much; the scheme's own when left out.
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue the run in ``out``, set as it was (see ``dfkd.provenance.identity``).
-        device, precision, devices: ``auto``, or what ``dfkd.runtime.start`` takes.
+        device, precision, devices: ``auto``, or what ``dfkd.training.distributed.start`` takes.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``.
         recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
         batch_size: images in a student's step, or ``auto``: the recipe's batches of either
@@ -127,7 +128,7 @@ def distill(
         models = (origin.teacher, origin.student, *origin.further)
         reads = local_paths(models, [data.name for data in (evaluation, images) if data])
         directory = rundir.prepare(Path(out), overwrite, resume, reads=reads)
-    place = runtime.start(device, precision, devices)
+    place = distributed.start(device, precision, devices)
     teacher.to(place.device)
     layout = settle(student, teacher.spec, place.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from dfkd.budget import Rhythm
 from dfkd.learner_settings import LearnerConfig
 from dfkd.methods import deep_inversion_settings
 from dfkd.methods.adi import Adi, AdiConfig
@@ -27,6 +26,7 @@ from dfkd.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.protocols import Synthesizer
 from dfkd.spec import ImageSpec
+from dfkd.training.budget import Rhythm
 
 Shapes = tuple[tuple[int, ...], ...]
 

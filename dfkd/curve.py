@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfkd.budget import Account
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import accuracy, predictions
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Distiller
 from dfkd.spec import ImageSpec
+from dfkd.training.budget import Account
 
 
 class Curve:

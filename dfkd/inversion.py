@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dfkd.asking import ask_mirror
-from dfkd.budget import Budget
 from dfkd.compilation import Work
 from dfkd.errors import DfkdError
 from dfkd.folding import fold
@@ -25,6 +24,7 @@ from dfkd.networks.foreign import within_memory
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Budget
 from dfkd.working import batch_size_of, working_teacher
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.draws import Draws
 from dfkd.losses.critic import Kind, critic_loss, fooling_loss, told_apart
 from dfkd.networks.modes import watching
-from dfkd.runtime import Runtime
+from dfkd.training.distributed import Runtime
+from dfkd.training.sharded_rng import Draws
 
 BETAS = (0.5, 0.999)
 

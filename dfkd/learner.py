@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.augment import flip
 from dfkd.initialise import is_frozen
 from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
 from dfkd.layout import arranged, layout_of
@@ -22,12 +21,13 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
-from dfkd.optimizers import follow, make_optimizer
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
-from dfkd.runtime import ALONE, Runtime
 from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.training.augment import flip
+from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.optimizers import follow, make_optimizer
 
 
 class Learner:

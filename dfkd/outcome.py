@@ -10,7 +10,6 @@ from torch import nn
 from dfkd import rundir
 from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages
-from dfkd.engine import Engine
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import robustness
@@ -22,6 +21,7 @@ from dfkd.protocols import Distiller, Source, Synthesizer
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
+from dfkd.training.engine import Engine
 from dfkd.validation import Validation, Verdict
 
 

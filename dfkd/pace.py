@@ -7,12 +7,12 @@ outlast all of it, and the student would never take a step.
 import math
 from dataclasses import replace
 
-from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.costs import Costs
 from dfkd.heldout import Effort
 from dfkd.recipes import Recipe
 from dfkd.spec import ImageSpec
+from dfkd.training.budget import Rhythm
 
 ASKING = 0.03
 """Share of a budget that the held-out images may take."""

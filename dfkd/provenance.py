@@ -7,14 +7,14 @@ from typing import Any
 from torch import nn
 
 from dfkd import rundir
-from dfkd.budget import Budget
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.devices import hardware
 from dfkd.overlay import flat
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
-from dfkd.runtime import Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Budget
+from dfkd.training.devices import hardware
+from dfkd.training.distributed import Runtime
 
 
 @dataclass(frozen=True)

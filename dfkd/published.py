@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from dfkd.budget import Rhythm
 from dfkd.methods.adi import AdiConfig
 from dfkd.methods.cmi import CmiConfig
 from dfkd.methods.fast import FastConfig
 from dfkd.methods.nayer import NayerConfig
 from dfkd.methods.spaceship import SpaceshipConfig
+from dfkd.training.budget import Rhythm
 
 PUBLISHED: dict[str, tuple[Callable[[], Any], Rhythm]] = {
     "adi": (AdiConfig, Rhythm(warmup_updates=1, steps_per_update=200, batch_size=256)),

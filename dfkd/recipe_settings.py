@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError, nearest
 from dfkd.learner_settings import LearnerConfig
 from dfkd.schemes import SCHEMES
+from dfkd.training.budget import Rhythm
 
 
 @dataclass(frozen=True)

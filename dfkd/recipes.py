@@ -14,7 +14,6 @@ import yaml
 from pydantic import TypeAdapter
 
 from dfkd import overlay
-from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError, nearest
 from dfkd.methods import dafl
@@ -24,8 +23,9 @@ from dfkd.protocols import Synthesizer
 from dfkd.published import PUBLISHED
 from dfkd.recipe_settings import Recipe as Recipe
 from dfkd.recipe_settings import with_scheme as with_scheme
-from dfkd.runtime import Autocast
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Rhythm
+from dfkd.training.distributed import Autocast
 
 
 def with_method(value: Recipe, name: str) -> Recipe:

@@ -26,8 +26,8 @@ from dfkd.distillers.self_settings import SelfConfig
 from dfkd.errors import DfkdError
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Scheme
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 
 class SchemeRow(NamedTuple):

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dfkd import batches
-from dfkd.budget import Budget
 from dfkd.compilation import Compilation, Work, compile_teacher
 from dfkd.datasets import GivenImages
 from dfkd.errors import DfkdError
@@ -15,6 +14,7 @@ from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, build_synthesizer
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Budget
 
 
 def working_teacher(

@@ -21,10 +21,10 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.runtime import ALONE, Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 SMALL = {"width": 16, "latent_dim": 8, "ngf": 4}

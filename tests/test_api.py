@@ -9,12 +9,13 @@ import torch
 from test_methods import ROWS, small
 
 import dfkd
-from dfkd import checkpoint, outcome
+from dfkd import outcome
 from dfkd.api import distill
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.networks import vgg
 from dfkd.recipes import override, with_scheme
 from dfkd.teacher import Teacher
+from dfkd.training import checkpoint
 
 METHODS = tuple(ROWS)
 
@@ -68,7 +69,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 ):
     whole = run(tiny_teacher, tiny_student, method)
 
-    from dfkd import engine
+    from dfkd.training import engine
 
     original = engine.Engine._distill
 

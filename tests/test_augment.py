@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from dfkd.augment import crop, flip, jitter
+from dfkd.training.augment import crop, flip, jitter
 
 EACH = pytest.mark.parametrize(
     "augment",

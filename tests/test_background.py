@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dfkd.background import Background
 from dfkd.errors import DfkdError
 from dfkd.report.log import MetricsLog
+from dfkd.training.background import Background
 
 
 def test_all_jobs_are_done_in_order_when_the_block_ends():

@@ -10,13 +10,13 @@ import torch
 from test_methods import small
 from torch import nn
 
-from dfkd import checkpoint, finite
 from dfkd.api import distill
 from dfkd.distillers.offline import Offline
-from dfkd.engine import Engine
 from dfkd.errors import DfkdError
-from dfkd.optimizers import follow
 from dfkd.recipes import override
+from dfkd.training import checkpoint, finite
+from dfkd.training.engine import Engine
+from dfkd.training.optimizers import follow
 
 NAN, INF = float("nan"), float("inf")
 

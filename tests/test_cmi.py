@@ -9,13 +9,13 @@ import torch
 from test_methods import make_student, make_teacher
 from torch.autograd import gradcheck
 
-from dfkd.augment import padded_crop
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.folding import FoldedNorm, fold
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.methods import cmi
 from dfkd.methods.cmi import Cmi, CmiConfig
+from dfkd.training.augment import padded_crop
 
 TINY = CmiConfig(
     g_steps=3, synthesis_batch_size=12, cr_dim=8, cr_negatives=20, capacity=60, latent_dim=8, ngf=4

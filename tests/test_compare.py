@@ -386,7 +386,7 @@ def test_keeping_a_student_takes_no_time_of_the_run(tiny_teacher, tiny_student, 
 
 
 def test_a_curve_goes_on_after_a_resume(tiny_teacher, tiny_student, data, tmp_path, monkeypatch):
-    from dfkd import engine
+    from dfkd.training import engine
 
     options = {"evaluation": data, "steps": 12, "curve": 6}
     whole = run(tiny_teacher, tiny_student, "default", **options)

@@ -16,7 +16,6 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from dfkd import api, recipes
-from dfkd.budget import Rhythm
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
@@ -29,10 +28,11 @@ from dfkd.networks import bilstm, initialise, vgg
 from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched
 from dfkd.networks.modes import watching
 from dfkd.protocols import Batch
-from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Rhythm
+from dfkd.training.distributed import Runtime
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SMALL = CrossModalConfig(channels=3, frames=6, height=8, width=8, darkest=-9.0, brightest=9.0)

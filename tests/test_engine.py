@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.budget import Account, Budget, Rhythm
-from dfkd.engine import Engine
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
+from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.engine import Engine
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from torch import nn
 import dfkd
 from dfkd import api, cli, recipes
 from dfkd.arguments import ImageFacts
-from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
@@ -31,6 +30,7 @@ from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.statistics import EPS, statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Rhythm
 
 close = torch.testing.assert_close
 SPEC, OTHER_SPEC = ImageSpec(1, 8, 8, (0.4,), (0.3,)), ImageSpec(1, 8, 8, (0.2,), (0.7,))

@@ -15,7 +15,7 @@ from dfkd.inversion import invert_run
 from dfkd.knowledge import KINDS
 from dfkd.learner_settings import LearnerConfig
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig
-from dfkd.runtime import Runtime
+from dfkd.training.distributed import Runtime
 
 WIDE = (torch.float64, torch.complex128)
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dfkd.interruption import interruption
+from dfkd.training.interruption import interruption
 
 KINDS = [signal.SIGINT, signal.SIGTERM]
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from dfkd import api
-from dfkd.checkpoint import snapshot
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillers.online import Standing
 from dfkd.distillers.online_settings import OnlineConfig
@@ -20,10 +19,11 @@ from dfkd.losses.response import kl_divergence
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
-from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.checkpoint import snapshot
+from dfkd.training.distributed import Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 PEER = "dfkd.networks:vgg?widths=(4,6)&convolutions=1"

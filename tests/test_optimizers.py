@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.optimizers import NAMES, make_optimizer, orthogonal
+from dfkd.training.optimizers import NAMES, make_optimizer, orthogonal
 
 
 def network():

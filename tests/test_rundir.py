@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from loading_cases import SPEC, small
 
-from dfkd import checkpoint, cli, rundir
+from dfkd import cli, rundir
 from dfkd.errors import DfkdError
-from dfkd.files import replacing, write_text
 from dfkd.loading import save_artefact
 from dfkd.loading.uri import local_paths
 from dfkd.report.comparison import write_comparison
 from dfkd.report.log import MetricsLog
 from dfkd.report.page import write_page
+from dfkd.training import checkpoint
+from dfkd.training.files import replacing, write_text
 
 MANIFEST = rundir.provenance(["dfkd"], {}) | {"recipe": {}, "teacher_hash_before": "a"}
 RECORD = rundir.provenance(["dfkd"], {}) | {"settings": {}, "teacher_hash": "a"}

@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from dfkd import runtime
 from dfkd.errors import DfkdError
-from dfkd.runtime import synchronise_batchnorm
+from dfkd.training import distributed
+from dfkd.training.distributed import synchronise_batchnorm
 
 SCRIPT = """
 import atexit, json, sys, torch
@@ -21,7 +21,7 @@ atexit.register(lambda: print("in a group to the end" if dist.is_initialized() e
 import dfkd
 from dfkd import api
 from dfkd.distillers import offline
-from dfkd.budget import Rhythm
+from dfkd.training.budget import Rhythm
 from dfkd.networks import initialise, vgg
 from dataclasses import replace
 losses = []
@@ -39,7 +39,7 @@ if len(sys.argv) > 2:
     plan = replace(plan, distiller=replace(plan.distiller, **learner))
 result = api.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
                      devices=int(sys.argv[1]))
-from dfkd.runtime import is_first
+from dfkd.training.distributed import is_first
 if dist.is_initialized():
     total = torch.tensor(losses); dist.all_reduce(total); losses = (total / 2).tolist()
 if is_first():
@@ -129,4 +129,4 @@ def test_synchronised_batchnorm_equals_torch_in_training(options, monkeypatch):
 @pytest.mark.parametrize(("name", "where"), [("device", "tpu"), ("precision", "fp8")])
 def test_unknown_places_are_refused(name, where):
     with pytest.raises(DfkdError, match=where):
-        runtime.start(**{"device": "cpu", name: where})
+        distributed.start(**{"device": "cpu", name: where})

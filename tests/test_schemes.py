@@ -15,7 +15,6 @@ import torch
 from test_methods import small
 
 from dfkd import api, recipes
-from dfkd.budget import Rhythm
 from dfkd.catalogue import METHODS
 from dfkd.datasets import GivenImages
 from dfkd.distillers.cross_modal import CrossModalConfig, arrange
@@ -23,10 +22,11 @@ from dfkd.distillers.ensemble import ensemble
 from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.runtime import Runtime
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.budget import Rhythm
+from dfkd.training.distributed import Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.5)
 QUICK_ATTACK = {"epsilon": 0.1, "step_size": 0.05, "steps": 2}
@@ -270,9 +270,9 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[2])
 import test_schemes
-from dfkd import runtime
+from dfkd.training import distributed
 values = test_schemes.trained(sys.argv[1], devices=2)
-if runtime.is_first():
+if distributed.is_first():
     print(json.dumps(values))
 """
 

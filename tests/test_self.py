@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dfkd import api
-from dfkd.checkpoint import snapshot
 from dfkd.datasets import LabelledImages
 from dfkd.distillers.self_settings import SelfConfig
 from dfkd.errors import DfkdError
@@ -34,10 +33,11 @@ from dfkd.recipes import override, recipe, with_scheme
 from dfkd.report.figures import NARROW
 from dfkd.report.story import earliest_exit
 from dfkd.report.table import comparison_table
-from dfkd.runtime import Runtime
 from dfkd.schemes import build_distiller
 from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.training.checkpoint import snapshot
+from dfkd.training.distributed import Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 SPEC = ImageSpec(1, 8, 8)

@@ -9,12 +9,12 @@ from test_methods import Odd, make_student, make_teacher
 from torch import nn
 
 from dfkd import recipes
-from dfkd.budget import Rhythm
 from dfkd.errors import DfkdError
 from dfkd.knowledge import KINDS, Answers, parse
 from dfkd.losses.attention import attention_map, attention_transfer
 from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.schemes import build_distiller
+from dfkd.training.budget import Rhythm
 
 TINY = ZsktConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 STUDENT = recipes.recipe("zskt").distiller

@@ -10,10 +10,10 @@ from torch import nn
 from dfkd.bank import ImageBank
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.learner_settings import LearnerConfig
-from dfkd.optimizers import make_optimizer
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
+from dfkd.training.optimizers import make_optimizer
 
 
 def bench_distill(

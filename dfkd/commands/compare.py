@@ -12,12 +12,12 @@ from dfkd.commands.shared import console, origin_of
 from dfkd.commands.students import student_of
 from dfkd.comparison import Run
 from dfkd.errors import DfkdError
-from dfkd.files import write_text
 from dfkd.report.comparison import write_comparison
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
 from dfkd.report.standings import markdown, remark
 from dfkd.report.table import standings_tables
+from dfkd.training.files import write_text
 
 
 def compare(command: arguments.Compare) -> int:

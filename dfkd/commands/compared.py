@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, checkpoint, comparison, devices, provenance, rundir
-from dfkd.budget import Budget
+from dfkd import arguments, comparison, provenance, rundir
 from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
 from dfkd.comparison import Run
@@ -24,6 +23,8 @@ from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
 from dfkd.teacher import Teacher
+from dfkd.training import checkpoint, devices
+from dfkd.training.budget import Budget
 from dfkd.variants import variants
 
 FILE = "comparison.json"

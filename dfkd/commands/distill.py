@@ -5,8 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import api, arguments, batches, checkpoint, recipes, rundir, runtime
-from dfkd.budget import Budget
+from dfkd import api, arguments, batches, recipes, rundir
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
     arranged,
@@ -28,6 +27,8 @@ from dfkd.report.progress import Progress
 from dfkd.report.story import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
 from dfkd.teacher import Teacher
+from dfkd.training import checkpoint, distributed
+from dfkd.training.budget import Budget
 
 DEMO_TEACHER = "bundled:fashion_resnet20"
 DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
@@ -96,7 +97,7 @@ def distill(command: arguments.Distill) -> int:
             show=progress.update,
             origin=origin_of(command.teacher, command.student, loaded, command.teachers),
         )
-    if not runtime.is_first():
+    if not distributed.is_first():
         return 0
     if result.interrupted:
         print(f"interrupted; saved in {directory}: continue with --resume", file=sys.stderr)

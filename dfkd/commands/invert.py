@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from dfkd import arguments, devices, recipes, rundir
+from dfkd import arguments, recipes, rundir
 from dfkd.commands import pictures
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
-from dfkd.interruption import interruption
 from dfkd.inversion import invert_run
 from dfkd.loading.uri import local_paths
 from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, small
 from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
+from dfkd.training import devices
+from dfkd.training.interruption import interruption
 
 METHOD = "deep_inversion"
 

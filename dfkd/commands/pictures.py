@@ -10,13 +10,13 @@ from torch import Tensor
 
 from dfkd import rundir
 from dfkd.errors import unwritable
-from dfkd.files import replacing
 from dfkd.inversion import InversionResult
 from dfkd.networks import count_parameters
 from dfkd.report.grid import to_uint8, write_grid, write_images
 from dfkd.report.log import MetricsLog
 from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
+from dfkd.training.files import replacing
 
 Row = tuple[int, float, dict[str, float]]
 

@@ -19,8 +19,8 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.response import cross_entropy
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Scheme, Stateful
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 from generators.critics import FeatureCritic, LogitCritic
 
 

@@ -18,8 +18,8 @@ from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 from generators.critics import ImageCritic
 from generators.latents import build_decoder, gaussian
 

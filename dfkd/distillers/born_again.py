@@ -22,8 +22,8 @@ from dfkd.losses import response
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 GENERATIONS = SelfConfig(form="generations")
 

@@ -17,8 +17,8 @@ from dfkd.networks.early_exits import EarlyExits, Head
 from dfkd.networks.layers import named_layers, open_features
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 EXITS = SelfConfig()
 

@@ -11,8 +11,8 @@ from torch import nn
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Batch, Metrics
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from dfkd.networks.modes import set_learning
 from dfkd.networks.seeding import seeded
 from dfkd.networks.siblings import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
 
 PAIR = OnlineConfig()
 

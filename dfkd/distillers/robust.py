@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.draws import Draws
 from dfkd.errors import DfkdError, nearest
 from dfkd.generating import asked
 from dfkd.knowledge import Answers
@@ -24,8 +23,9 @@ from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import watching
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.runtime import ALONE, Runtime
 from dfkd.teacher import Teacher
+from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.sharded_rng import Draws
 
 FORMS = ("rslad", "ard")
 

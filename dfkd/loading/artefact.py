@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.files import replacing
 from dfkd.loading.usercode import first_line
 from dfkd.spec import ImageSpec, spec_from_dict
+from dfkd.training.files import replacing
 
 LONGEST = 10_000_000
 """Signs of the metadata; the names of twenty thousand classes take half a million."""

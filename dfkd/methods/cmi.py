@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from dfkd import terms
-from dfkd.augment import crop, flip, padded_crop
 from dfkd.bank import ImageBank
 from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
@@ -22,6 +21,7 @@ from dfkd.networks.layers import ENTERS
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.training.augment import crop, flip, padded_crop
 from generators.latents import build_decoder, gaussian, random_targets
 from generators.reset import drawn, reset_all
 

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.augment import crop, flip, jitter
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.generating import observe, restore, snapshot
@@ -33,6 +32,7 @@ from dfkd.methods.deep_inversion_settings import (
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.training.augment import crop, flip, jitter
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from markupsafe import Markup
 
 from dfkd.comparison import Run
-from dfkd.files import write_text
 from dfkd.report import pieces, standings
 from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
 from dfkd.report.figures import percent, whole
+from dfkd.training.files import write_text
 
 Record = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dfkd.files import replacing
+from dfkd.training.files import replacing
 
 CELL = 112  # pixels: small images are enlarged by the largest whole factor that stays within
 PAGE = 1020  # pixels: a grid gets as many columns as fit into this width

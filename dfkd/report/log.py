@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dfkd.files import write_text
+from dfkd.training.files import write_text
 
 FILE = "metrics.jsonl"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dfkd.files import write_text
 from dfkd.report import figures, pieces, story
 from dfkd.report.charts import column_chart, line_chart
 from dfkd.report.log import read_metrics
+from dfkd.training.files import write_text
 
 MOST_BARS = 24  # classes that are listed by name; more become one chart
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfkd.files import PART
+from dfkd.training.files import PART
 
 Entries = list["os.DirEntry[str]"]
 

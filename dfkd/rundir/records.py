@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dfkd.files import write_text
+from dfkd.training.files import write_text
 
 PACKAGES = ("dfkd", "torch", "torchvision", "lightning-fabric", "numpy", "kornia")
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError, unwritable
-from dfkd.finite import check_state
 from dfkd.protocols import Stateful
+from dfkd.training.finite import check_state
 
 NAME = "last.pt"
 
@@ -21,7 +21,7 @@ def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) ->
     """Write ``directory/last.pt``: beside it first, then moved over it in one step.
 
     Args:
-        known: tensors that held infinities before training (``dfkd.finite.infinities``).
+        known: tensors that held infinities before training (``dfkd.training.finite.infinities``).
 
     Raises:
         DfkdError: the state holds what is not finite, or it cannot be written. What was there

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.runtime import Runtime
+from dfkd.training.distributed import Runtime
 
 
 class Draws:

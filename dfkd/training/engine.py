@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from dfkd.budget import Account, Budget, Rhythm
-from dfkd.checkpoint import snapshot
 from dfkd.errors import DfkdError
-from dfkd.interruption import interruption
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Distiller, Metrics, Synthesizer
+from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.checkpoint import snapshot
+from dfkd.training.interruption import interruption
 
 LONG = 2.0
 """Seconds from which on an update of synthesis can be cut short; others are simply waited for."""

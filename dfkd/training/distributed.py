@@ -20,9 +20,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dfkd.batchnorm import ProcessSum, synchronise_batchnorm
-from dfkd.devices import resolve_device, resolve_precision
 from dfkd.errors import DfkdError
+from dfkd.training.devices import resolve_device, resolve_precision
+from dfkd.training.sync_batchnorm import ProcessSum, synchronise_batchnorm
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 

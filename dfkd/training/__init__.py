@@ -1,0 +1,1 @@
+"""The outer loop and what it runs on: budget, optimisers, processes, files."""
