@@ -19,7 +19,7 @@ from train_teachers import accuracy, digits_split, train
 
 from dfkd.loading import save_artefact
 from dfkd.networks import vgg
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 HALVES = {"low": range(5), "high": range(5, 10)}
 EPOCHS = 120

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dfkd.loading import save_artefact
 from dfkd.networks import count_parameters, vgg
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 NAME = "vowels_vgg"
 HEIGHT, WIDTH = 16, 32

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dfkd.loading import save_artefact
 from dfkd.networks import vgg
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 WIDTHS, BATCH, PEAK, DECAY = (16, 32, 64), 128, 8e-3, 5e-3
 EPOCHS, SHIFT = {"mnist": 16, "way": 6}, {"mnist": 2, "way": 0}

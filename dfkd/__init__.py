@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from dfkd.probing import probe as probe
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
-    from dfkd.spec import ImageSpec as ImageSpec
     from dfkd.teacher import Teacher as Teacher
     from dfkd.teacher import Trace as Trace
+    from dfkd.teacher.spec import ImageSpec as ImageSpec
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "DfkdError": "dfkd.errors",
     "Evidence": "dfkd.objective",
     "ImageBank": "dfkd.bank",
-    "ImageSpec": "dfkd.spec",
+    "ImageSpec": "dfkd.teacher.spec",
     "Objective": "dfkd.objective",
     "Recipe": "dfkd.recipes",
     "Result": "dfkd.api",

@@ -14,16 +14,16 @@ from dfkd.asking import ask
 from dfkd.checks import check_resume, check_run, check_same_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.folding import fold
 from dfkd.initialise import start_student
 from dfkd.knowledge import parse
-from dfkd.layout import settle
 from dfkd.loading.uri import local_paths
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.report.log import MetricsLog
 from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.layout import settle
 from dfkd.training import checkpoint, distributed
 from dfkd.training.background import Background
 from dfkd.training.budget import Account, Budget, Rhythm
@@ -100,8 +100,8 @@ def distill(
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue the run in ``out``, set as it was (see ``dfkd.provenance.identity``).
         device, precision, devices: ``auto``, or what ``dfkd.training.distributed.start`` takes.
-        compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``.
-        recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
+        compile: ``auto``, ``on`` or ``off``, see ``dfkd.teacher.compilation``.
+        recompute: keep only what enters the teacher's blocks, see ``dfkd.teacher.recompute``.
         batch_size: images in a student's step, or ``auto``: the recipe's batches of either
             kind, halved until they fit into memory; the recipe's own when left out.
         checkpoint_every: seconds between two checkpoints.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 _RANGE = 2**62  # of a draw: the rest of a division by a bank's size favours no image
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dfkd.catalogue import METHODS, Shapes
 from dfkd.recipes import Recipe
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 
 def largest_batch(value: Recipe) -> int:

@@ -25,7 +25,7 @@ from dfkd.methods.pre import Pre, PreConfig
 from dfkd.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.protocols import Synthesizer
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 
 Shapes = tuple[tuple[int, ...], ...]

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dfkd.layout import fitted, layout_of
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_mode
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import fitted, layout_of
 from generators.procedural import draw
 
 ROUNDS, PATIENCE = 5, 0.3

@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import accuracy, predictions
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Distiller
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Account
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
-from dfkd.layout import fitted, layout_of
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import watching
-from dfkd.spec import ImageSpec
-from dfkd.statistics import LayerStatistics
 from dfkd.teacher import Teacher, Trace
+from dfkd.teacher.layout import fitted, layout_of
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import LayerStatistics
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 Average = dict[str, tuple[Tensor, Tensor]]

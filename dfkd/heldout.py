@@ -77,7 +77,7 @@ def hold_out(
         teacher: one without statistics gets drawings alone.
         effort: how many, and how well.
         autocast: context of the correction's passes; the answers are given without it.
-        working: a faster teacher that corrects in its place (``dfkd.folding``).
+        working: a faster teacher that corrects in its place (``dfkd.teacher.folding``).
     """
     config = DefaultConfig(
         draws=effort.draws,

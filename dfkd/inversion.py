@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from dfkd.asking import ask_mirror
-from dfkd.compilation import Work
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.learner_settings import with_flip
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import (
@@ -24,6 +22,8 @@ from dfkd.networks.foreign import within_memory
 from dfkd.objective import Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Work
+from dfkd.teacher.folding import fold
 from dfkd.training.budget import Budget
 from dfkd.working import batch_size_of, working_teacher
 
@@ -110,9 +110,9 @@ def invert_run(
         seed: the same seed and steps give the same images on the same machine.
         extra: a further term of the objective.
         config: ``default_config(teacher)`` when left out.
-        compile: ``auto``, ``on`` or ``off``, see ``dfkd.compilation``; its time is part of
+        compile: ``auto``, ``on`` or ``off``, see ``dfkd.teacher.compilation``; its time is part of
             ``minutes``.
-        recompute: keep only what enters the teacher's blocks, see ``dfkd.memory``.
+        recompute: keep only what enters the teacher's blocks, see ``dfkd.teacher.recompute``.
         batch_size: images optimised together, or ``auto``: the setting's number, halved until
             it fits into memory; the setting's own when left out.
         mirrored: whether mirror images keep their class, where ``config`` leaves that open; left

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from dfkd.initialise import is_frozen
 from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
-from dfkd.layout import arranged, layout_of
 from dfkd.learner_settings import LearnerConfig
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
-from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import arranged, layout_of
+from dfkd.teacher.statistics import statistics_layers
 from dfkd.training.augment import flip
 from dfkd.training.distributed import ALONE, Runtime
 from dfkd.training.optimizers import follow, make_optimizer

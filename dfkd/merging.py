@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.statistics import EPS
+from dfkd.teacher.statistics import EPS
 
 
 def weighted(logits: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
@@ -64,7 +64,7 @@ def strangeness(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
     logs = []
     for layer, mean in means:
         scale, shift = (getattr(layer, name, None) for name in ("scale", "shift"))
-        if scale is not None and shift is not None:  # a folded norm, see dfkd.folding
+        if scale is not None and shift is not None:  # a folded norm, see dfkd.teacher.folding
             mean = (mean - shift) / scale
         distance = (mean - layer.running_mean).square() / (layer.running_var + EPS)
         logs.append((distance.mean(1, keepdim=True) + EPS).log() / 2)
@@ -74,7 +74,7 @@ def strangeness(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
 @contextmanager
 def open_means(layers: Iterable[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
     """While the block runs: the layers that are called, and the means N x C of what enters them."""
-    # A hook must keep nothing for backward: it is gone when a block is recomputed (dfkd.memory).
+    # A hook must keep nothing for backward: it is gone when a block is recomputed (dfkd.teacher.recompute).
     found: list[tuple[nn.Module, Tensor]] = []
 
     def note(layer: Any, arguments: tuple[Any, ...]) -> None:

@@ -11,7 +11,7 @@ from dfkd.catalogue import METHODS
 from dfkd.costs import Costs
 from dfkd.heldout import Effort
 from dfkd.recipes import Recipe
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 
 ASKING = 0.03

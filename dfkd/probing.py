@@ -8,12 +8,12 @@ from torch import nn
 
 from dfkd.catalogue import METHODS, Method
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.knowledge import KINDS, Asking, begin, parse
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.spec import ImageSpec
 
 ANSWERS = "needs only the teacher's answers"
 
@@ -23,7 +23,7 @@ class StatisticsLayer:
     """A layer that remembers mean and variance of its input.
 
     ``updated`` is false where they are still 0 and 1: no data has ever passed. ``unfolded``
-    says why it cannot be folded into a convolution (``dfkd.folding``), "" where it can.
+    says why it cannot be folded into a convolution (``dfkd.teacher.folding``), "" where it can.
     """
 
     name: str

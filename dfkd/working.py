@@ -5,15 +5,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dfkd import batches
-from dfkd.compilation import Compilation, Work, compile_teacher
 from dfkd.datasets import GivenImages
 from dfkd.errors import DfkdError
 from dfkd.given import Given
-from dfkd.memory import fitting_batch, recomputing
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, build_synthesizer
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Compilation, Work, compile_teacher
+from dfkd.teacher.recompute import fitting_batch, recomputing
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Budget
 
 

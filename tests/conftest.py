@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dfkd.networks import vgg
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dfkd.networks import resnet, vgg
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 SMALL = "dfkd.networks:vgg?widths=[4,8]&convolutions=1&in_channels=1"
 SPEC = ImageSpec(1, 8, 8, (0.3,), (0.4,))

@@ -22,8 +22,8 @@ from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.distributed import ALONE, Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)

@@ -209,8 +209,8 @@ def test_a_student_of_other_classes_is_refused_before_anything_is_written(tiny_t
 def test_a_teacher_without_statistics_learns_from_drawings_alone(tiny_student):
     from torch import nn
 
-    from dfkd.spec import ImageSpec
     from dfkd.teacher import Teacher
+    from dfkd.teacher.spec import ImageSpec
 
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     teacher = Teacher(network, ImageSpec(1, 8, 8))

@@ -102,14 +102,14 @@ def test_generators_know_torch_only():
 
 def test_losses_know_torch_errors_and_the_type_of_statistics():
     for name in inside("dfkd.losses"):
-        found = foreign(name, "torch", "dfkd.losses", "dfkd.errors", "dfkd.statistics")
+        found = foreign(name, "torch", "dfkd.losses", "dfkd.errors", "dfkd.teacher.statistics")
         assert not found, name
 
 
 def test_losses_take_from_statistics_nothing_but_the_type():
     for name in inside("dfkd.losses"):
         for node in ast.walk(TREES[name]):
-            if isinstance(node, ast.ImportFrom) and node.module == "dfkd.statistics":
+            if isinstance(node, ast.ImportFrom) and node.module == "dfkd.teacher.statistics":
                 assert [alias.name for alias in node.names] == ["LayerStatistics"], name
 
 
@@ -168,7 +168,7 @@ def test_the_reader_of_imports_understands_every_form():
         "import a.b\nfrom .engine import Engine\nfrom dfkd import teacher\nfrom . import spec\n"
     )
     found = set(imported("dfkd.api", ast.walk(ast.parse(source))))
-    assert found == {"a.b", "dfkd.training.engine", "dfkd.teacher", "dfkd.spec"}
+    assert found == {"a.b", "dfkd.training.engine", "dfkd.teacher", "dfkd.teacher.spec"}
 
 
 def test_no_module_takes_the_name_of_what_a_user_imports():

@@ -17,7 +17,7 @@ from dfkd.loading import (
     load_teacher,
     save_artefact,
 )
-from dfkd.teacher import fingerprint
+from dfkd.teacher.teacher import fingerprint
 
 
 @pytest.fixture

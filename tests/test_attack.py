@@ -16,8 +16,8 @@ from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.networks.attack import pgd
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**31)

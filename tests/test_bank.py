@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dfkd.bank import ImageBank, by_class, quantize
 from dfkd.errors import DfkdError
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 2, 3)
 

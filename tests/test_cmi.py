@@ -11,10 +11,10 @@ from torch.autograd import gradcheck
 
 from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
-from dfkd.folding import FoldedNorm, fold
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.methods import cmi
 from dfkd.methods.cmi import Cmi, CmiConfig
+from dfkd.teacher.folding import FoldedNorm, fold
 from dfkd.training.augment import padded_crop
 
 TINY = CmiConfig(

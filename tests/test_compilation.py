@@ -8,13 +8,13 @@ from torch._dynamo.utils import counters
 
 import dfkd
 from dfkd.bench.published import hooked_statistics, norm_loss
-from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
-from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(3, 12, 12, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
 SHAPE = (4, *SPEC.shape)

@@ -21,7 +21,6 @@ from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
-from dfkd.folding import fold
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import check_student, load_teacher
 from dfkd.networks import bilstm, initialise, vgg
@@ -29,8 +28,9 @@ from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched
 from dfkd.networks.modes import watching
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 from dfkd.training.distributed import Runtime
 

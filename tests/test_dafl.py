@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.methods.dafl import Dafl, DaflConfig, cifar10, cifar100, mnist
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 8, 8, (0.3,), (0.4,))
 TINY = DaflConfig(synthesis_batch_size=16, ngf=4, latent_dim=8, lr_g=0.01)

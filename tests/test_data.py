@@ -12,7 +12,7 @@ from PIL import Image
 from dfkd.datasets import LabelledImages, check_fits, load_data
 from dfkd.datasets.images import Assigned
 from dfkd.errors import DfkdError
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 5, 4), dtype=np.uint8)

@@ -18,8 +18,8 @@ from dfkd.methods.deep_inversion_settings import (
     small,
 )
 from dfkd.objective import Term
-from dfkd.spec import ImageSpec
-from dfkd.teacher import Teacher, fingerprint
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.pixels import smooth_images
 
 SPEC = ImageSpec(3, 16, 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -9,8 +9,8 @@ from dfkd.losses.statistics import scale_free_distance
 from dfkd.methods.default import Default, DefaultConfig
 from dfkd.methods.default_settings import STYLES
 from dfkd.networks import vgg
-from dfkd.spec import ImageSpec
-from dfkd.teacher import Teacher, fingerprint
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.procedural import draw
 
 

@@ -19,17 +19,17 @@ from dfkd.catalogue import METHODS
 from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
 from dfkd.errors import DfkdError
-from dfkd.folding import FoldedNorm, fold
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import save_artefact
-from dfkd.memory import recomputing
 from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
-from dfkd.statistics import EPS, statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import FoldedNorm, fold
+from dfkd.teacher.recompute import recomputing
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import EPS, statistics_layers
 from dfkd.training.budget import Rhythm
 
 close = torch.testing.assert_close

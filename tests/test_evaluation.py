@@ -18,7 +18,7 @@ from dfkd.evaluation.measure import (
 )
 from dfkd.loading import load_model, load_teacher
 from dfkd.networks import bilstm, vgg
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 8, 8, (0.5,), (0.25,))
 

@@ -7,7 +7,6 @@ from test_methods import small
 from torch import nn
 
 import dfkd
-from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import latencies, predictions
 from dfkd.learner_settings import LearnerConfig
@@ -17,8 +16,9 @@ from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.spec import ImageSpec
 
 LIMIT = "CPUAllocator: can't allocate memory: you tried to allocate 999 bytes. Error code 12"
 

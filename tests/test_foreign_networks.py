@@ -12,11 +12,11 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 import dfkd
 from dfkd.datasets import LabelledImages
 from dfkd.inversion import invert
-from dfkd.layout import layout_of
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.probing import probe
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import layout_of
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import load
 
 SPEC = ImageSpec(1, 8, 8, (0.4,), (0.3,))

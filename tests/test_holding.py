@@ -8,15 +8,15 @@ from test_methods import small
 from torch import nn
 
 import dfkd
-from dfkd.compilation import Work, compile_teacher
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import latency, predictions
-from dfkd.folding import fold
-from dfkd.holding import hold, is_held, let_go
-from dfkd.memory import recomputing
 from dfkd.networks import vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.holding import hold, is_held, let_go
+from dfkd.teacher.recompute import recomputing
 
 LATE = torch.rand(8, 1, 8, 8) * 5
 

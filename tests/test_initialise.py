@@ -12,8 +12,8 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import resnet
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 CASES = {
     # student, how many of its layers (convolutions, norms, linear) are a trunk

@@ -19,8 +19,8 @@ from dfkd.methods.deep_inversion_settings import (
     natural,
     small,
 )
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 CONFIG = DeepInversionConfig(
     batch_size=4, iterations=40, low_resolution_iterations=8, lr=0.3, warmup=2, r_feature=0.01,

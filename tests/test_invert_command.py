@@ -20,8 +20,8 @@ from dfkd.datasets import load_images
 from dfkd.methods.deep_inversion import DeepInversion
 from dfkd.methods.deep_inversion_settings import natural, small
 from dfkd.report.log import read_metrics
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 TEACHER = "bundled:digits_vgg"
 WORDS = ("--classes", "1,7", "--count", "3", "--steps", "4", "--compile", "off")

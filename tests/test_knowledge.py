@@ -21,8 +21,8 @@ from dfkd.losses.attention import class_activation_map
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n"])

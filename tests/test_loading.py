@@ -19,8 +19,8 @@ from dfkd.loading import (
     load_teacher,
     parse_uri,
 )
-from dfkd.spec import ImageSpec
-from dfkd.teacher import fingerprint
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.teacher import fingerprint
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dfkd.loading.exits import factory_of
 from dfkd.loading.sources import rebuild
 from dfkd.networks import vgg
 from dfkd.networks.early_exits import EarlyExits
-from dfkd.teacher import fingerprint
+from dfkd.teacher.teacher import fingerprint
 
 VGG = {"widths": [4, 8], "convolutions": 1, "in_channels": 1}
 BODY = {"_code": "\ndef forward(self, x): return x\n"}

@@ -8,10 +8,10 @@ from torchvision.models import mobilenet_v2
 
 from dfkd.errors import DfkdError
 from dfkd.losses.statistics import norm_distance
-from dfkd.memory import PeakMemory, blocks, fitting_batch, recomputing, step_bytes
 from dfkd.networks.zoo import ResidualBlock, resnet
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.recompute import PeakMemory, blocks, fitting_batch, recomputing, step_bytes
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(3, 32, 32)
 

@@ -20,8 +20,8 @@ from dfkd.networks import initialise, resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.recipes import Recipe
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 
 @dataclass(frozen=True)

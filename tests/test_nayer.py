@@ -14,9 +14,9 @@ from dfkd.errors import DfkdError
 from dfkd.generating import smooth
 from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.networks import initialise, vgg
-from dfkd.spec import ImageSpec
-from dfkd.statistics import LayerStatistics
-from dfkd.teacher import Teacher, fingerprint
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import LayerStatistics
+from dfkd.teacher.teacher import Teacher, fingerprint
 
 TINY = NayerConfig(
     g_steps=4, synthesis_batch_size=12, recreate=3, capacity=30, latent_dim=16, ngf=4

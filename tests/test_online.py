@@ -20,8 +20,8 @@ from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot
 from dfkd.training.distributed import Runtime
 

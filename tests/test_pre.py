@@ -13,8 +13,8 @@ from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
 from dfkd.methods.pre import Pre, PreConfig
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from generators.decoders import Decoder
 from generators.vae import VariationalAutoencoder
 

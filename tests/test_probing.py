@@ -12,8 +12,8 @@ from dfkd.loading import load_teacher
 from dfkd.networks import resnet
 from dfkd.probing import probe
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 
 def without_statistics() -> Teacher:

@@ -23,8 +23,8 @@ from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0, temperature=1.0)
 TINY = ImageSpec(1, 1, 2, (0.5,), (0.25,))

@@ -23,8 +23,8 @@ from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import SCHEMES, build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 from dfkd.training.distributed import Runtime
 

@@ -34,8 +34,8 @@ from dfkd.report.figures import NARROW
 from dfkd.report.story import earliest_exit
 from dfkd.report.table import comparison_table
 from dfkd.schemes import build_distiller
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot
 from dfkd.training.distributed import Runtime
 

@@ -10,9 +10,9 @@ from dfkd.bench.published import hooked_statistics, norm_loss
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet
 from dfkd.networks.layers import clean_name
-from dfkd.spec import ImageSpec
-from dfkd.statistics import BatchStatistics, mean_and_variance, statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import BatchStatistics, mean_and_variance, statistics_layers
 
 SPEC = ImageSpec(3, 6, 6, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 C = 5

@@ -7,8 +7,8 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(3, 8, 8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from dfkd.networks import resnet
 from dfkd.networks.modes import evaluating, watching
-from dfkd.teacher import fingerprint
+from dfkd.teacher.teacher import fingerprint
 
 
 def norms() -> nn.Module:

@@ -11,11 +11,11 @@ from torch import nn
 from dfkd import batches, recipes
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.catalogue import METHODS
-from dfkd.folding import fold
 from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe
 from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
 
 MOST_PASSES = 5
 """Of the teacher in an update that is timed: rounds of hundreds are cut short."""

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import initialise, resnet
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.spec import ImageSpec
 
 BASE = {"batch": 32, "side": 32, "classes": 10, "depth": 20}
 SERIES = {

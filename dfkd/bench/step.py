@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dfkd.bench.published import hooked_statistics, norm_loss
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.compilation import Work, compile_teacher
-from dfkd.folding import fold
 from dfkd.losses.statistics import norm_distance
-from dfkd.memory import recomputing, step_bytes
 from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.recompute import recomputing, step_bytes
 
 
 def bench_step(

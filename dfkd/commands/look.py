@@ -30,7 +30,7 @@ from dfkd.networks.early_exits import EarlyExits
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
 from dfkd.schemes import SCHEMES
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 BENCHES = ("step", "distill", "methods", "scaling")
 

@@ -15,7 +15,7 @@ from dfkd.datasets.labels import REMEDY, match, why_not
 from dfkd.datasets.listing import ENDINGS, Listing, look_into
 from dfkd.datasets.words import listed, shown, skipped_files
 from dfkd.errors import DfkdError
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 FORMATS = tuple(sorted(set(ENDINGS.values())))
 """What Pillow may take a file for, whatever its ending: some other formats start programs."""

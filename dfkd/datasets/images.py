@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dfkd.datasets.images import GivenImages, LabelledImages, labelled
 from dfkd.datasets.words import shown
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
 

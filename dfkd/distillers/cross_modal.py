@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError, nearest
 from dfkd.networks.frontends import Cepstral, Spectrogram
 from dfkd.networks.layers import unwrap
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 FRONT_ENDS = ("cepstral", "stft")
 

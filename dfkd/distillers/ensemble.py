@@ -17,9 +17,9 @@ from dfkd.datasets.orders import Lineup, line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted, wide
 from dfkd.networks.layers import unwrap
-from dfkd.spec import ImageSpec
-from dfkd.statistics import statistics_layers
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import statistics_layers
 
 COMBINE = ("mean", "weighted", "confidence", "classes")
 

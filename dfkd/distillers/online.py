@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dfkd.distillers.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
-from dfkd.layout import settle
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import LoadedModel, load_student_model
@@ -27,6 +26,7 @@ from dfkd.networks.seeding import seeded
 from dfkd.networks.siblings import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import settle
 from dfkd.training.distributed import ALONE, Runtime
 
 PAIR = OnlineConfig()

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.memory import PeakMemory
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Batch
 from dfkd.recipes import Recipe
 from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
+from dfkd.teacher.recompute import PeakMemory
 
 BATCH = 32
 

@@ -15,13 +15,13 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
-from dfkd.layout import fitted, layout_of
 from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
 from dfkd.networks.foreign import calling
 from dfkd.networks.modes import evaluating
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import fitted, layout_of
+from dfkd.teacher.spec import ImageSpec
 
 PATIENCE = 3.0
 """Seconds that timing one network at one batch size may take, once three rounds are done."""

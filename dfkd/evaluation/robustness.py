@@ -12,8 +12,8 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import ask, predictions
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import differentiable, evaluating
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""

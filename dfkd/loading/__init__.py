@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dfkd.datasets.orders import check_order
 from dfkd.errors import DfkdError
-from dfkd.layout import fitted, layout_of
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.sources import LoadedModel, build, published_weights
 from dfkd.loading.uri import ModelURI, parse_uri
@@ -21,8 +20,9 @@ from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
-from dfkd.spec import ImageSpec, parse_shape
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import fitted, layout_of
+from dfkd.teacher.spec import ImageSpec, parse_shape
 
 __all__ = [
     "LoadedModel",

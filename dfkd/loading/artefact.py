@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.usercode import first_line
-from dfkd.spec import ImageSpec, spec_from_dict
+from dfkd.teacher.spec import ImageSpec, spec_from_dict
 from dfkd.training.files import replacing
 
 LONGEST = 10_000_000

@@ -14,7 +14,7 @@ from dfkd.loading.known import EXITS, RENAMED, build_within, check_known
 from dfkd.loading.uri import ModelURI, parse_uri, shown
 from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 Defaults = Mapping[str, Any]
 

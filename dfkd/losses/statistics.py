@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.statistics import LayerStatistics
+from dfkd.teacher.statistics import LayerStatistics
 
 
 def norm_distance(

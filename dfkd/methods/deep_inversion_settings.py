@@ -10,8 +10,8 @@ from dfkd.errors import DfkdError
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.statistics import norm_distance
 from dfkd.objective import Objective, Term
-from dfkd.spec import ImageSpec
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 
 BASES = ("pixel", "chroma", "fourier")
 

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from dfkd import terms
 from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.generating import observe
-from dfkd.layout import arranged, layout_of
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.methods.default_settings import STYLES, DefaultConfig
 from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.teacher.layout import arranged, layout_of
 from generators.procedural import draw
 
 __all__ = ["Default", "DefaultConfig"]

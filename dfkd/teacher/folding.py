@@ -21,8 +21,8 @@ from dfkd.errors import DfkdError
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
 from dfkd.networks.modes import keep_inputs
-from dfkd.statistics import EPS
-from dfkd.teacher import Teacher
+from dfkd.teacher.statistics import EPS
+from dfkd.teacher.teacher import Teacher
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "FrozenBatchNorm2d")

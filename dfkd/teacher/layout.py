@@ -15,7 +15,7 @@ from dfkd.networks.copying import trying
 from dfkd.networks.foreign import says
 from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import differentiable, set_mode
-from dfkd.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec
 
 TOLERANCE = 0.05
 """Largest relative difference of answers and gradients: rounding that crosses a kink stays below,

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import says
-from dfkd.tapped import TappedNetwork, TappedTrace
-from dfkd.teacher import Teacher, Trace
+from dfkd.teacher.tapped import TappedNetwork, TappedTrace
+from dfkd.teacher.teacher import Teacher, Trace
 
 MODES = ("auto", "on", "off")
 SECONDS_TO_START = 20.0

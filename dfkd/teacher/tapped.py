@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfkd.layout import arranged, layout_of
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
-from dfkd.statistics import BatchStatistics, LayerStatistics
-from dfkd.teacher import Teacher, Trace
+from dfkd.teacher.layout import arranged, layout_of
+from dfkd.teacher.statistics import BatchStatistics, LayerStatistics
+from dfkd.teacher.teacher import Teacher, Trace
 
 
 class TappedNetwork(nn.Module):

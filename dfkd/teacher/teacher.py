@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from dfkd.errors import DfkdError
-from dfkd.holding import RESTLESS, is_held, let_go
-from dfkd.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import differentiable, set_learning, set_mode
-from dfkd.spec import ImageSpec
-from dfkd.statistics import LayerStatistics, open_taps, statistics_layers
-from dfkd.trial import check_finite, count_classes, first_pass
+from dfkd.teacher.holding import RESTLESS, is_held, let_go
+from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
+from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.statistics import LayerStatistics, open_taps, statistics_layers
+from dfkd.teacher.trial import check_finite, count_classes, first_pass
 
 
 class Trace(NamedTuple):
@@ -56,7 +56,7 @@ class Teacher:
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
 
     Attributes:
-        held: why it is held in eval mode (``dfkd.holding``), neither folded nor compiled nor
+        held: why it is held in eval mode (``dfkd.teacher.holding``), neither folded nor compiled nor
             recomputed; "" for any other.
         before_pass: called before each pass: whoever works with a teacher for long can be seen at
             work there, and stopped.
@@ -190,7 +190,7 @@ class Teacher:
         return Trace(logits, records, captured)
 
     def trace_with(self, fast: FastTrace) -> None:
-        """Let ``fast`` trace the statistics of what it covers (``dfkd.tapped``)."""
+        """Let ``fast`` trace the statistics of what it covers (``dfkd.teacher.tapped``)."""
         self._fast_trace = fast
 
     @property
@@ -207,7 +207,7 @@ class Teacher:
             )
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network, in place; channels_last where it runs so (``dfkd.layout``)."""
+        """Move the network, in place; channels_last where it runs so (``dfkd.teacher.layout``)."""
         if self.layout is None:
             self.layout = settle(self.network, self.spec, device, modes=(False,))
         else:

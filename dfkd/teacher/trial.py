@@ -6,10 +6,10 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.holding import hold, let_go
 from dfkd.networks.copying import moved, put_back, saved, state_of
 from dfkd.networks.foreign import TRIAL
-from dfkd.spec import ImageSpec
+from dfkd.teacher.holding import hold, let_go
+from dfkd.teacher.spec import ImageSpec
 
 Answers = TypeVar("Answers")
 

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dfkd.errors import DfkdError
 from dfkd.networks.modes import keep_inputs
-from dfkd.tapped import TappedNetwork, TappedTrace
-from dfkd.teacher import Teacher
+from dfkd.teacher.tapped import TappedNetwork, TappedTrace
+from dfkd.teacher.teacher import Teacher
 
 SHARE = 0.5
 """Of the free memory that a step may take: the student and other programs need some, too."""

@@ -1,0 +1,5 @@
+"""The frozen network: how to feed it, what it answers, what it remembers of its data."""
+
+from dfkd.teacher.teacher import Teacher, Trace
+
+__all__ = ["Teacher", "Trace"]
