@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfkd.datasets import synsets
-from dfkd.datasets.labels import REMEDY, match, why_not
+from dfkd.tasks import synsets
+from dfkd.tasks.labels import REMEDY, match, why_not
 
 UNNAMED = [str(number) for number in range(10)]
 IMAGENET = list(synsets._categories())

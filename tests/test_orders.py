@@ -15,10 +15,10 @@ import dfkd
 from dfkd import cli
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_data
-from dfkd.datasets.names import check_distinct, read_names
-from dfkd.datasets.orders import check_order, line_up
 from dfkd.errors import DfkdError
 from dfkd.loading import load_model, save_artefact
+from dfkd.tasks.names import check_distinct, read_names
+from dfkd.tasks.orders import check_order, line_up
 
 TEACHER = "bundled:digits_vgg"
 DIGITS = tuple("0123456789")

@@ -20,7 +20,6 @@ from dfkd.commands.shared import (
 )
 from dfkd.datasets import load_data
 from dfkd.datasets.images import relabelled
-from dfkd.datasets.orders import line_up
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
@@ -30,6 +29,7 @@ from dfkd.networks.early_exits import EarlyExits
 from dfkd.probing import probe
 from dfkd.report.table import comparison_table
 from dfkd.schemes import SCHEMES
+from dfkd.tasks.orders import line_up
 from dfkd.teacher.spec import ImageSpec
 
 BENCHES = ("step", "distill", "methods", "scaling")

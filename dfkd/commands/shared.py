@@ -8,10 +8,6 @@ from rich.console import Console
 
 from dfkd import arguments, rundir
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.datasets.labels import numbered
-from dfkd.datasets.names import check_distinct, read_names
-from dfkd.datasets.orders import Lineup
-from dfkd.datasets.words import shown, skipped_files
 from dfkd.distillers.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
@@ -19,6 +15,10 @@ from dfkd.loading import LoadedModel, load_model, load_teacher
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
+from dfkd.tasks.labels import numbered
+from dfkd.tasks.names import check_distinct, read_names
+from dfkd.tasks.orders import Lineup
+from dfkd.tasks.words import shown, skipped_files
 from dfkd.teacher import Teacher
 
 

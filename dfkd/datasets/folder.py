@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dfkd.datasets.images import Assigned, GivenImages, Reading, pixels
 from dfkd.datasets.inverted import classes_in_names
-from dfkd.datasets.labels import REMEDY, match, why_not
 from dfkd.datasets.listing import ENDINGS, Listing, look_into
-from dfkd.datasets.words import listed, shown, skipped_files
 from dfkd.errors import DfkdError
+from dfkd.tasks.labels import REMEDY, match, why_not
+from dfkd.tasks.words import listed, shown, skipped_files
 from dfkd.teacher.spec import ImageSpec
 
 FORMATS = tuple(sorted(set(ENDINGS.values())))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfkd.datasets.orders import line_up
+from dfkd.tasks.orders import line_up
 
 _CLASS = re.compile(r"_class([0-9]{1,9})$")
 

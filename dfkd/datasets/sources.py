@@ -12,9 +12,9 @@ import numpy as np
 
 from dfkd.datasets.folder import read_folder
 from dfkd.datasets.images import GivenImages, LabelledImages, labelled
-from dfkd.datasets.words import shown
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
+from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
 
 FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
@@ -30,7 +30,7 @@ def load_data(
         spec: size and channels to which the pictures of a folder are brought
             (scaled to cover, then cropped around the centre).
         class_names: the model's classes in their order. The directories of a folder are classes
-            by name (``dfkd.datasets.labels``); without it only by number.
+            by name (``dfkd.tasks.labels``); without it only by number.
 
     Raises:
         DfkdError: not a DATA URI, nothing there, malformed, or directories whose classes are not

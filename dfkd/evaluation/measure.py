@@ -182,7 +182,7 @@ def compare(
 
     Args:
         columns: of each network, its outputs in the order that the labels count in, as
-            ``dfkd.datasets.orders`` finds it by name; None, or all left out: they are.
+            ``dfkd.tasks.orders`` finds it by name; None, or all left out: they are.
 
     Raises:
         DfkdError: no model, or data that does not fit one of them.

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.datasets.orders import check_order
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.sources import LoadedModel, build, published_weights
@@ -20,6 +19,7 @@ from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
+from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
 from dfkd.teacher.spec import ImageSpec, parse_shape

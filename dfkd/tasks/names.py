@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfkd.datasets.words import shown
 from dfkd.errors import DfkdError
+from dfkd.tasks.words import shown
 
 
 def read_names(path: Path) -> list[str]:

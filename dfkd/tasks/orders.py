@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dfkd.datasets.labels import Matched, match, numbered, strangers
-from dfkd.datasets.words import shown
 from dfkd.errors import DfkdError
+from dfkd.tasks.labels import Matched, match, numbered, strangers
+from dfkd.tasks.words import shown
 
 REMEDY = "name them alike: --class-names FILE once for each model"
 

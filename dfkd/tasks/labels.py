@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from dfkd.datasets.synsets import synset_places
-from dfkd.datasets.words import listed, shown
+from dfkd.tasks.synsets import synset_places
+from dfkd.tasks.words import listed, shown
 
 Places = list[int | None]
 

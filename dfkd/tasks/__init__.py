@@ -1,0 +1,1 @@
+"""What an output means: predictions, classes, their names and orders."""
