@@ -38,8 +38,8 @@ class LearnerConfig:
     Attributes:
         lr: peak learning rate; a cosine from it to 0 spans the budget, whatever its unit.
         warmup: fraction of the budget in which the rate rises from 0.
-        optimizer, weight_decay: see ``dfkd.training.optimizers``. Adapters learn at the same rate, by SGD
-            where the student does and by AdamW otherwise.
+        optimizer, weight_decay: see ``dfkd.training.optimizers``. Adapters learn at the same
+            rate, by SGD where the student does and by AdamW otherwise.
         knowledge: a weighted sum of what is transferred, such as ``kd + 250*at``; see
             ``dfkd knowledge``.
         pairs: layers to compare, as ``teacher.LAYER=student.LAYER``; found by size where none is.

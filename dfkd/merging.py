@@ -74,7 +74,7 @@ def strangeness(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
 @contextmanager
 def open_means(layers: Iterable[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
     """While the block runs: the layers that are called, and the means N x C of what enters them."""
-    # A hook must keep nothing for backward: it is gone when a block is recomputed (dfkd.teacher.recompute).
+    # A hook must keep nothing for backward: it is gone when a block is recomputed.
     found: list[tuple[nn.Module, Tensor]] = []
 
     def note(layer: Any, arguments: tuple[Any, ...]) -> None:

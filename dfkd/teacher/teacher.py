@@ -56,8 +56,8 @@ class Teacher:
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
 
     Attributes:
-        held: why it is held in eval mode (``dfkd.teacher.holding``), neither folded nor compiled nor
-            recomputed; "" for any other.
+        held: why it is held in eval mode (``dfkd.teacher.holding``), neither folded nor compiled
+            nor recomputed; "" for any other.
         before_pass: called before each pass: whoever works with a teacher for long can be seen at
             work there, and stopped.
         layout: in which order it keeps its weights, once ``to`` has tried.
