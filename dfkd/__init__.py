@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dfkd.api import Result as Result
     from dfkd.api import distill as distill
-    from dfkd.bank import ImageBank as ImageBank
     from dfkd.datasets import load_data as load_data
     from dfkd.distillers.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
     from dfkd.inversion import invert as invert
     from dfkd.loading import load_student as load_student
     from dfkd.loading import load_teacher as load_teacher
-    from dfkd.objective import Evidence as Evidence
-    from dfkd.objective import Objective as Objective
-    from dfkd.objective import Term as Term
     from dfkd.probing import probe as probe
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
+    from dfkd.synthesis.bank import ImageBank as ImageBank
+    from dfkd.synthesis.objective import Evidence as Evidence
+    from dfkd.synthesis.objective import Objective as Objective
+    from dfkd.synthesis.objective import Term as Term
     from dfkd.teacher import Teacher as Teacher
     from dfkd.teacher import Trace as Trace
     from dfkd.teacher.spec import ImageSpec as ImageSpec
@@ -34,14 +34,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DfkdError": "dfkd.errors",
-    "Evidence": "dfkd.objective",
-    "ImageBank": "dfkd.bank",
+    "Evidence": "dfkd.synthesis.objective",
+    "ImageBank": "dfkd.synthesis.bank",
     "ImageSpec": "dfkd.teacher.spec",
-    "Objective": "dfkd.objective",
+    "Objective": "dfkd.synthesis.objective",
     "Recipe": "dfkd.recipes",
     "Result": "dfkd.api",
     "Teacher": "dfkd.teacher",
-    "Term": "dfkd.objective",
+    "Term": "dfkd.synthesis.objective",
     "Trace": "dfkd.teacher",
     "distill": "dfkd.api",
     "ensemble": "dfkd.distillers.ensemble",

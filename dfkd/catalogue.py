@@ -9,22 +9,22 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dfkd.learner_settings import LearnerConfig
-from dfkd.methods import deep_inversion_settings
-from dfkd.methods.adi import Adi, AdiConfig
-from dfkd.methods.cmi import Cmi, CmiConfig
-from dfkd.methods.dafl import Dafl, DaflConfig
-from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.default import Default, DefaultConfig
-from dfkd.methods.dfad import Dfad, DfadConfig
-from dfkd.methods.dfq import Dfq, DfqConfig
-from dfkd.methods.drawings import Drawings, DrawingsConfig
-from dfkd.methods.fast import Fast, FastConfig
-from dfkd.methods.mad import Mad, MadConfig
-from dfkd.methods.nayer import Nayer, NayerConfig
-from dfkd.methods.pre import Pre, PreConfig
-from dfkd.methods.spaceship import Spaceship, SpaceshipConfig
-from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.protocols import Synthesizer
+from dfkd.synthesis.methods import deep_inversion_settings
+from dfkd.synthesis.methods.adi import Adi, AdiConfig
+from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
+from dfkd.synthesis.methods.dafl import Dafl, DaflConfig
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.default import Default, DefaultConfig
+from dfkd.synthesis.methods.dfad import Dfad, DfadConfig
+from dfkd.synthesis.methods.dfq import Dfq, DfqConfig
+from dfkd.synthesis.methods.drawings import Drawings, DrawingsConfig
+from dfkd.synthesis.methods.fast import Fast, FastConfig
+from dfkd.synthesis.methods.mad import Mad, MadConfig
+from dfkd.synthesis.methods.nayer import Nayer, NayerConfig
+from dfkd.synthesis.methods.pre import Pre, PreConfig
+from dfkd.synthesis.methods.spaceship import Spaceship, SpaceshipConfig
+from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 

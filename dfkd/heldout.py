@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import quantize
 from dfkd.evaluation.measure import predictions
-from dfkd.methods.default import Default
-from dfkd.methods.default_settings import DefaultConfig
+from dfkd.synthesis.bank import quantize
+from dfkd.synthesis.methods.default import Default
+from dfkd.synthesis.methods.default_settings import DefaultConfig
 from dfkd.teacher import Teacher
 
 SEED = 0x4E1D

@@ -12,15 +12,15 @@ from torch import Tensor
 from dfkd.asking import ask_mirror
 from dfkd.errors import DfkdError
 from dfkd.learner_settings import with_flip
-from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.deep_inversion_settings import (
+from dfkd.networks.foreign import within_memory
+from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
     default_config,
     traced_shapes,
 )
-from dfkd.networks.foreign import within_memory
-from dfkd.objective import Term
-from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.objective import Term
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Work
 from dfkd.teacher.folding import fold

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from dfkd.methods.adi import AdiConfig
-from dfkd.methods.cmi import CmiConfig
-from dfkd.methods.fast import FastConfig
-from dfkd.methods.nayer import NayerConfig
-from dfkd.methods.spaceship import SpaceshipConfig
+from dfkd.synthesis.methods.adi import AdiConfig
+from dfkd.synthesis.methods.cmi import CmiConfig
+from dfkd.synthesis.methods.fast import FastConfig
+from dfkd.synthesis.methods.nayer import NayerConfig
+from dfkd.synthesis.methods.spaceship import SpaceshipConfig
 from dfkd.training.budget import Rhythm
 
 PUBLISHED: dict[str, tuple[Callable[[], Any], Rhythm]] = {

@@ -16,13 +16,13 @@ from pydantic import TypeAdapter
 from dfkd import overlay
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError, nearest
-from dfkd.methods import dafl
-from dfkd.methods import deep_inversion_settings as settings
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.protocols import Synthesizer
 from dfkd.published import PUBLISHED
 from dfkd.recipe_settings import Recipe as Recipe
 from dfkd.recipe_settings import with_scheme as with_scheme
+from dfkd.synthesis.methods import dafl
+from dfkd.synthesis.methods import deep_inversion_settings as settings
+from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Rhythm
 from dfkd.training.distributed import Autocast

@@ -7,9 +7,9 @@ from typing import Any
 from dfkd import batches
 from dfkd.datasets import GivenImages
 from dfkd.errors import DfkdError
-from dfkd.given import Given
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, build_synthesizer
+from dfkd.synthesis.fixed_images import Given
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Compilation, Work, compile_teacher
 from dfkd.teacher.recompute import fitting_batch, recomputing

@@ -12,7 +12,7 @@ from dfkd.losses.adversarial import js_competition
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
-from dfkd.methods.adi import Adi, AdiConfig
+from dfkd.synthesis.methods.adi import Adi, AdiConfig
 
 ALONE = {"main": 0.0, "r_feature": 0.0, "tv_l2": 0.0, "adi": 1.0, "jitter": 0}
 

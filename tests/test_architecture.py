@@ -114,9 +114,13 @@ def test_losses_take_from_statistics_nothing_but_the_type():
 
 
 def test_methods_never_import_each_other():
-    for name in inside("dfkd.methods"):
-        others = {m for m in IMPORTS[name] if within(m, "dfkd.methods") and m != "dfkd.methods"}
-        # A method may spread over files: dfkd.methods.x and dfkd.methods.x_settings.
+    for name in inside("dfkd.synthesis.methods"):
+        others = {
+            m
+            for m in IMPORTS[name]
+            if within(m, "dfkd.synthesis.methods") and m != "dfkd.synthesis.methods"
+        }
+        # A method may spread over files: dfkd.synthesis.methods.x and dfkd.synthesis.methods.x_settings.
         assert not {m for m in others if not m.startswith(name + "_")}, name
 
 
@@ -125,7 +129,7 @@ def test_the_engine_knows_the_protocols_only():
         assert not {
             module
             for module in reach(name)
-            if within(module, "dfkd.methods") or within(module, "dfkd.distillers")
+            if within(module, "dfkd.synthesis.methods") or within(module, "dfkd.distillers")
         }
 
 

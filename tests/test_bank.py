@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfkd.bank import ImageBank, by_class, quantize
 from dfkd.errors import DfkdError
+from dfkd.synthesis.bank import ImageBank, by_class, quantize
 from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 2, 3)

@@ -9,11 +9,11 @@ import torch
 from test_methods import make_student, make_teacher
 from torch.autograd import gradcheck
 
-from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
-from dfkd.methods import cmi
-from dfkd.methods.cmi import Cmi, CmiConfig
+from dfkd.synthesis.bank import dequantize, quantize
+from dfkd.synthesis.methods import cmi
+from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
 from dfkd.teacher.folding import FoldedNorm, fold
 from dfkd.training.augment import padded_crop
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
-from dfkd.methods.dafl import Dafl, DaflConfig, cifar10, cifar100, mnist
+from dfkd.synthesis.methods.dafl import Dafl, DaflConfig, cifar10, cifar100, mnist
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

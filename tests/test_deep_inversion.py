@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
     cifar,
     default_config,
@@ -17,7 +17,7 @@ from dfkd.methods.deep_inversion_settings import (
     natural,
     small,
 )
-from dfkd.objective import Term
+from dfkd.synthesis.objective import Term
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.pixels import smooth_images

@@ -6,9 +6,9 @@ import torch
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.statistics import scale_free_distance
-from dfkd.methods.default import Default, DefaultConfig
-from dfkd.methods.default_settings import STYLES
 from dfkd.networks import vgg
+from dfkd.synthesis.methods.default import Default, DefaultConfig
+from dfkd.synthesis.methods.default_settings import STYLES
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.procedural import draw

@@ -9,7 +9,7 @@ from test_methods import make_student, make_teacher
 
 from dfkd import recipes
 from dfkd.errors import DfkdError
-from dfkd.methods.dfad import Dfad, DfadConfig
+from dfkd.synthesis.methods.dfad import Dfad, DfadConfig
 from dfkd.training.budget import Rhythm
 
 TINY = DfadConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)

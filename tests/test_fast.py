@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import decision_adversarial
 from dfkd.losses.statistics import norm_distance
-from dfkd.methods import fast
-from dfkd.methods.fast import Fast, FastConfig, published
+from dfkd.synthesis.methods import fast
+from dfkd.synthesis.methods.fast import Fast, FastConfig, published
 
 
 class Unwatched(nn.Module):

@@ -14,7 +14,7 @@ from dfkd.datasets import LabelledImages
 from dfkd.inversion import invert_run
 from dfkd.knowledge import KINDS
 from dfkd.learner_settings import LearnerConfig
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 
 WIDE = (torch.float64, torch.complex128)

@@ -11,11 +11,11 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measure import latencies, predictions
 from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import check_student
-from dfkd.methods.deep_inversion_settings import accepts_half
 from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
+from dfkd.synthesis.methods.deep_inversion_settings import accepts_half
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Work, compile_teacher
 from dfkd.teacher.spec import ImageSpec

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from dfkd import api, cli
-from dfkd.bank import dequantize
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
-from dfkd.given import Given
 from dfkd.report.story import lead
+from dfkd.synthesis.bank import dequantize
+from dfkd.synthesis.fixed_images import Given
 
 
 @pytest.fixture

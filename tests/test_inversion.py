@@ -11,8 +11,8 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.inversion import invert, invert_run, with_steps
 from dfkd.learner_settings import with_flip
-from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
     cifar,
     imagenet,

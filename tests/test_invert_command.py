@@ -17,9 +17,9 @@ from dfkd.cli import main
 from dfkd.commands import pictures
 from dfkd.commands.invert import _setting
 from dfkd.datasets import load_images
-from dfkd.methods.deep_inversion import DeepInversion
-from dfkd.methods.deep_inversion_settings import natural, small
 from dfkd.report.log import read_metrics
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.deep_inversion_settings import natural, small
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

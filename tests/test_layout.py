@@ -10,12 +10,12 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from dfkd.evaluation.measure import predictions
-from dfkd.generating import asked, observe
 from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
+from dfkd.synthesis.steps import asked, observe
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import FLAT, Layout, arranged, fitted, lay_out, layout_of, settle
 from dfkd.teacher.recompute import recomputing

@@ -9,7 +9,7 @@ from test_methods import make_student, make_teacher
 
 from dfkd.errors import DfkdError
 from dfkd.losses.response import kl_divergence
-from dfkd.methods.mad import Mad, MadConfig
+from dfkd.synthesis.methods.mad import Mad, MadConfig
 
 TINY = MadConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 

@@ -9,14 +9,14 @@ from torch import nn
 import dfkd
 from dfkd import mirror
 from dfkd.api import distill
-from dfkd.bank import quantize
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.inversion import invert_run
 from dfkd.learner_settings import FLIP
 from dfkd.loading import load_teacher
-from dfkd.methods.deep_inversion_settings import small
 from dfkd.mirror import Mirror
 from dfkd.recipes import override, recipe
+from dfkd.synthesis.bank import quantize
+from dfkd.synthesis.methods.deep_inversion_settings import small
 
 SPEC = dfkd.ImageSpec(1, 8, 8)
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.generating import smooth
-from dfkd.methods.nayer import Nayer, NayerConfig
 from dfkd.networks import initialise, vgg
+from dfkd.synthesis.methods.nayer import Nayer, NayerConfig
+from dfkd.synthesis.steps import smooth
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.statistics import LayerStatistics
 from dfkd.teacher.teacher import Teacher, fingerprint

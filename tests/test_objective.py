@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dfkd.errors import DfkdError
-from dfkd.objective import Evidence, Objective, Term, constant, cosine, linear, warmup
+from dfkd.synthesis.objective import Evidence, Objective, Term, constant, cosine, linear, warmup
 from dfkd.teacher import Trace
 
 EVIDENCE = Evidence(torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), Trace(torch.eye(2), (), {}))

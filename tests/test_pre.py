@@ -12,7 +12,7 @@ from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
-from dfkd.methods.pre import Pre, PreConfig
+from dfkd.synthesis.methods.pre import Pre, PreConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from generators.decoders import Decoder

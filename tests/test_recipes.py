@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dfkd import recipes
 from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

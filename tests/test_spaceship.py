@@ -6,12 +6,18 @@ import pytest
 import torch
 from test_methods import make_student, make_teacher
 
-from dfkd import terms
 from dfkd.errors import DfkdError
-from dfkd.generating import observe
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
-from dfkd.methods.spaceship import DEPTHS, Spaceship, SpaceshipConfig, exchange, paired_halves
+from dfkd.synthesis import terms
+from dfkd.synthesis.methods.spaceship import (
+    DEPTHS,
+    Spaceship,
+    SpaceshipConfig,
+    exchange,
+    paired_halves,
+)
+from dfkd.synthesis.steps import observe
 from generators.decoders import Decoder
 
 TINY = SpaceshipConfig(g_steps=3, synthesis_batch_size=12, ngf=4, latent_dim=8, capacity=30)

@@ -12,8 +12,8 @@ from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.knowledge import KINDS, Answers, parse
 from dfkd.losses.attention import attention_map, attention_transfer
-from dfkd.methods.zskt import Zskt, ZsktConfig
 from dfkd.schemes import build_distiller
+from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.training.budget import Rhythm
 
 TINY = ZsktConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dfkd.bank import ImageBank
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
+from dfkd.synthesis.bank import ImageBank
 from dfkd.teacher import Teacher
 from dfkd.training.optimizers import make_optimizer
 

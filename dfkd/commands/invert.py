@@ -16,9 +16,13 @@ from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
 from dfkd.loading.uri import local_paths
-from dfkd.methods.deep_inversion_settings import DeepInversionConfig, default_config, small
 from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
+from dfkd.synthesis.methods.deep_inversion_settings import (
+    DeepInversionConfig,
+    default_config,
+    small,
+)
 from dfkd.training import devices
 from dfkd.training.interruption import interruption
 

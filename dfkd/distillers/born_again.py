@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from dfkd.distillers.self_settings import SelfConfig
-from dfkd.generating import asked
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.synthesis.steps import asked
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
 

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.generating import asked
 from dfkd.knowledge import Answers
 from dfkd.learner import Learner, metrics
 from dfkd.learner_settings import LearnerConfig
@@ -23,6 +22,7 @@ from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import watching
 from dfkd.protocols import Batch, Metrics, Stateful
+from dfkd.synthesis.steps import asked
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
 from dfkd.training.sharded_rng import Draws

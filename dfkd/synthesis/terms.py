@@ -9,7 +9,7 @@ from torch import Tensor
 from dfkd.losses import adversarial as adversarial_losses
 from dfkd.losses import response
 from dfkd.losses import statistics as statistics_losses
-from dfkd.objective import Evidence
+from dfkd.synthesis.objective import Evidence
 
 
 def statistics(evidence: Evidence) -> Tensor:

@@ -11,13 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import terms
-from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import Average, averaged, lower, observe, restore, smooth, snapshot, stored
 from dfkd.loading.matrix import read_matrix
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.bank import ImageBank
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import (
+    Average,
+    averaged,
+    lower,
+    observe,
+    restore,
+    smooth,
+    snapshot,
+    stored,
+)
 from dfkd.teacher import Teacher
 from generators.conditional import EmbeddingConditioned, random_orthogonal
 from generators.latents import build_decoder

@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import terms
-from dfkd.bank import ImageBank, dequantize, quantize
-from dfkd.generating import observe
 from dfkd.losses.statistics import scale_free_distance
-from dfkd.methods.default_settings import STYLES, DefaultConfig
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.bank import ImageBank, dequantize, quantize
+from dfkd.synthesis.methods.default_settings import STYLES, DefaultConfig
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import observe
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import arranged, layout_of
 from generators.procedural import draw

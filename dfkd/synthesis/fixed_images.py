@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import ImageBank, dequantize
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.bank import ImageBank, dequantize
 from dfkd.teacher import Teacher
 
 CHUNK = 256

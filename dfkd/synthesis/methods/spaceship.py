@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from dfkd import terms
-from dfkd.generating import lower, observe, require, restore, snapshot
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import lower, observe, require, restore, snapshot
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian, random_targets
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import terms
-from dfkd.bank import ImageBank
-from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.networks.layers import ENTERS
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.bank import ImageBank
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import lower, observe, require, restore, snapshot, stored
 from dfkd.teacher import Teacher
 from dfkd.training.augment import crop, flip, padded_crop
 from generators.latents import build_decoder, gaussian, random_targets

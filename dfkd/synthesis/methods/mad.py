@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import terms
-from dfkd.generating import observe, require, restore, snapshot
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import observe, require, restore, snapshot
 from dfkd.teacher import Teacher
 from generators.conditional import LabelConditioned
 from generators.latents import build_decoder, gaussian, random_targets

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.generating import observe, require, restore, snapshot
 from dfkd.losses.response import kl_divergence
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.steps import observe, require, restore, snapshot
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 

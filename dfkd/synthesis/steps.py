@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.bank import dequantize, quantize
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import watching
+from dfkd.synthesis.bank import dequantize, quantize
 from dfkd.teacher import Teacher, Trace
 from dfkd.teacher.layout import fitted, layout_of
 from dfkd.teacher.spec import ImageSpec

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import terms
-from dfkd.bank import ImageBank
-from dfkd.generating import lower, observe, require, restore, snapshot, stored
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.statistics import norm_distance
-from dfkd.objective import Evidence, Objective, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import terms
+from dfkd.synthesis.bank import ImageBank
+from dfkd.synthesis.objective import Evidence, Objective, Term
+from dfkd.synthesis.steps import lower, observe, require, restore, snapshot, stored
 from dfkd.teacher import Teacher
 from dfkd.training.augment import flip, jitter
 from generators.pixels import Pixels

@@ -19,18 +19,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.bank import ImageBank, dequantize, quantize
 from dfkd.errors import DfkdError
-from dfkd.generating import observe, restore, snapshot
 from dfkd.learner_settings import with_flip
-from dfkd.methods.deep_inversion_settings import (
+from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.bank import ImageBank, dequantize, quantize
+from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
     accepts_half,
     default_config,
     objective,
 )
-from dfkd.objective import Evidence, Term
-from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import observe, restore, snapshot
 from dfkd.teacher import Teacher
 from dfkd.training.augment import crop, flip, jitter
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images

@@ -13,12 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd import generating, terms
-from dfkd.bank import ImageBank
 from dfkd.errors import DfkdError
-from dfkd.generating import averaged, lower, observe, require, restore, smooth, snapshot, stored
-from dfkd.objective import Evidence, Term
 from dfkd.protocols import Batch, Metrics
+from dfkd.synthesis import steps, terms
+from dfkd.synthesis.bank import ImageBank
+from dfkd.synthesis.objective import Evidence, Term
+from dfkd.synthesis.steps import (
+    averaged,
+    lower,
+    observe,
+    require,
+    restore,
+    smooth,
+    snapshot,
+    stored,
+)
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian, random_targets
 from generators.reset import reset_first
@@ -106,7 +115,7 @@ class Fast:
         g = build_decoder(teacher.spec.shape, self._rng, *sizes, large=c.large)
         self.generator = g.to(self.device)
         self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=BETAS)
-        self.average: generating.Average = {}
+        self.average: steps.Average = {}
         self.bank = ImageBank(c.capacity, teacher.spec, teacher.num_classes, seed, self.device)
         self.round = self.images_made = self.teacher_images = 0
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dfkd import terms
 from dfkd.errors import DfkdError
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.statistics import norm_distance
-from dfkd.objective import Objective, Term
+from dfkd.synthesis import terms
+from dfkd.synthesis.objective import Objective, Term
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
