@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dfkd.api import Result as Result
     from dfkd.api import distill as distill
     from dfkd.datasets import load_data as load_data
-    from dfkd.distillers.ensemble import ensemble as ensemble
+    from dfkd.distillation.schemes.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
     from dfkd.inversion import invert as invert
     from dfkd.loading import load_student as load_student
@@ -44,7 +44,7 @@ _HOMES = {
     "Term": "dfkd.synthesis.objective",
     "Trace": "dfkd.teacher",
     "distill": "dfkd.api",
-    "ensemble": "dfkd.distillers.ensemble",
+    "ensemble": "dfkd.distillation.schemes.ensemble",
     "invert": "dfkd.inversion",
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",

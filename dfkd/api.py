@@ -14,8 +14,8 @@ from dfkd.asking import ask
 from dfkd.checks import check_resume, check_run, check_same_run
 from dfkd.curve import Curve
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.initialise import start_student
-from dfkd.knowledge import parse
+from dfkd.distillation.knowledge import parse
+from dfkd.distillation.student_init import start_student
 from dfkd.loading.uri import local_paths
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe

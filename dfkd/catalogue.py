@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Synthesizer
 from dfkd.synthesis.methods import deep_inversion_settings
 from dfkd.synthesis.methods.adi import Adi, AdiConfig

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dfkd.asking import ask_mirror
+from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
-from dfkd.learner_settings import with_flip
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.methods.deep_inversion import DeepInversion

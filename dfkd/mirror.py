@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from dfkd.distillation.learner_config import with_flip
 from dfkd.evaluation.measure import agreement, predictions
 from dfkd.heldout import CHUNK, HeldOut
-from dfkd.learner_settings import with_flip
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 

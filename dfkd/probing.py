@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dfkd.catalogue import METHODS, Method
+from dfkd.distillation.knowledge import KINDS, Asking, begin, parse
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, Asking, begin, parse
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
 from dfkd.teacher import Teacher

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from dfkd.learner import Learner
+    from dfkd.distillation.learner import Learner
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device: reading them is the logger's business, every k steps."""

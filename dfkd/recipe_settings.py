@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dfkd.catalogue import METHODS
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError, nearest
-from dfkd.learner_settings import LearnerConfig
 from dfkd.schemes import SCHEMES
 from dfkd.training.budget import Rhythm
 

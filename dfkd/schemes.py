@@ -1,6 +1,6 @@
 """The training schemes by name: one row says all that the rest of the package must know of each.
 
-To add one, write its file in ``dfkd/distillers/`` and its row here.
+To add one, write its file in ``dfkd/distillation/schemes/`` and its row here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd.distillation import Distillation
-from dfkd.distillers.adversarial import adversarial
-from dfkd.distillers.adversarial_settings import AdversarialConfig, check_images
-from dfkd.distillers.born_again import BornAgain
-from dfkd.distillers.cross_modal import BehindFrontEnd, CrossModalConfig
-from dfkd.distillers.cross_modal import arrange as behind_front_end
-from dfkd.distillers.early_exits import OwnTeacher
-from dfkd.distillers.ensemble import Ensemble, EnsembleConfig
-from dfkd.distillers.ensemble import arrange as as_one
-from dfkd.distillers.offline import Offline, OfflineConfig
-from dfkd.distillers.online import Online
-from dfkd.distillers.online_settings import OnlineConfig
-from dfkd.distillers.robust import Robust, RobustConfig
-from dfkd.distillers.self_settings import SelfConfig
+from dfkd.distillation.distiller import Distillation
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.adversarial import adversarial
+from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig, check_images
+from dfkd.distillation.schemes.born_again import BornAgain
+from dfkd.distillation.schemes.cross_modal import BehindFrontEnd, CrossModalConfig
+from dfkd.distillation.schemes.cross_modal import arrange as behind_front_end
+from dfkd.distillation.schemes.early_exits import OwnTeacher
+from dfkd.distillation.schemes.ensemble import Ensemble, EnsembleConfig
+from dfkd.distillation.schemes.ensemble import arrange as as_one
+from dfkd.distillation.schemes.offline import Offline, OfflineConfig
+from dfkd.distillation.schemes.online import Online
+from dfkd.distillation.schemes.online_settings import OnlineConfig
+from dfkd.distillation.schemes.robust import Robust, RobustConfig
+from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.errors import DfkdError
-from dfkd.learner_settings import LearnerConfig
 from dfkd.protocols import Scheme
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
@@ -117,7 +117,7 @@ SCHEMES: dict[str, SchemeRow] = {
         "A teacher of spectrograms, a student of the signals (after Mukherjee et al., 2018)",
         arrange=behind_front_end,
         arranged=BehindFrontEnd,
-        how="dfkd.distillers.cross_modal.arrange puts one behind a front end",
+        how="dfkd.distillation.schemes.cross_modal.arrange puts one behind a front end",
         learner={"flip": 0.0},  # a mirror image is the signal backwards
     ),
 }

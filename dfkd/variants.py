@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from dfkd import recipes
 from dfkd.catalogue import METHODS
+from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, parse
 from dfkd.recipes import Recipe
 from dfkd.schemes import SCHEMES
 

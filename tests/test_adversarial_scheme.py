@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from dfkd import api, cli, recipes
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import GivenImages
-from dfkd.distillers.adversarial_settings import AdversarialConfig
+from dfkd.distillation.critic import Judge
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
 from dfkd.errors import DfkdError
-from dfkd.judging import Judge
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch

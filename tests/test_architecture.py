@@ -129,7 +129,8 @@ def test_the_engine_knows_the_protocols_only():
         assert not {
             module
             for module in reach(name)
-            if within(module, "dfkd.synthesis.methods") or within(module, "dfkd.distillers")
+            if within(module, "dfkd.synthesis.methods")
+            or within(module, "dfkd.distillation.schemes")
         }
 
 

@@ -11,7 +11,7 @@ from test_methods import small
 from torch import nn
 
 from dfkd.api import distill
-from dfkd.distillers.offline import Offline
+from dfkd.distillation.schemes.offline import Offline
 from dfkd.errors import DfkdError
 from dfkd.recipes import override
 from dfkd.training import checkpoint, finite

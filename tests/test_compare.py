@@ -353,7 +353,7 @@ def test_points_of_a_curve_are_the_students_of_their_steps(
     from dfkd.evaluation.measure import accuracy, predictions
 
     seen = {}
-    from dfkd.distillation import Distillation
+    from dfkd.distillation.distiller import Distillation
 
     original = Distillation.update
 

@@ -18,10 +18,10 @@ from torch.autograd import gradcheck
 from dfkd import api, recipes
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
-from dfkd.distillers.cross_modal import CrossModalConfig, arrange, front_end_of
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange, front_end_of
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import check_student, load_teacher
 from dfkd.networks import bilstm, initialise, vgg
 from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched

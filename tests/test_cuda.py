@@ -11,8 +11,8 @@ from test_schemes import ROWS as SCHEME_ROWS
 from torch import nn
 
 from dfkd import api
+from dfkd.distillation.knowledge import KINDS
 from dfkd.inversion import invert
-from dfkd.knowledge import KINDS
 from dfkd.networks import initialise
 from dfkd.recipes import override, with_scheme
 from generators.procedural import draw

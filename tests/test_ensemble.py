@@ -18,10 +18,10 @@ from dfkd.arguments import ImageFacts
 from dfkd.catalogue import METHODS
 from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.merging import by_confidence, open_means, side_by_side, strangeness, weighted
 from dfkd.errors import DfkdError
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import save_artefact
-from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller

@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 from dfkd import api
 from dfkd.catalogue import METHODS
 from dfkd.datasets import LabelledImages
+from dfkd.distillation.knowledge import KINDS
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.inversion import invert_run
-from dfkd.knowledge import KINDS
-from dfkd.learner_settings import LearnerConfig
 from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 

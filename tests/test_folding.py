@@ -12,11 +12,11 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from dfkd import api, recipes
 from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.distillation.pairing import embedding_layer, pair_layers
 from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
 from dfkd.networks.layers import ENTERS, last_map, named_layers
-from dfkd.pairing import embedding_layer, pair_layers
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec

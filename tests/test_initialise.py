@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.student_init import shared_trunk, start_student
 from dfkd.errors import DfkdError
-from dfkd.initialise import shared_trunk, start_student
-from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import resnet
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller

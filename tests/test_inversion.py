@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.inversion import invert, invert_run, with_steps
-from dfkd.learner_settings import with_flip
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,

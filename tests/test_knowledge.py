@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from dfkd.distillation.knowledge import KINDS, Asking, begin, parse
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, Asking, begin, parse
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
 from dfkd.losses import response
 from dfkd.losses.attention import class_activation_map
 from dfkd.networks import resnet, vgg
@@ -437,7 +437,7 @@ def test_each_side_of_the_contrast_is_told_from_the_other_sides_memory(pair):
 
 
 def test_a_memory_forgets_the_oldest_and_goes_round(pair, monkeypatch):
-    from dfkd.knowledge.learned import Contrast
+    from dfkd.distillation.knowledge.learned import Contrast
 
     monkeypatch.setattr(Contrast, "MEMORY", 48)
     teacher, student = pair
@@ -607,7 +607,7 @@ def test_vectors_are_compared_where_there_are_no_maps(name, pairs, pair):
 
 
 def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
-    from dfkd.distillers.cross_modal import CrossModalConfig, arrange
+    from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
     from dfkd.networks import bilstm
 
     signals = CrossModalConfig(channels=3, frames=6, height=8, width=8)
@@ -624,7 +624,7 @@ def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
 
 
 def test_a_critic_judges_vectors_as_well(pair):
-    from dfkd.distillers.adversarial_settings import AdversarialConfig
+    from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
 
     settings = AdversarialConfig(form="features")
     distiller = build_distiller(pair[0], flat_student(), CONFIG, 0, "adversarial", settings)

@@ -9,8 +9,8 @@ from test_foreign_networks import SPEC, Net, View, ViewInTraining, Volume
 from torch import nn
 from torchvision.models import mobilenet_v2
 
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.evaluation.measure import predictions
-from dfkd.learner_settings import LearnerConfig
 from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch

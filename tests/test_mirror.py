@@ -9,9 +9,9 @@ from torch import nn
 import dfkd
 from dfkd import mirror
 from dfkd.api import distill
+from dfkd.distillation.learner_config import FLIP
 from dfkd.heldout import Effort, HeldOut, hold_out
 from dfkd.inversion import invert_run
-from dfkd.learner_settings import FLIP
 from dfkd.loading import load_teacher
 from dfkd.mirror import Mirror
 from dfkd.recipes import override, recipe

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
 

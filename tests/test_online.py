@@ -8,12 +8,12 @@ import torch
 
 from dfkd import api
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.distillers.online import Standing
-from dfkd.distillers.online_settings import OnlineConfig
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.online import Standing
+from dfkd.distillation.schemes.online_settings import OnlineConfig
+from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
-from dfkd.initialise import start_student
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import load_student_model
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import resnet, vgg

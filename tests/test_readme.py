@@ -9,7 +9,7 @@ import pytest
 
 from dfkd.catalogue import METHODS
 from dfkd.cli import COMMANDS, _parse
-from dfkd.knowledge import KINDS
+from dfkd.distillation.knowledge import KINDS
 from dfkd.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]

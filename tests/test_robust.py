@@ -13,12 +13,12 @@ from torch import nn
 from dfkd import api, arguments
 from dfkd.commands import look
 from dfkd.datasets import LabelledImages, load_data
-from dfkd.distillers import robust
-from dfkd.distillers.robust import RobustConfig
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes import robust
+from dfkd.distillation.schemes.robust import RobustConfig
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import IMAGES, robust_accuracy, spread
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme

@@ -20,7 +20,7 @@ import torch.distributed as dist
 atexit.register(lambda: print("in a group to the end" if dist.is_initialized() else "left"))
 import dfkd
 from dfkd import api
-from dfkd.distillers import offline
+from dfkd.distillation.schemes import offline
 from dfkd.training.budget import Rhythm
 from dfkd.networks import initialise, vgg
 from dataclasses import replace

@@ -17,9 +17,9 @@ from test_methods import small
 from dfkd import api, recipes
 from dfkd.catalogue import METHODS
 from dfkd.datasets import GivenImages
-from dfkd.distillers.cross_modal import CrossModalConfig, arrange
-from dfkd.distillers.ensemble import ensemble
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
+from dfkd.distillation.schemes.ensemble import ensemble
 from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.schemes import SCHEMES, build_distiller

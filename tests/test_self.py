@@ -13,13 +13,13 @@ from torch import nn
 
 from dfkd import api
 from dfkd.datasets import LabelledImages
-from dfkd.distillers.self_settings import SelfConfig
+from dfkd.distillation.learner import Learner
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.self_settings import SelfConfig
+from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.measure import flops
-from dfkd.initialise import start_student
-from dfkd.learner import Learner
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import load_student_model
 from dfkd.loading.sources import rebuild
 from dfkd.losses import feature

@@ -8,10 +8,10 @@ from torch import nn
 
 import dfkd
 from dfkd.api import distill
+from dfkd.distillation.learner_config import CARE, LearnerConfig
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.failure import failure_of
 from dfkd.heldout import Effort, hold_out
-from dfkd.learner_settings import CARE, LearnerConfig
 from dfkd.loading import load_student, load_teacher
 from dfkd.recipes import override, recipe
 from dfkd.report import story

@@ -7,8 +7,8 @@ import pytest
 from dfkd import recipes
 from dfkd.catalogue import METHODS
 from dfkd.comparison import folder_name
+from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, parse
 from dfkd.schemes import SCHEMES
 from dfkd.variants import variants
 

@@ -9,8 +9,8 @@ from test_methods import Odd, make_student, make_teacher
 from torch import nn
 
 from dfkd import recipes
+from dfkd.distillation.knowledge import KINDS, Answers, parse
 from dfkd.errors import DfkdError
-from dfkd.knowledge import KINDS, Answers, parse
 from dfkd.losses.attention import attention_map, attention_transfer
 from dfkd.schemes import build_distiller
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.schemes import build_distiller
 from dfkd.synthesis.bank import ImageBank

@@ -14,10 +14,10 @@ from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
 from dfkd.comparison import Run
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
+from dfkd.distillation.student_init import check_mode
 from dfkd.errors import DfkdError
 from dfkd.evaluation.cost import step_bytes
 from dfkd.evaluation.robustness import check_epsilon
-from dfkd.initialise import check_mode
 from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dfkd import arguments, rundir
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.distillers.ensemble import Ensemble
+from dfkd.distillation.schemes.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_model, load_teacher

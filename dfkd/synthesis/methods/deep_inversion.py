@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
-from dfkd.learner_settings import with_flip
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank, dequantize, quantize
 from dfkd.synthesis.methods.deep_inversion_settings import (

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfkd.distillation.knowledge import Answers
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError, nearest
-from dfkd.knowledge import Answers
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
 from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import watching

@@ -2,8 +2,8 @@
 
 import re
 
+from dfkd.distillation.knowledge.kinds import KINDS
 from dfkd.errors import DfkdError, nearest
-from dfkd.knowledge.kinds import KINDS
 
 TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z]\w*)\s*")
 

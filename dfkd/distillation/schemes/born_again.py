@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd.distillers.self_settings import SelfConfig
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.losses import response
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning, set_mode

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.errors import DfkdError
-from dfkd.knowledge.answers import Answers
-from dfkd.knowledge.kinds import Kind
-from dfkd.losses.attention import logit_gradients
-from dfkd.networks.foreign import TRIAL, calling
-from dfkd.networks.layers import classifier, last_map, named_layers, open_features, unwrap
-from dfkd.networks.modes import differentiable, evaluating
-from dfkd.pairing import (
+from dfkd.distillation.knowledge.answers import Answers
+from dfkd.distillation.knowledge.kinds import Kind
+from dfkd.distillation.pairing import (
     Pairs,
     check_averaged,
     checked_pairs,
     embedding_layer,
     pair_layers,
 )
+from dfkd.errors import DfkdError
+from dfkd.losses.attention import logit_gradients
+from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.layers import classifier, last_map, named_layers, open_features, unwrap
+from dfkd.networks.modes import differentiable, evaluating
 from dfkd.teacher import Teacher
 
 

@@ -13,10 +13,10 @@ judged by its answers, and what synthetic images are made for is its word as wel
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillers.online_settings import OnlineConfig
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
 from dfkd.loading import LoadedModel, load_student_model
 from dfkd.loading.exits import without_exits
 from dfkd.losses.response import kl_divergence

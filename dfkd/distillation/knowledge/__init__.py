@@ -4,9 +4,9 @@
 a loss for each.
 """
 
-from dfkd.knowledge.answers import Answers
-from dfkd.knowledge.asking import Asking
-from dfkd.knowledge.expression import parse
-from dfkd.knowledge.kinds import KINDS, Kind, begin
+from dfkd.distillation.knowledge.answers import Answers
+from dfkd.distillation.knowledge.asking import Asking
+from dfkd.distillation.knowledge.expression import parse
+from dfkd.distillation.knowledge.kinds import KINDS, Kind, begin
 
 __all__ = ["KINDS", "Answers", "Asking", "Kind", "begin", "parse"]

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfkd.distillation.knowledge.answers import Answers
 from dfkd.errors import DfkdError
-from dfkd.knowledge.answers import Answers
 from dfkd.losses import contrastive, feature
 
 

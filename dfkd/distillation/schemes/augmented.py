@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillers.adversarial_settings import AdversarialConfig
+from dfkd.distillation.critic import BETAS, Judge
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
 from dfkd.errors import DfkdError
-from dfkd.judging import BETAS, Judge
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.teacher import Teacher

@@ -9,9 +9,9 @@ reaches the layers below them, the student's end takes no gradient from it.
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillers.self_settings import SelfConfig
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.losses import feature, response
 from dfkd.networks.early_exits import EarlyExits, Head
 from dfkd.networks.layers import named_layers, open_features

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfkd.knowledge import plain
-from dfkd.knowledge.answers import Answers
-from dfkd.knowledge.learned import Contrast, Flows, Hints, Variational
+from dfkd.distillation.knowledge import plain
+from dfkd.distillation.knowledge.answers import Answers
+from dfkd.distillation.knowledge.learned import Contrast, Flows, Hints, Variational
 from dfkd.losses import relation, response
 from dfkd.networks.seeding import seeded
 

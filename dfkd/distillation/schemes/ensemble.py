@@ -13,8 +13,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dfkd.distillation.merging import (
+    by_confidence,
+    open_means,
+    side_by_side,
+    strangeness,
+    weighted,
+    wide,
+)
 from dfkd.errors import DfkdError, nearest
-from dfkd.merging import by_confidence, open_means, side_by_side, strangeness, weighted, wide
 from dfkd.networks.layers import unwrap
 from dfkd.tasks.orders import Lineup, line_up
 from dfkd.teacher import Teacher

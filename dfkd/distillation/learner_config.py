@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from dfkd.distillation.knowledge import parse
+from dfkd.distillation.pairing import read_pair
 from dfkd.errors import check_within
-from dfkd.knowledge import parse
-from dfkd.pairing import read_pair
 
 CARE = 0.05
 """Of the learning rate for a student that knows already."""

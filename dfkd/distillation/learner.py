@@ -1,6 +1,6 @@
 """A student and all that trains it: what it is asked, its optimiser, its average.
 
-Every scheme of ``dfkd.distillers`` writes its own step from these pieces:
+Every scheme of ``dfkd.distillation.schemes`` writes its own step from these pieces:
 
     lesson = learner.receive(batch)          # flipped; this process's share
     answers = learner.ask(lesson)            # both networks, what the knowledge looks at
@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.initialise import is_frozen
-from dfkd.knowledge import KINDS, Answers, Asking, begin, parse
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.knowledge import KINDS, Answers, Asking, begin, parse
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.pairing import read_pair
+from dfkd.distillation.student_init import is_frozen
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
-from dfkd.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import arranged, layout_of

@@ -1,15 +1,15 @@
 """Offline distillation: a frozen teacher, a student that imitates it (Hinton et al., 2015).
 
 One update, top to bottom: flip the images, ask the teacher (or its cached answers) and the student,
-add up what is to be transferred (``dfkd.knowledge``), step, average the weights.
+add up what is to be transferred (``dfkd.distillation.knowledge``), step, average the weights.
 """
 
 from dataclasses import dataclass
 
 from torch import nn
 
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime

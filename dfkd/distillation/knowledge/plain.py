@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from dfkd.distillation.knowledge.answers import Answers
 from dfkd.errors import DfkdError
-from dfkd.knowledge.answers import Answers
 from dfkd.losses import attention, relation, response
 
 

@@ -9,13 +9,13 @@ critic; there only a gradient reversal, off by default, makes an adversary of it
 
 from torch import Tensor, nn
 
-from dfkd.distillers.adversarial_settings import AdversarialConfig
-from dfkd.distillers.augmented import Augmented
-from dfkd.judging import Judge
-from dfkd.knowledge import Answers
-from dfkd.knowledge.learned import Hints
-from dfkd.learner import Learner, metrics
-from dfkd.learner_settings import LearnerConfig
+from dfkd.distillation.critic import Judge
+from dfkd.distillation.knowledge import Answers
+from dfkd.distillation.knowledge.learned import Hints
+from dfkd.distillation.learner import Learner, metrics
+from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
+from dfkd.distillation.schemes.augmented import Augmented
 from dfkd.losses.response import cross_entropy
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Scheme, Stateful

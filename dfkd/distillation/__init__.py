@@ -1,0 +1,1 @@
+"""What a student does with images: learners, critics, the distiller and its schemes."""
