@@ -13,13 +13,13 @@ from torch import nn
 
 from dfkd import batches, mirror, pace
 from dfkd.costs import Cost, Costs, measure
-from dfkd.heldout import Effort, HeldOut, hold_out
+from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
+from dfkd.evaluation.validation import Validation
 from dfkd.overlay import flat
 from dfkd.recipes import Recipe, from_dict, to_dict
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import ALONE, Runtime
-from dfkd.validation import Validation
 
 
 @dataclass(frozen=True)

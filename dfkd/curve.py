@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import accuracy, predictions
+from dfkd.evaluation.accuracy import accuracy, predictions
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Distiller
 from dfkd.teacher.spec import ImageSpec

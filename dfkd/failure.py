@@ -5,7 +5,7 @@ from typing import Any
 
 from dfkd.datasets import LabelledImages
 from dfkd.evaluation.chance import at_chance, constant_share
-from dfkd.validation import Standing
+from dfkd.evaluation.validation import Standing
 
 Record = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from dfkd.distillation.learner_config import with_flip
-from dfkd.evaluation.measure import agreement, predictions
-from dfkd.heldout import CHUNK, HeldOut
+from dfkd.evaluation.accuracy import agreement, predictions
+from dfkd.evaluation.heldout import CHUNK, HeldOut
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 

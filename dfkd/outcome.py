@@ -10,9 +10,10 @@ from torch import nn
 from dfkd import rundir
 from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages
+from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.exits import exits_of
-from dfkd.evaluation.measure import compare
 from dfkd.evaluation.robustness import robustness
+from dfkd.evaluation.validation import Validation, Verdict
 from dfkd.failure import failure_of
 from dfkd.loading import save_artefact
 from dfkd.loading.exits import factory_of
@@ -22,7 +23,6 @@ from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
-from dfkd.validation import Validation, Verdict
 
 
 def figures(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from dfkd.catalogue import METHODS
 from dfkd.costs import Costs
-from dfkd.heldout import Effort
+from dfkd.evaluation.heldout import Effort
 from dfkd.recipes import Recipe
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm

@@ -350,7 +350,7 @@ def test_a_curve_ends_with_the_finished_student_and_touches_nothing(
 def test_points_of_a_curve_are_the_students_of_their_steps(
     tiny_teacher, tiny_student, data, monkeypatch
 ):
-    from dfkd.evaluation.measure import accuracy, predictions
+    from dfkd.evaluation.accuracy import accuracy, predictions
 
     seen = {}
     from dfkd.distillation.distiller import Distillation

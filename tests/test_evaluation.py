@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import (
+from dfkd.evaluation.accuracy import (
     accuracy,
     agreement,
     compare,

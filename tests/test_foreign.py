@@ -9,7 +9,7 @@ from torch import nn
 import dfkd
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import latencies, predictions
+from dfkd.evaluation.accuracy import latencies, predictions
 from dfkd.loading import check_student
 from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory

@@ -9,7 +9,7 @@ from torch import nn
 
 import dfkd
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import latency, predictions
+from dfkd.evaluation.accuracy import latency, predictions
 from dfkd.networks import vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher import Teacher

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.evaluation.measure import predictions
+from dfkd.evaluation.accuracy import predictions
 from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch

@@ -10,7 +10,7 @@ import dfkd
 from dfkd import mirror
 from dfkd.api import distill
 from dfkd.distillation.learner_config import FLIP
-from dfkd.heldout import Effort, HeldOut, hold_out
+from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
 from dfkd.inversion import invert_run
 from dfkd.loading import load_teacher
 from dfkd.mirror import Mirror

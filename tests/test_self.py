@@ -18,8 +18,8 @@ from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
+from dfkd.evaluation.accuracy import flops
 from dfkd.evaluation.exits import exits_of
-from dfkd.evaluation.measure import flops
 from dfkd.loading import load_student_model
 from dfkd.loading.sources import rebuild
 from dfkd.losses import feature

@@ -10,12 +10,12 @@ import dfkd
 from dfkd.api import distill
 from dfkd.distillation.learner_config import CARE, LearnerConfig
 from dfkd.evaluation.chance import at_chance, constant_share
+from dfkd.evaluation.heldout import Effort, hold_out
+from dfkd.evaluation.validation import Standing, Validation
 from dfkd.failure import failure_of
-from dfkd.heldout import Effort, hold_out
 from dfkd.loading import load_student, load_teacher
 from dfkd.recipes import override, recipe
 from dfkd.report import story
-from dfkd.validation import Standing, Validation
 
 SMALL = ["synthesizer.draws=64", "synthesizer.refine_batch=16", "rhythm.batch_size=32"]
 

@@ -22,7 +22,7 @@ from dfkd.datasets import load_data
 from dfkd.datasets.images import relabelled
 from dfkd.distillation.knowledge import KINDS
 from dfkd.errors import DfkdError, nearest
-from dfkd.evaluation.measure import compare
+from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
 from dfkd.loading import load_student_model
 from dfkd.networks.early_exits import EarlyExits

@@ -50,7 +50,7 @@ class LearnerConfig:
             keep their class (``dfkd.mirror``): 0.5 where they do, else 0.
         careful: a student that knows already is to lose nothing: ``CARE`` times the rate, and its
             norms keep their statistics. Left out, its answers at the start decide
-            (``dfkd.validation``).
+            (``dfkd.evaluation.validation``).
     """
 
     lr: float = 0.01

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
-from dfkd.evaluation.measure import ask, predictions
+from dfkd.evaluation.accuracy import ask, predictions
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import differentiable, evaluating
 from dfkd.teacher import Teacher

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.evaluation.chance import at_chance, constant_share
-from dfkd.heldout import HeldOut
+from dfkd.evaluation.heldout import HeldOut
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_mode
 from dfkd.teacher import Teacher

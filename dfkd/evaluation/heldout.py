@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.evaluation.measure import predictions
+from dfkd.evaluation.accuracy import predictions
 from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.default import Default
 from dfkd.synthesis.methods.default_settings import DefaultConfig
