@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dfkd.inversion import invert as invert
     from dfkd.loading import load_student as load_student
     from dfkd.loading import load_teacher as load_teacher
-    from dfkd.probing import probe as probe
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
+    from dfkd.recipes.probe import probe as probe
     from dfkd.synthesis.bank import ImageBank as ImageBank
     from dfkd.synthesis.objective import Evidence as Evidence
     from dfkd.synthesis.objective import Objective as Objective
@@ -49,7 +49,7 @@ _HOMES = {
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",
     "load_teacher": "dfkd.loading",
-    "probe": "dfkd.probing",
+    "probe": "dfkd.recipes.probe",
     "recipe": "dfkd.recipes",
 }
 

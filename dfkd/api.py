@@ -19,8 +19,8 @@ from dfkd.distillation.student_init import start_student
 from dfkd.loading.uri import local_paths
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
+from dfkd.recipes.schemes import SCHEMES, build_distiller
 from dfkd.report.log import MetricsLog
-from dfkd.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
@@ -238,8 +238,8 @@ def distill(
     }
     if directory and place.rank == 0:
         real = provenance.real_data(evaluation, curve, images)
-        manifest = provenance.manifest(plan, budget, place, teacher, origin, hash_before, real)
-        outcome.write(directory, manifest | asked.told(), figures, synthesizer, teacher)
+        record = provenance.manifest(plan, budget, place, teacher, origin, hash_before, real)
+        outcome.write(directory, record | asked.told(), figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete, figures["failure"])
 

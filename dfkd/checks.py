@@ -12,7 +12,7 @@ from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading import check_student
 from dfkd.provenance import differences
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.teacher import Teacher
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from dfkd import rundir
 from dfkd.datasets import GivenImages, LabelledImages
-from dfkd.overlay import flat
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
+from dfkd.recipes.overlay import flat
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.devices import hardware

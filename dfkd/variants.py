@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dfkd import recipes
-from dfkd.catalogue import METHODS
 from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import SCHEMES
 
 VARIED = {
     "methods": ("method",),

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from dfkd import batches
 from dfkd.datasets import GivenImages
 from dfkd.errors import DfkdError
 from dfkd.protocols import Synthesizer
-from dfkd.recipes import Recipe, build_synthesizer
+from dfkd.recipes import Recipe, batches, build_synthesizer
 from dfkd.synthesis.fixed_images import Given
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Compilation, Work, compile_teacher

@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_methods import build, make_student, make_teacher
 
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
+from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.adi import Adi, AdiConfig
 
 ALONE = {"main": 0.0, "r_feature": 0.0, "tv_l2": 0.0, "adi": 1.0, "jitter": 0}

@@ -21,7 +21,7 @@ from dfkd.errors import DfkdError
 from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.distributed import ALONE, Runtime

@@ -120,7 +120,7 @@ def test_methods_never_import_each_other():
             for m in IMPORTS[name]
             if within(m, "dfkd.synthesis.methods") and m != "dfkd.synthesis.methods"
         }
-        # A method may spread over files: dfkd.synthesis.methods.x and dfkd.synthesis.methods.x_settings.
+        # A method may spread over files: x and x_settings.
         assert not {m for m in others if not m.startswith(name + "_")}, name
 
 

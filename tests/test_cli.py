@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dfkd.catalogue import METHODS
 from dfkd.cli import COMMANDS, _parse
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_data
+from dfkd.recipes.methods import METHODS
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"

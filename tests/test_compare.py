@@ -22,12 +22,12 @@ from test_report import browse, needs_chromium
 
 from dfkd import api, comparison
 from dfkd.api import distill
-from dfkd.catalogue import METHODS
 from dfkd.cli import main
 from dfkd.commands.distill import FAILED
 from dfkd.comparison import Run
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
+from dfkd.recipes.methods import METHODS
 from dfkd.report import standings
 from dfkd.report.comparison import write_comparison
 from dfkd.report.curves import GAP, Series, apart, curve_chart, style

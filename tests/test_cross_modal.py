@@ -27,7 +27,7 @@ from dfkd.networks import bilstm, initialise, vgg
 from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched
 from dfkd.networks.modes import watching
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec

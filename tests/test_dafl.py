@@ -9,8 +9,8 @@ import torch
 from test_methods import build, make_student, make_teacher
 from torch import Tensor, nn
 
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
+from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.dafl import Dafl, DaflConfig, cifar10, cifar100, mnist
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec

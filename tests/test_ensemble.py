@@ -15,7 +15,6 @@ from torch import nn
 import dfkd
 from dfkd import api, cli, recipes
 from dfkd.arguments import ImageFacts
-from dfkd.catalogue import METHODS
 from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
 from dfkd.distillation.learner_config import LearnerConfig
@@ -24,7 +23,8 @@ from dfkd.errors import DfkdError
 from dfkd.loading import save_artefact
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import FoldedNorm, fold
 from dfkd.teacher.recompute import recomputing

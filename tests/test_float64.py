@@ -9,11 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dfkd import api
-from dfkd.catalogue import METHODS
 from dfkd.datasets import LabelledImages
 from dfkd.distillation.knowledge import KINDS
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.inversion import invert_run
+from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 

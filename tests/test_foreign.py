@@ -14,7 +14,7 @@ from dfkd.loading import check_student
 from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.synthesis.methods.deep_inversion_settings import accepts_half
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Work, compile_teacher

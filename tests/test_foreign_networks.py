@@ -13,7 +13,7 @@ import dfkd
 from dfkd.datasets import LabelledImages
 from dfkd.inversion import invert
 from dfkd.networks.fingerprint import fingerprint
-from dfkd.probing import probe
+from dfkd.recipes.probe import probe
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import layout_of
 from dfkd.teacher.spec import ImageSpec

@@ -11,7 +11,7 @@ from dfkd.distillation.student_init import shared_trunk, start_student
 from dfkd.errors import DfkdError
 from dfkd.networks import resnet
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

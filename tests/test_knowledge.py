@@ -20,7 +20,7 @@ from dfkd.losses import response
 from dfkd.losses.attention import class_activation_map
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

@@ -14,7 +14,7 @@ from dfkd.evaluation.accuracy import predictions
 from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.synthesis.steps import asked, observe
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import FLAT, Layout, arranged, fitted, lay_out, layout_of, settle

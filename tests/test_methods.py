@@ -1,6 +1,6 @@
 """The contract of every synthesis method, one row each; an oracle of its own is in test_NAME.py.
 
-A new method adds a row here and one in ``dfkd.catalogue``.
+A new method adds a row here and one in ``dfkd.recipes.methods``.
 """
 
 import copy
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from dfkd import recipes
-from dfkd.catalogue import METHODS
+from dfkd.errors import DfkdError
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.recipes import Recipe
-from dfkd.schemes import build_distiller
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -332,7 +333,7 @@ def test_any_module_may_watch(method):
 @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.statistics])
 def test_a_teacher_without_statistics_is_refused(method):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
-    with pytest.raises(recipes.DfkdError, match="stores none"):
+    with pytest.raises(DfkdError, match="stores none"):
         build(method, Teacher(network, ImageSpec(1, 8, 8)))
 
 
@@ -342,7 +343,7 @@ def test_an_inner_loop_of_zero_is_refused_or_means_something(method):
     if method == "default":  # drawings alone
         assert build(method, make_teacher(), **{name: 0}).update(make_student()) == {}
         return
-    with pytest.raises(recipes.DfkdError):
+    with pytest.raises(DfkdError):
         small(method, **{name: 0})
 
 

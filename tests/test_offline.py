@@ -8,7 +8,7 @@ import torch
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 

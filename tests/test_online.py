@@ -19,7 +19,7 @@ from dfkd.losses.response import kl_divergence
 from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot

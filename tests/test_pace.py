@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfkd import costs, pace
-from dfkd.catalogue import METHODS
 from dfkd.costs import Cost, Costs
 from dfkd.pace import paced, step_seconds, update_seconds
 from dfkd.recipes import recipe
+from dfkd.recipes.methods import METHODS
 
 FREE = Costs(*(Cost(0.0, 1e-9) for _ in range(4)))
 DEAR = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.05, 0.01))

@@ -6,6 +6,7 @@ import pytest
 
 from dfkd import recipes
 from dfkd.commands.plan import plan_of
+from dfkd.errors import DfkdError
 from dfkd.recipes import recipe
 
 
@@ -65,13 +66,11 @@ def test_a_seed_is_the_recipes_unless_one_is_named(tmp_path):
 
 
 def test_options_that_do_not_go_together():
-    with pytest.raises(recipes.DfkdError, match="--scheme self"):
+    with pytest.raises(DfkdError, match="--scheme self"):
         plan_of(recipe("default"), scheme="online", exits="keep")
-    with pytest.raises(
-        recipes.DfkdError, match="offline has no setting 'students'; add --scheme o"
-    ):
+    with pytest.raises(DfkdError, match="offline has no setting 'students'; add --scheme o"):
         plan_of(recipe("default"), assignments=("arrangement.students=3",))
-    with pytest.raises(recipes.DfkdError, match="did you mean 'students'"):
+    with pytest.raises(DfkdError, match="did you mean 'students'"):
         plan_of(recipe("default"), scheme="online", assignments=("arrangement.student=3",))
     both = ("arrangement.students=3", "scheme=online")
     assert plan_of(recipe("default"), assignments=both).arrangement.students == 3

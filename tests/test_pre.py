@@ -8,10 +8,10 @@ from test_methods import build, make_student, make_teacher
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
+from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.pre import Pre, PreConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec

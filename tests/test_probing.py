@@ -6,12 +6,12 @@ from contextlib import nullcontext
 import pytest
 from torch import Tensor, nn
 
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
 from dfkd.loading import load_teacher
 from dfkd.networks import resnet
-from dfkd.probing import probe
-from dfkd.schemes import build_distiller
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.probe import probe
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

@@ -7,10 +7,10 @@ from string import Template
 
 import pytest
 
-from dfkd.catalogue import METHODS
 from dfkd.cli import COMMANDS, _parse
 from dfkd.distillation.knowledge import KINDS
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "assets" / "RESULTS.md"

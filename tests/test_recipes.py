@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfkd import recipes
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError
+from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 
 

@@ -22,7 +22,7 @@ from dfkd.evaluation.robustness import IMAGES, robust_accuracy, spread
 from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 

@@ -15,14 +15,15 @@ import torch
 from test_methods import small
 
 from dfkd import api, recipes
-from dfkd.catalogue import METHODS
 from dfkd.datasets import GivenImages
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
 from dfkd.distillation.schemes.ensemble import ensemble
+from dfkd.errors import DfkdError
 from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
-from dfkd.schemes import SCHEMES, build_distiller
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import SCHEMES, build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
@@ -255,14 +256,14 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(row, tmp_path, monkeyp
 @pytest.mark.parametrize(("name", "says"), [("ensemble", "--teachers"), ("cross_modal", "front")])
 def test_what_composes_teachers_does_not_take_one_as_it_is(name, says):
     plan = recipes.with_scheme(recipes.recipe("drawings"), name)
-    with pytest.raises(recipes.DfkdError, match=f"{name} does not take a teacher as.*{says}"):
+    with pytest.raises(DfkdError, match=f"{name} does not take a teacher as.*{says}"):
         api.distill(make_teacher(), make_student(), recipe=plan, steps=1, device="cpu")
 
 
 def test_unknown_schemes_and_settings_are_refused():
-    with pytest.raises(recipes.DfkdError, match="did you mean 'online'"):
+    with pytest.raises(DfkdError, match="did you mean 'online'"):
         recipes.override(recipes.recipe("default"), ["scheme=onlin"])
-    with pytest.raises(recipes.DfkdError, match="students"):
+    with pytest.raises(DfkdError, match="students"):
         recipes.override(recipes.recipe("default"), ["scheme=online", "arrangement.studnets=3"])
 
 

@@ -30,10 +30,10 @@ from dfkd.networks.truncated import Partial
 from dfkd.protocols import Batch
 from dfkd.provenance import Origin
 from dfkd.recipes import override, recipe, with_scheme
+from dfkd.recipes.schemes import build_distiller
 from dfkd.report.figures import NARROW
 from dfkd.report.story import earliest_exit
 from dfkd.report.table import comparison_table
-from dfkd.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from dfkd import recipes
-from dfkd.catalogue import METHODS
 from dfkd.comparison import folder_name
 from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.variants import variants
 
 

@@ -6,10 +6,10 @@ from test_api import METHODS, run
 from test_inversion import CONFIG, teacher
 from test_methods import small
 
-from dfkd import batches
-from dfkd.catalogue import METHODS as CATALOGUE
 from dfkd.errors import DfkdError
 from dfkd.inversion import invert_run
+from dfkd.recipes import batches
+from dfkd.recipes.methods import METHODS as CATALOGUE
 from dfkd.working import batch_size_of
 
 

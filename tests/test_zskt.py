@@ -12,7 +12,7 @@ from dfkd import recipes
 from dfkd.distillation.knowledge import KINDS, Answers, parse
 from dfkd.errors import DfkdError
 from dfkd.losses.attention import attention_map, attention_transfer
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.training.budget import Rhythm
 

@@ -10,7 +10,7 @@ from torch import nn
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.synthesis.bank import ImageBank
 from dfkd.teacher import Teacher
 from dfkd.training.optimizers import make_optimizer

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import batches, recipes
+from dfkd import recipes
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
-from dfkd.catalogue import METHODS
 from dfkd.protocols import Distiller, Synthesizer
-from dfkd.recipes import Recipe
-from dfkd.schemes import build_distiller
+from dfkd.recipes import Recipe, batches
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 

@@ -21,7 +21,7 @@ from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint, devices
 from dfkd.training.budget import Budget

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import api, arguments, batches, recipes, rundir
+from dfkd import api, arguments, recipes, rundir
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
     arranged,
@@ -21,7 +21,7 @@ from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading.uri import local_paths
-from dfkd.recipes import Recipe
+from dfkd.recipes import Recipe, batches
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
 from dfkd.report.story import earliest_exit, kept_as_it_started

@@ -26,9 +26,9 @@ from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
 from dfkd.loading import load_student_model
 from dfkd.networks.early_exits import EarlyExits
-from dfkd.probing import probe
+from dfkd.recipes.probe import probe
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.report.table import comparison_table
-from dfkd.schemes import SCHEMES
 from dfkd.tasks.orders import line_up
 from dfkd.teacher.spec import ImageSpec
 

@@ -7,7 +7,7 @@ from typing import Any
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.schemes import SCHEMES
 
 
 def plan_of(

@@ -14,7 +14,7 @@ from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_model, load_teacher
 from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.tasks.labels import numbered
 from dfkd.tasks.names import check_distinct, read_names
 from dfkd.tasks.orders import Lineup

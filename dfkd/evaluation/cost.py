@@ -7,7 +7,7 @@ from dfkd.errors import DfkdError
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Batch
 from dfkd.recipes import Recipe
-from dfkd.schemes import build_distiller
+from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.recompute import PeakMemory
 

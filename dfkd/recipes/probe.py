@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd.catalogue import METHODS, Method
 from dfkd.distillation.knowledge import KINDS, Asking, begin, parse
 from dfkd.errors import DfkdError
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
+from dfkd.recipes.methods import METHODS, Method
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec

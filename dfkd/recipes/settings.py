@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dfkd.catalogue import METHODS
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError, nearest
-from dfkd.schemes import SCHEMES
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.schemes import SCHEMES
 from dfkd.training.budget import Rhythm
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from dfkd.catalogue import METHODS, Shapes
-from dfkd.recipes import Recipe
+from dfkd.recipes.methods import METHODS, Shapes
+from dfkd.recipes.named import Recipe
 from dfkd.teacher.spec import ImageSpec
 
 

@@ -2,7 +2,7 @@
 
 ``recipe("nayer")`` returns the settings of that name; ``to_yaml`` and
 ``from_dict`` take them through a file and back, refusing unknown keys;
-``build_synthesizer`` makes what they describe. How large their steps are: ``dfkd.batches``.
+``build_synthesizer`` makes what they describe. How large their steps are: ``dfkd.recipes.batches``.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from dfkd import overlay
-from dfkd.catalogue import METHODS
 from dfkd.errors import DfkdError, nearest
 from dfkd.protocols import Synthesizer
-from dfkd.published import PUBLISHED
-from dfkd.recipe_settings import Recipe as Recipe
-from dfkd.recipe_settings import with_scheme as with_scheme
+from dfkd.recipes import overlay
+from dfkd.recipes.methods import METHODS
+from dfkd.recipes.published import PUBLISHED
+from dfkd.recipes.settings import Recipe as Recipe
+from dfkd.recipes.settings import with_scheme as with_scheme
 from dfkd.synthesis.methods import dafl
 from dfkd.synthesis.methods import deep_inversion_settings as settings
 from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
