@@ -11,17 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dfkd.api import Result as Result
-    from dfkd.api import distill as distill
     from dfkd.datasets import load_data as load_data
     from dfkd.distillation.schemes.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
-    from dfkd.inversion import invert as invert
     from dfkd.loading import load_student as load_student
     from dfkd.loading import load_teacher as load_teacher
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
     from dfkd.recipes.probe import probe as probe
+    from dfkd.runs.distillation import Result as Result
+    from dfkd.runs.distillation import distill as distill
+    from dfkd.runs.inversion import invert as invert
     from dfkd.synthesis.bank import ImageBank as ImageBank
     from dfkd.synthesis.objective import Evidence as Evidence
     from dfkd.synthesis.objective import Objective as Objective
@@ -39,13 +39,13 @@ _HOMES = {
     "ImageSpec": "dfkd.teacher.spec",
     "Objective": "dfkd.synthesis.objective",
     "Recipe": "dfkd.recipes",
-    "Result": "dfkd.api",
+    "Result": "dfkd.runs.distillation",
     "Teacher": "dfkd.teacher",
     "Term": "dfkd.synthesis.objective",
     "Trace": "dfkd.teacher",
-    "distill": "dfkd.api",
+    "distill": "dfkd.runs.distillation",
     "ensemble": "dfkd.distillation.schemes.ensemble",
-    "invert": "dfkd.inversion",
+    "invert": "dfkd.runs.inversion",
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",
     "load_teacher": "dfkd.loading",

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from test_schemes import check_resume
 from torch import Tensor, nn
 
-from dfkd import api, cli, recipes
+import dfkd
+from dfkd import cli, recipes
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import GivenImages
 from dfkd.distillation.critic import Judge
@@ -292,7 +293,7 @@ def test_a_run_on_given_images_resumes_exactly(teacher, student, tmp_path, monke
     pixels = (255 * some_images(40, 3)).to(torch.uint8)
 
     def whole(**options):
-        return api.distill(
+        return dfkd.distill(
             teacher, copy.deepcopy(student), recipe=plan_of("images"), steps=8, device="cpu",
             images=GivenImages(pixels, None, "forty"), precision="fp32", **options,
         )  # fmt: skip
@@ -303,17 +304,17 @@ def test_a_run_on_given_images_resumes_exactly(teacher, student, tmp_path, monke
 def test_it_runs_on_given_images_and_is_refused_without(teacher, student, tmp_path):
     plan, images = plan_of("images"), (255 * some_images(40, 0)).to(torch.uint8)
     with pytest.raises(DfkdError, match="--images DATA") as refusal:
-        api.distill(teacher, student, recipe=plan, steps=2, device="cpu", out=tmp_path / "run")
+        dfkd.distill(teacher, student, recipe=plan, steps=2, device="cpu", out=tmp_path / "run")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
     given = GivenImages(images, None, "own")
     options = {"recipe": plan, "steps": 2, "device": "cpu"}
-    result = api.distill(teacher, student, images=given, out=tmp_path / "run", **options)
+    result = dfkd.distill(teacher, student, images=given, out=tmp_path / "run", **options)
     assert result.figures["student_steps"] == 2
     # A batch for the critic and one for the student in every step.
     assert result.figures["images_synthesized"] == 2 * 2 * plan.rhythm.batch_size
     assert "40 images of own" in (tmp_path / "run/manifest.json").read_text()
-    api.distill(teacher, student, images=given, recipe=plan_of("logits"), steps=1, device="cpu")
+    dfkd.distill(teacher, student, images=given, recipe=plan_of("logits"), steps=1, device="cpu")
 
 
 def test_the_commands_words_reach_it(tmp_path, capsys):

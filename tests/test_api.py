@@ -9,11 +9,11 @@ import torch
 from test_methods import ROWS, small
 
 import dfkd
-from dfkd import outcome
-from dfkd.api import distill
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.networks import vgg
 from dfkd.recipes import override, with_scheme
+from dfkd.runs import results
+from dfkd.runs.distillation import distill
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint
 
@@ -183,7 +183,7 @@ def test_a_student_that_cannot_be_measured_is_there_all_the_same(
     def fail(*_):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(outcome, "figures", fail)
+    monkeypatch.setattr(results, "figures", fail)
     with pytest.raises(RuntimeError, match="full"):
         run(tiny_teacher, tiny_student, "drawings", out=tmp_path / "run")
     assert (tmp_path / "run" / "student.safetensors").is_file()

@@ -10,10 +10,10 @@ import torch
 from test_methods import small
 from torch import nn
 
-from dfkd.api import distill
 from dfkd.distillation.schemes.offline import Offline
 from dfkd.errors import DfkdError
 from dfkd.recipes import override
+from dfkd.runs.distillation import distill
 from dfkd.training import checkpoint, finite
 from dfkd.training.engine import Engine
 from dfkd.training.optimizers import follow

@@ -362,16 +362,16 @@ def test_mistakes_are_one_line_and_leave_nothing(case, tmp_path, capsys, monkeyp
 def test_what_the_recipe_says_stands_unless_an_option_says_otherwise(
     words, seed, tmp_path, monkeypatch
 ):
-    from dfkd import api
     from dfkd.cli import main
     from dfkd.errors import DfkdError
+    from dfkd.runs import distillation
 
     def note(*_, recipe, init, **__):
         assert recipe.seed == seed
         assert (init or recipe.init) == ("random" if "init=random" in words else "auto")
         raise DfkdError("noted")
 
-    monkeypatch.setattr(api, "distill", note)
+    monkeypatch.setattr(distillation, "distill", note)
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
 
 

@@ -20,8 +20,7 @@ from rich.console import Console
 from test_api import run, same
 from test_report import browse, needs_chromium
 
-from dfkd import api, comparison
-from dfkd.api import distill
+from dfkd import comparison
 from dfkd.cli import main
 from dfkd.commands.distill import FAILED
 from dfkd.comparison import Run
@@ -33,6 +32,8 @@ from dfkd.report.comparison import write_comparison
 from dfkd.report.curves import GAP, Series, apart, curve_chart, style
 from dfkd.report.grid import write_grid
 from dfkd.report.table import standings_tables
+from dfkd.runs import distillation
+from dfkd.runs.distillation import distill
 from dfkd.variants import method_names, variants
 
 TEACHER = "bundled:digits_vgg"
@@ -93,13 +94,13 @@ def test_a_run_of_a_comparison_is_the_run_that_distill_makes(finished, tmp_path)
 
 def test_all_methods_of_a_seed_start_alike(tmp_path, monkeypatch):
     starts = []
-    original = api.distill
+    original = distillation.distill
 
     def note(teacher, student, **options):
         starts.append({name: value.clone() for name, value in student.state_dict().items()})
         return original(teacher, student, **options)
 
-    monkeypatch.setattr(api, "distill", note)
+    monkeypatch.setattr(distillation, "distill", note)
     assert main(words(tmp_path / "out", steps=1)) == 0
     first, second, third, fourth = starts  # seed 0 of both methods, then seed 1 of both
     assert same(first, second)
@@ -370,7 +371,7 @@ def test_points_of_a_curve_are_the_students_of_their_steps(
 
 
 def test_keeping_a_student_takes_no_time_of_the_run(tiny_teacher, tiny_student, data, monkeypatch):
-    from dfkd.curve import Curve
+    from dfkd.runs.accuracy_curve import Curve
 
     original = Curve.keep
 

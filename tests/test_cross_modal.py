@@ -15,7 +15,8 @@ from test_schemes import check_resume
 from torch import nn
 from torch.autograd import gradcheck
 
-from dfkd import api, recipes
+import dfkd
+from dfkd import recipes
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner_config import LearnerConfig
@@ -242,7 +243,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
         plan, arrangement=config, rhythm=Rhythm(1, steps_per_update=2, batch_size=16),
         synthesizer=replace(plan.synthesizer, **small), init="random",
     )  # fmt: skip
-    result = api.distill(behind, student, recipe=plan, steps=4, device="cpu")
+    result = dfkd.distill(behind, student, recipe=plan, steps=4, device="cpu")
     assert tiny_teacher.fingerprint() == before
     assert all(p.grad is None and not p.requires_grad for p in tiny_teacher.network.parameters())
     assert (result.figures["student_steps"], result.figures["scheme"]) == (4, "cross_modal")
@@ -263,7 +264,7 @@ def test_a_run_resumes_exactly(behind, tmp_path, monkeypatch):
 
     def whole(**options):
         options |= {"steps": 8, "device": "cpu", "precision": "fp32"}
-        return api.distill(behind, small_student(), recipe=plan, **options)
+        return dfkd.distill(behind, small_student(), recipe=plan, **options)
 
     check_resume(whole, tmp_path / "run", monkeypatch)
 
@@ -371,7 +372,7 @@ def test_a_student_of_other_signals_is_refused(behind):
 # The command
 
 
-def dfkd(*words):
+def command(*words):
     return subprocess.run(
         [sys.executable, "-m", "dfkd", *map(str, words)],
         capture_output=True, text=True, timeout=240, check=False,
@@ -382,17 +383,17 @@ def test_from_the_command_line(tmp_path):
     run = tmp_path / "run"
     quick = [f"--set={s}" for s in ("synthesizer.draws=32", "synthesizer.refine_batch=16",
                                     "rhythm.warmup_updates=1", "distiller.flip=0")]  # fmt: skip
-    done = dfkd(
+    done = command(
         "distill", "bundled:vowels_vgg", STUDENT, "--scheme", "cross_modal", "--steps", 4,
         "--init", "random", "--eval", "bundled:vowels_series", "--out", run, *quick,
     )  # fmt: skip
     assert done.returncode in (0, FAILED), done.stderr  # too short to learn
     figures = json.loads((run / "result.json").read_text())
     assert figures["teacher_accuracy"] > 0.98
-    again = dfkd("evaluate", f"run:{run}", "--data", "bundled:vowels_series")
+    again = command("evaluate", f"run:{run}", "--data", "bundled:vowels_series")
     assert again.returncode == 0, again.stderr
     assert f"{100 * figures['student_accuracy']:.2f} %" in again.stdout
-    wrong = dfkd("distill", "bundled:digits_vgg", STUDENT, "--scheme", "cross_modal",
+    wrong = command("distill", "bundled:digits_vgg", STUDENT, "--scheme", "cross_modal",
                  "--out", tmp_path / "none")  # fmt: skip
     assert wrong.returncode == 2
     assert "arrangement.height" in wrong.stderr

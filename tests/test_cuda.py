@@ -10,11 +10,11 @@ from test_schemes import CONFIG, check_resume
 from test_schemes import ROWS as SCHEME_ROWS
 from torch import nn
 
-from dfkd import api
+import dfkd
 from dfkd.distillation.knowledge import KINDS
-from dfkd.inversion import invert
 from dfkd.networks import initialise
 from dfkd.recipes import override, with_scheme
+from dfkd.runs.inversion import invert
 from generators.procedural import draw
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -24,7 +24,7 @@ def distil(recipe, out, **options):
     teacher = make_teacher()
     before = teacher.fingerprint()
     options = {"steps": 7, "device": "cuda", "compile": "off"} | options
-    result = api.distill(teacher, make_student(), recipe=recipe, out=out, **options)
+    result = dfkd.distill(teacher, make_student(), recipe=recipe, out=out, **options)
     assert teacher.fingerprint() == before
     assert next(result.student.parameters()).is_cuda
     assert (out / "student.safetensors").is_file()
@@ -59,7 +59,7 @@ def test_the_compiled_teacher(tmp_path):
 
 def test_resumed_runs_go_on_there(tmp_path):
     distil(small("fast"), tmp_path / "run", steps=4)
-    result = api.distill(
+    result = dfkd.distill(
         make_teacher(), make_student(), recipe=small("fast"), out=tmp_path / "run", steps=8,
         device="cuda", resume=True, compile="off",
     )  # fmt: skip
@@ -70,7 +70,7 @@ def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
     def run(**options):
         torch.manual_seed(9 if "resume" in options else 0)  # what goes on starts elsewhere
         layers = (nn.Flatten(), nn.Dropout(), nn.Linear(64, 4))
-        return api.distill(
+        return dfkd.distill(
             make_teacher(), initialise(nn.Sequential(*layers), 1), recipe=small("drawings"),
             steps=8, device="cuda", precision="fp32", compile="off", **options,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from test_schemes import check_resume
 from torch import nn
 
 import dfkd
-from dfkd import api, cli, recipes
+from dfkd import cli, recipes
 from dfkd.arguments import ImageFacts
 from dfkd.commands.distill import FAILED
 from dfkd.commands.shared import teachers_of
@@ -230,7 +230,7 @@ def small_run(both, method, **options):
     synthesizer = dataclasses.replace(plan.synthesizer, **SMALL[method])
     plan = dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
     student = initialise(vgg((6, 10), 1, 1, both.num_classes), 1)
-    return api.distill(both, student, recipe=plan, device="cpu", precision="fp32", **options)
+    return dfkd.distill(both, student, recipe=plan, device="cpu", precision="fp32", **options)
 
 
 @pytest.mark.parametrize("method", SMALL)

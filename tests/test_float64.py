@@ -8,12 +8,12 @@ from test_schemes import build, make_student, make_teacher, run
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dfkd import api
+import dfkd
 from dfkd.datasets import LabelledImages
 from dfkd.distillation.knowledge import KINDS
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.inversion import invert_run
 from dfkd.recipes.methods import METHODS
+from dfkd.runs.inversion import invert_run
 from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 
@@ -50,7 +50,7 @@ def test_a_run_of_every_method_needs_none_from_the_first_step_to_the_figures(met
     images = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8)
     evaluation = LabelledImages(images, torch.arange(8) % 4, "some")
     with Narrow():
-        result = api.distill(
+        result = dfkd.distill(
             make_teacher(), make_student(), recipe=small(method), steps=3,
             evaluation=evaluation, epsilon=0.1, compile="off", device="cpu", precision="fp32",
         )  # fmt: skip

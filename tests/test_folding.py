@@ -10,13 +10,15 @@ from torch.nn.utils import prune
 from torchvision.models import mobilenet_v2, resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
-from dfkd import api, recipes
+import dfkd
+from dfkd import recipes
 from dfkd.bench.published import hooked_statistics, norm_loss
 from dfkd.distillation.pairing import embedding_layer, pair_layers
 from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
 from dfkd.networks.layers import ENTERS, last_map, named_layers
+from dfkd.runs import distillation
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec
@@ -202,20 +204,20 @@ def test_folding_changes_no_layer_that_is_found_by_itself(case):
 
 def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
     teacher, student, asked = load_teacher("bundled:digits_vgg"), vgg((4, 4), 1, 1, 10), []
-    build = api.build_distiller
+    build = distillation.build_distiller
 
     def spy(asked_one, *arguments):
         distiller = build(asked_one, *arguments)
         asked.append(distiller.scheme.learners[0].teacher)
         return distiller
 
-    monkeypatch.setattr(api, "build_distiller", spy)
+    monkeypatch.setattr(distillation, "build_distiller", spy)
     names = [name + side for name in named_layers(teacher.network) for side in ("", ENTERS)]
     names = [name for name in names if name.startswith("stages.0.") or name == "head.input"]
     plan = recipes.override(recipes.recipe("drawings"), ["distiller.knowledge=kd + at"])
     plan = recipes.override(plan, ["distiller.pairs=[teacher.stages.0.0=student.stages.0.0]"])
     plan = recipes.override(plan, ["rhythm.batch_size=4"])
-    api.distill(teacher, student, recipe=plan, steps=1, device="cpu")
+    dfkd.distill(teacher, student, recipe=plan, steps=1, device="cpu")
     images = torch.rand(2, 1, 8, 8)
     for name in names:
         assert torch.equal(within(asked[0], name, images), within(teacher, name, images)), name

@@ -11,9 +11,9 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import dfkd
 from dfkd.datasets import LabelledImages
-from dfkd.inversion import invert
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.recipes.probe import probe
+from dfkd.runs.inversion import invert
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import layout_of
 from dfkd.teacher.spec import ImageSpec

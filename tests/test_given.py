@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dfkd import api, cli
+import dfkd
+from dfkd import cli
 from dfkd.commands.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
@@ -107,7 +108,7 @@ def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_s
     given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
     out = tmp_path / "run"
     options = {"steps": 5, "out": out, "device": "cpu", "compile": "on"}
-    result = api.distill(tiny_teacher, tiny_student, images=given, **options)
+    result = dfkd.distill(tiny_teacher, tiny_student, images=given, **options)
     # The method would read statistics: nobody asks it.
     assert result.figures["compiled"] == {"used": False, "reason": "no statistics are read"}
     assert result.figures["images_synthesized"] == 0

@@ -10,7 +10,7 @@ from torch import nn
 from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
-from dfkd.inversion import invert, invert_run, with_steps
+from dfkd.runs.inversion import invert, invert_run, with_steps
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,

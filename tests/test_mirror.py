@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd import mirror
-from dfkd.api import distill
 from dfkd.distillation.learner_config import FLIP
 from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
-from dfkd.inversion import invert_run
 from dfkd.loading import load_teacher
-from dfkd.mirror import Mirror
 from dfkd.recipes import override, recipe
+from dfkd.runs import mirror
+from dfkd.runs.distillation import distill
+from dfkd.runs.inversion import invert_run
+from dfkd.runs.mirror import Mirror
 from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.deep_inversion_settings import small
 

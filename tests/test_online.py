@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from dfkd import api
+import dfkd
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
@@ -123,7 +123,7 @@ def test_a_run_without_the_teachers_logits_learns_from_labels(tiny_teacher):
     images[labels == 1] //= 3  # dark ones: nothing that the teacher calls a class
     plan = override(with_scheme(recipe("drawings"), "online"), ["distiller.knowledge=hard"])
     data = LabelledImages(images, labels, "given")
-    result = api.distill(
+    result = dfkd.distill(
         tiny_teacher, vgg((8,), 1, 1, 4), recipe=dataclasses.replace(plan, init="random"), steps=80,
         images=GivenImages(images, labels, "npz:given"), evaluation=data, device="cpu",
         precision="fp32",
@@ -274,7 +274,7 @@ def test_a_run_reports_every_peer(tiny_teacher, tiny_student):
         (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
     )
     plan = with_scheme(recipe("drawings"), "online")
-    result = api.distill(
+    result = dfkd.distill(
         tiny_teacher, tiny_student, recipe=plan, steps=3, evaluation=data, device="cpu",
         precision="fp32", compile="off",
     )  # fmt: skip
@@ -302,7 +302,7 @@ def test_the_best_comes_back_from_its_run_whatever_its_architecture(
     plan = override(with_scheme(recipe("drawings"), "online"), [f"arrangement.peers=[{PEER!r}]"])
     for evaluation in (data, None):
         out = tmp_path / f"run_{evaluation is None}"
-        result = api.distill(
+        result = dfkd.distill(
             tiny_teacher, copy.deepcopy(tiny_student), recipe=plan, steps=6, device="cpu",
             evaluation=evaluation, precision="fp32", compile="off", out=out,
             curve=3 if evaluation else 0,

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfkd import costs, pace
-from dfkd.costs import Cost, Costs
-from dfkd.pace import paced, step_seconds, update_seconds
 from dfkd.recipes import recipe
 from dfkd.recipes.methods import METHODS
+from dfkd.runs import costs, pace
+from dfkd.runs.costs import Cost, Costs
+from dfkd.runs.pace import paced, step_seconds, update_seconds
 
 FREE = Costs(*(Cost(0.0, 1e-9) for _ in range(4)))
 DEAR = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.05, 0.01))
@@ -98,22 +98,22 @@ def test_a_run_goes_on_with_the_sizes_that_it_was_given(
     """Whatever the pieces cost in another session: nothing is measured anew, nothing refused."""
     import copy
 
-    from dfkd import asking
-    from dfkd.api import distill
+    from dfkd.runs import decisions
+    from dfkd.runs.distillation import distill
 
     dear = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.001, 1e-4))
-    monkeypatch.setattr(asking, "measure", lambda *_: dear)
+    monkeypatch.setattr(decisions, "measure", lambda *_: dear)
     options = {"out": tmp_path / "run", "batch_size": "auto", "precision": "fp32"}
     first = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.05, **options)
     assert any("sized to the budget" in line for line in first.figures["decisions"])
-    monkeypatch.setattr(asking, "measure", lambda *_: FREE)
+    monkeypatch.setattr(decisions, "measure", lambda *_: FREE)
     again = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.1, resume=True, **options)
     assert again.figures["decisions"] == first.figures["decisions"]
     assert again.figures["student_steps"] > first.figures["student_steps"] > 0
 
 
 def test_a_teacher_is_shown_no_more_images_than_it_is_to_take(tiny_teacher, tiny_student):
-    from dfkd.api import distill
+    from dfkd.runs.distillation import distill
 
     seen = []
     tiny_teacher.network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dfkd import api, arguments
+import dfkd
+from dfkd import arguments
 from dfkd.commands import look
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner import Learner
@@ -230,7 +231,7 @@ def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
     data = LabelledImages(images, torch.arange(60) % 4, "noise")
     plan = with_scheme(recipe("drawings"), "robust")
     plan = dataclasses.replace(plan, arrangement=RobustConfig(epsilon=0.1, steps=1))
-    result = api.distill(
+    result = dfkd.distill(
         tiny_teacher, tiny_student, recipe=plan, steps=2, evaluation=data, device="cpu"
     )
     figures, networks = result.figures, (tiny_teacher.network, result.student)
@@ -245,14 +246,14 @@ def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
     plain = {"steps": 2, "evaluation": data, "device": "cpu"}
     assert (
         "robust_accuracy"
-        not in api.distill(tiny_teacher, tiny_student, "drawings", **plain).figures
+        not in dfkd.distill(tiny_teacher, tiny_student, "drawings", **plain).figures
     )
-    told = api.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, **plain).figures
+    told = dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, **plain).figures
     assert told["robustness"]["epsilon"] == 0.02
     with pytest.raises(DfkdError, match="give --eval"):
-        api.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, steps=2)
+        dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, steps=2)
     with pytest.raises(DfkdError, match="not 8"):
-        api.distill(tiny_teacher, tiny_student, "drawings", epsilon=8, **plain)
+        dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=8, **plain)
 
 
 def test_large_data_are_attacked_at_even_distances():

@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 from loading_cases import SPEC, small
 
-from dfkd import cli, rundir
+from dfkd import cli
 from dfkd.errors import DfkdError
 from dfkd.loading import save_artefact
 from dfkd.loading.uri import local_paths
 from dfkd.report.comparison import write_comparison
 from dfkd.report.log import MetricsLog
 from dfkd.report.page import write_page
+from dfkd.runs import run_directory, run_entries, run_records
 from dfkd.training import checkpoint
 from dfkd.training.files import replacing, write_text
 
-MANIFEST = rundir.provenance(["dfkd"], {}) | {"recipe": {}, "teacher_hash_before": "a"}
-RECORD = rundir.provenance(["dfkd"], {}) | {"settings": {}, "teacher_hash": "a"}
+MANIFEST = run_records.provenance(["dfkd"], {}) | {"recipe": {}, "teacher_hash_before": "a"}
+RECORD = run_records.provenance(["dfkd"], {}) | {"settings": {}, "teacher_hash": "a"}
 ROW = '{"step": 3, "seconds": 0.5, "kd": 0.1}\n'
 EVENTS = "tb/events.out.tfevents.1.host.2.0"
 
@@ -70,27 +71,27 @@ def snapshot(folder: Path) -> dict[str, bytes | str | None]:
 # Ours
 
 
-OURS: dict[str, tuple[Callable[[Path], Path], rundir.Layout]] = {
-    "a run": (a_run, rundir.RUN),
-    "pictures": (lambda out: a_run(out, "images/00000_class7.png"), rundir.RUN),
-    "killed": (killed, rundir.RUN),
+OURS: dict[str, tuple[Callable[[Path], Path], run_entries.Layout]] = {
+    "a run": (a_run, run_entries.RUN),
+    "pictures": (lambda out: a_run(out, "images/00000_class7.png"), run_entries.RUN),
+    "killed": (killed, run_entries.RUN),
     "killed before the first row": (
-        lambda out: fill(out, "metrics.jsonl", EVENTS, metrics_jsonl=""), rundir.RUN
+        lambda out: fill(out, "metrics.jsonl", EVENTS, metrics_jsonl=""), run_entries.RUN
     ),
     "killed in a row": (
-        lambda out: fill(out, "metrics.jsonl", EVENTS, metrics_jsonl=ROW + '{"st'), rundir.RUN
+        lambda out: fill(out, "metrics.jsonl", EVENTS, metrics_jsonl=ROW + '{"st'), run_entries.RUN
     ),
     "killed while a file was written": (
         lambda out: killed(out, "tmpab12_xyz.part", "result.tmp", "metrics.jsonl.tmp",
                            "student.safetensors.0123abc_.part"),
-        rundir.RUN,
+        run_entries.RUN,
     ),
-    "a comparison": (compared, rundir.COMPARISON),
+    "a comparison": (compared, run_entries.COMPARISON),
     "a comparison just begun": (
         lambda out: fill(out, "comparison.json", comparison_json=json.dumps(RECORD)),
-        rundir.COMPARISON,
+        run_entries.COMPARISON,
     ),
-    "nothing": (lambda out: out.mkdir() or out, rundir.RUN),
+    "nothing": (lambda out: out.mkdir() or out, run_entries.RUN),
 }  # fmt: skip
 
 
@@ -98,19 +99,19 @@ OURS: dict[str, tuple[Callable[[Path], Path], rundir.Layout]] = {
 def test_what_a_run_of_ours_wrote_is_replaced(kind: str, tmp_path: Path) -> None:
     make, layout = OURS[kind]
     out, before = make(tmp_path / "out"), snapshot(tmp_path)
-    assert rundir.prepare(out, overwrite=True, layout=layout) == out
-    rundir.create(out, resume=True)
+    assert run_directory.prepare(out, overwrite=True, layout=layout) == out
+    run_directory.create(out, resume=True)
     assert snapshot(tmp_path) == before
     inode = out.stat().st_ino
-    rundir.create(out, overwrite=True, layout=layout)
+    run_directory.create(out, overwrite=True, layout=layout)
     assert list(out.iterdir()) == []
     assert out.stat().st_ino == inode
     if before != {"out": None}:
         make(shutil.move(out, tmp_path / "old") and out)
         with pytest.raises(DfkdError, match="add --overwrite"):
-            rundir.prepare(out, layout=layout)
+            run_directory.prepare(out, layout=layout)
         with pytest.raises(DfkdError, match="not empty any more"):
-            rundir.create(out, overwrite=False, layout=layout)
+            run_directory.create(out, overwrite=False, layout=layout)
         assert len(snapshot(out)) == len(before) - 1
 
 
@@ -130,9 +131,9 @@ def test_commands_know_their_own_directories_again(command: str, tmp_path: Path)
     out = tmp_path / "out"
     words = [command, *COMMANDS[command], "--out", str(out)]
     assert cli.main(words) in (0, 3)  # 3: who takes one step is at chance
-    other = rundir.RUN if command == "compare" else rundir.COMPARISON
+    other = run_entries.RUN if command == "compare" else run_entries.COMPARISON
     with pytest.raises(DfkdError, match="does not look like one"):
-        rundir.prepare(out, overwrite=True, layout=other)
+        run_directory.prepare(out, overwrite=True, layout=other)
     assert cli.main([*words, "--overwrite"]) in (0, 3)
     (out / "notes.txt").write_text("mine")
     before = snapshot(out)
@@ -204,8 +205,8 @@ FOREIGN_COMPARISONS = {
         "online is something",
     ),
 }  # fmt: skip
-TABLE = [(make, match, rundir.RUN) for make, match in FOREIGN.values()]
-TABLE += [(make, match, rundir.COMPARISON) for make, match in FOREIGN_COMPARISONS.values()]
+TABLE = [(make, match, run_entries.RUN) for make, match in FOREIGN.values()]
+TABLE += [(make, match, run_entries.COMPARISON) for make, match in FOREIGN_COMPARISONS.values()]
 
 
 @pytest.mark.parametrize(
@@ -214,15 +215,15 @@ TABLE += [(make, match, rundir.COMPARISON) for make, match in FOREIGN_COMPARISON
     ids=[*FOREIGN, *(f"comparison: {n}" for n in FOREIGN_COMPARISONS)],
 )
 def test_what_is_not_ours_stays_as_it_is(
-    make: Callable[[Path], Path], match: str, layout: rundir.Layout, tmp_path: Path
+    make: Callable[[Path], Path], match: str, layout: run_entries.Layout, tmp_path: Path
 ) -> None:
     fill(tmp_path, "victim", "elsewhere/thesis.txt")
     out = make(tmp_path / "out")
     pipes = [path for path in out.rglob("*") if path.is_fifo()]
     before = None if pipes else snapshot(tmp_path)
     for refused in (
-        lambda: rundir.prepare(out, overwrite=True, layout=layout),
-        lambda: rundir.create(out, overwrite=True, layout=layout),
+        lambda: run_directory.prepare(out, overwrite=True, layout=layout),
+        lambda: run_directory.create(out, overwrite=True, layout=layout),
     ):
         with pytest.raises(DfkdError, match=match) as caught:
             refused()
@@ -248,9 +249,9 @@ def test_a_removal_that_breaks_off_can_be_done_again(
         out, left[0] = compared(tmp_path / str(number)), number
         while any(out.iterdir()):
             left[0] = number
-            rundir.prepare(out, overwrite=True, layout=rundir.COMPARISON)
+            run_directory.prepare(out, overwrite=True, layout=run_entries.COMPARISON)
             with contextlib.suppress(DfkdError):
-                rundir.create(out, overwrite=True, layout=rundir.COMPARISON)
+                run_directory.create(out, overwrite=True, layout=run_entries.COMPARISON)
 
 
 def test_places_where_more_than_a_run_lives_are_refused(
@@ -268,13 +269,13 @@ def test_places_where_more_than_a_run_lives_are_refused(
     for overwrite in (True, False):
         for place in places:
             with pytest.raises(DfkdError, match=r"is or holds (the directory you are|your home)"):
-                rundir.prepare(Path(place), overwrite)
+                run_directory.prepare(Path(place), overwrite)
         for link in links:
             with pytest.raises(DfkdError, match="is a link; name the directory"):
-                rundir.prepare(Path(link), overwrite)
+                run_directory.prepare(Path(link), overwrite)
     assert snapshot(tmp_path) == before
-    assert rundir.prepare(Path(), resume=True) == Path()
-    assert rundir.prepare(Path("new")) == Path("new")
+    assert run_directory.prepare(Path(), resume=True) == Path()
+    assert run_directory.prepare(Path("new")) == Path("new")
 
 
 # What is read
@@ -303,13 +304,13 @@ def test_what_is_read_is_never_written_to(tmp_path: Path) -> None:
         for flags in ({"overwrite": True}, {"resume": True}, {}):
             for out in (teacher, teacher.parent, tmp_path):
                 with pytest.raises(DfkdError, match="which is read; choose another"):
-                    rundir.prepare(out, reads=[tmp_path / "nowhere", source], **flags)
+                    run_directory.prepare(out, reads=[tmp_path / "nowhere", source], **flags)
     for out in (teacher / "seen", teacher / "a" / "b"):
         with pytest.raises(DfkdError, match=r"lies in .*teacher, which is read"):
-            rundir.prepare(out, reads=[teacher])
+            run_directory.prepare(out, reads=[teacher])
     assert snapshot(tmp_path) == before
     beside = teacher.parent / "student"
-    assert rundir.prepare(beside, reads=[*reads, Path("x" * 5000), Path("~"), Path("a\0b")])
+    assert run_directory.prepare(beside, reads=[*reads, Path("x" * 5000), Path("~"), Path("a\0b")])
 
 
 @pytest.mark.parametrize(
@@ -380,25 +381,25 @@ def test_a_run_does_not_go_on_through_a_link(name: str, tmp_path: Path) -> None:
     out = linked(tmp_path / "out", name)
     before = snapshot(tmp_path)
     with pytest.raises(DfkdError, match=rf"{name}, which is a link; move it away") as caught:
-        rundir.prepare(out, resume=True)
+        run_directory.prepare(out, resume=True)
     assert "\n" not in str(caught.value)
     assert snapshot(tmp_path) == before
     (out / name).unlink()
     (out / "mine").symlink_to(tmp_path / "victim")
-    assert rundir.prepare(a_run(out), resume=True) == out
+    assert run_directory.prepare(a_run(out), resume=True) == out
 
 
 def test_a_comparison_does_not_go_on_through_a_link(tmp_path: Path) -> None:
     out = compared(tmp_path / "out", "notes.txt")
-    assert rundir.prepare(out, resume=True, layout=rundir.COMPARISON) == out
+    assert run_directory.prepare(out, resume=True, layout=run_entries.COMPARISON) == out
     shutil.move(out / "default", tmp_path / "default")
     (out / "default").symlink_to(tmp_path / "default")
     with pytest.raises(DfkdError, match="default, which is a link"):
-        rundir.prepare(out, resume=True, layout=rundir.COMPARISON)
+        run_directory.prepare(out, resume=True, layout=run_entries.COMPARISON)
     (out / "default").unlink()
     os.mkfifo(out / "nayer" / "seed_1" / "metrics.jsonl")
     with pytest.raises(DfkdError, match=r"metrics.jsonl, which is not what its name says"):
-        rundir.prepare(out, resume=True, layout=rundir.COMPARISON)
+        run_directory.prepare(out, resume=True, layout=run_entries.COMPARISON)
 
 
 def test_every_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
@@ -420,7 +421,7 @@ def test_every_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
         "grid.png": lambda: write_grid(tmp_path / "grid.png", images, ["a"]),
         "images/00000_class3.png": lambda: write_images(tmp_path, images, [3]),
         "metrics.jsonl": lambda: MetricsLog(tmp_path, 1).close(),
-        "result.json": lambda: rundir.write_json(tmp_path / "result.json", {}),
+        "result.json": lambda: run_records.write_json(tmp_path / "result.json", {}),
         "comparison.md": lambda: write_text(tmp_path / "comparison.md", "x"),
         "comparison.html": lambda: write_comparison(tmp_path, record),
         "student.safetensors": lambda: save_artefact(
@@ -457,7 +458,7 @@ def test_a_file_that_fails_is_as_it_was(tmp_path: Path) -> None:
 
 
 def test_preparing_creates_nothing(tmp_path: Path) -> None:
-    assert not rundir.prepare(tmp_path / "new").exists()
+    assert not run_directory.prepare(tmp_path / "new").exists()
 
 
 def test_what_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -465,18 +466,18 @@ def test_what_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         DfkdError, match=r"--out .*run cannot be written \(Not a directory\); choose"
     ):
-        rundir.create(tmp_path / "file" / "run")
+        run_directory.create(tmp_path / "file" / "run")
     with pytest.raises(DfkdError, match="is a file; name a directory"):
-        rundir.prepare(tmp_path / "file")
+        run_directory.prepare(tmp_path / "file")
     with pytest.raises(DfkdError, match=r"cannot be written \(File name too long\)"):
-        rundir.prepare(tmp_path / ("x" * 300))
+        run_directory.prepare(tmp_path / ("x" * 300))
 
 
 def test_what_was_just_begun_is_discarded_and_nothing_else(tmp_path: Path) -> None:
     fill(tmp_path / "out", "comparison.json", comparison_json=json.dumps(RECORD))
-    rundir.discard(tmp_path / "out", rundir.COMPARISON)
+    run_directory.discard(tmp_path / "out", run_entries.COMPARISON)
     assert not (tmp_path / "out").exists()
     fill(tmp_path / "out", "comparison.json", "mine", comparison_json=json.dumps(RECORD))
     before = snapshot(tmp_path)
-    rundir.discard(tmp_path / "out", rundir.COMPARISON)
+    run_directory.discard(tmp_path / "out", run_entries.COMPARISON)
     assert snapshot(tmp_path) == before

@@ -19,7 +19,7 @@ import atexit, json, sys, torch
 import torch.distributed as dist
 atexit.register(lambda: print("in a group to the end" if dist.is_initialized() else "left"))
 import dfkd
-from dfkd import api
+import dfkd
 from dfkd.distillation.schemes import offline
 from dfkd.training.budget import Rhythm
 from dfkd.networks import initialise, vgg
@@ -37,7 +37,7 @@ plan = replace(dfkd.recipe("drawings"), rhythm=Rhythm(batch_size=32), init="rand
 if len(sys.argv) > 2:
     learner = dict(knowledge=sys.argv[2], optimizer="sgd", ema=0.0, warmup=0.0)
     plan = replace(plan, distiller=replace(plan.distiller, **learner))
-result = api.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
+result = dfkd.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
                      devices=int(sys.argv[1]))
 from dfkd.training.distributed import is_first
 if dist.is_initialized():

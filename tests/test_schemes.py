@@ -14,7 +14,8 @@ import pytest
 import torch
 from test_methods import small
 
-from dfkd import api, recipes
+import dfkd
+from dfkd import recipes
 from dfkd.datasets import GivenImages
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
@@ -24,6 +25,7 @@ from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES, build_distiller
+from dfkd.runs import distillation
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
@@ -201,7 +203,7 @@ def small_plan(row, method):
 def test_it_goes_with_any_method(row, method):
     teacher, plan = make_teacher(), small_plan(row, method)
     before = teacher.fingerprint()
-    result = api.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
+    result = dfkd.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
     assert teacher.fingerprint() == before
     assert result.figures["student_steps"] == 4
     assert result.figures["scheme"] == row.partition(":")[0]
@@ -215,7 +217,7 @@ def test_it_goes_with_every_other_method(row, method):
     settings = [f"arrangement.{key}={value}" for key, value in ROWS[row].items()]
     plan = recipes.override(recipes.with_scheme(small(method), name), settings)
     before = teacher.fingerprint()
-    result = api.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
+    result = dfkd.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
     assert teacher.fingerprint() == before
     assert (result.figures["student_steps"], result.figures["scheme"]) == (4, name)
 
@@ -224,7 +226,7 @@ def whole_run(row, **options):
     """A run with knowledge that has parts to learn, and a student that is averaged."""
     plan = small_plan(row, "default")
     learner = dataclasses.replace(plan.distiller, knowledge="kd + hint + crd")
-    return api.distill(
+    return dfkd.distill(
         make_teacher(), make_student(), recipe=dataclasses.replace(plan, distiller=learner),
         steps=8, device="cpu", precision="fp32", **options,
     )  # fmt: skip
@@ -232,14 +234,14 @@ def whole_run(row, **options):
 
 def check_resume(run, out, monkeypatch):
     """Raise unless ``run``, interrupted at its fifth step of eight and resumed, ends as whole."""
-    whole, step = run(), api.Engine._distill
+    whole, step = run(), distillation.Engine._distill
 
     def stop(self, progress):
         step(self, progress)
         if self.account.steps == 5:  # of generations in the second
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(api.Engine, "_distill", stop)
+    monkeypatch.setattr(distillation.Engine, "_distill", stop)
     assert run(out=out).interrupted
     monkeypatch.undo()
     again = run(out=out, resume=True)
@@ -257,7 +259,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(row, tmp_path, monkeyp
 def test_what_composes_teachers_does_not_take_one_as_it_is(name, says):
     plan = recipes.with_scheme(recipes.recipe("drawings"), name)
     with pytest.raises(DfkdError, match=f"{name} does not take a teacher as.*{says}"):
-        api.distill(make_teacher(), make_student(), recipe=plan, steps=1, device="cpu")
+        dfkd.distill(make_teacher(), make_student(), recipe=plan, steps=1, device="cpu")
 
 
 def test_unknown_schemes_and_settings_are_refused():
@@ -310,7 +312,7 @@ def trained(row, devices=1):
     plan = recipes.override(plan, [*settings, *learner, "init=random"])
     plan = dataclasses.replace(plan, rhythm=Rhythm(batch_size=32))
     teacher, student, images = cast(row)
-    result = api.distill(
+    result = dfkd.distill(
         teacher, student, recipe=plan, images=images, steps=6, precision="fp32", device="cpu",
         devices=devices,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
-from dfkd import api
+import dfkd
 from dfkd.datasets import LabelledImages
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
@@ -28,12 +28,12 @@ from dfkd.networks import count_parameters, resnet, vgg
 from dfkd.networks.early_exits import EarlyExits
 from dfkd.networks.truncated import Partial
 from dfkd.protocols import Batch
-from dfkd.provenance import Origin
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.recipes.schemes import build_distiller
 from dfkd.report.figures import NARROW
 from dfkd.report.story import earliest_exit
 from dfkd.report.table import comparison_table
+from dfkd.runs.manifest import Origin
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot
@@ -268,7 +268,7 @@ def distil_itself(teacher, student, out, **settings):
     uri = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
     loaded = load_student_model(uri, teacher)
     loaded.network.load_state_dict(student.state_dict())
-    return api.distill(
+    return dfkd.distill(
         teacher, loaded.network, recipe=plan, steps=4, evaluation=data, out=out, device="cpu",
         precision="fp32", compile="off",
         origin=Origin(student=uri, factory=loaded.factory, keywords=loaded.keywords),
@@ -340,7 +340,7 @@ def test_a_student_that_kept_its_exits_can_be_taught_with_them(scheme, tiny_teac
     loaded = load_student_model(f"run:{tmp_path / 'run'}", tiny_teacher)
     plan = with_scheme(recipe("drawings"), scheme)
     plan = override(plan, ["arrangement.exits=keep"]) if scheme == "self" else plan
-    result = api.distill(
+    result = dfkd.distill(
         tiny_teacher, loaded.network, recipe=plan, steps=2, out=tmp_path / "again", device="cpu",
         origin=Origin(factory=loaded.factory, keywords=loaded.keywords), precision="fp32",
     )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from dfkd import api
+import dfkd
 from dfkd.datasets import load_data
 from dfkd.evaluation.robustness import robust_accuracy, spread
 from dfkd.loading import load_teacher
@@ -77,7 +77,7 @@ def test_a_robust_student_withstands_attacks_that_adapt_and_that_see_no_gradient
         student = initialise(vgg((32, 64, 32), 2, 1, 10), seed=0)
         settings = [f"scheme={scheme}", "distiller.flip=0", "trunk=trained", *settings]
         plan = override(recipe("default"), settings)
-        result = api.distill(teacher, student, recipe=plan, steps=400, device="cpu")
+        result = dfkd.distill(teacher, student, recipe=plan, steps=400, device="cpu")
         network, common = wrapped(toolbox, result.student, teacher.spec), {"verbose": False}
         adaptive = [
             evasion.AutoProjectedGradientDescent(

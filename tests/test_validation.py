@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.api import distill
 from dfkd.distillation.learner_config import CARE, LearnerConfig
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.evaluation.heldout import Effort, hold_out
 from dfkd.evaluation.validation import Standing, Validation
-from dfkd.failure import failure_of
 from dfkd.loading import load_student, load_teacher
 from dfkd.recipes import override, recipe
 from dfkd.report import story
+from dfkd.runs.distillation import distill
+from dfkd.runs.failure import failure_of
 
 SMALL = ["synthesizer.draws=64", "synthesizer.refine_batch=16", "rhythm.batch_size=32"]
 

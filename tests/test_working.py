@@ -7,10 +7,10 @@ from test_inversion import CONFIG, teacher
 from test_methods import small
 
 from dfkd.errors import DfkdError
-from dfkd.inversion import invert_run
 from dfkd.recipes import batches
 from dfkd.recipes.methods import METHODS as CATALOGUE
-from dfkd.working import batch_size_of
+from dfkd.runs.inversion import invert_run
+from dfkd.runs.prepare import batch_size_of
 
 
 @pytest.mark.parametrize("method", METHODS)

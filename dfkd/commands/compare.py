@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dfkd import api, arguments, comparison, rundir
+from dfkd import arguments, comparison
 from dfkd.commands.compared import FILE, Setup, set_up
 from dfkd.commands.shared import console, origin_of
 from dfkd.commands.students import student_of
@@ -17,6 +17,7 @@ from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
 from dfkd.report.standings import markdown, remark
 from dfkd.report.table import standings_tables
+from dfkd.runs import distillation, run_directory, run_entries, run_records
 from dfkd.training.files import write_text
 
 
@@ -55,7 +56,7 @@ def _all(setup: Setup, record: dict[str, Any]) -> int:
 def _give_up(setup: Setup, record: dict[str, Any]) -> NoReturn:
     """Say why no run could be done; what runs that broke off have left behind stays."""
     if not any(path.is_dir() for path in setup.directory.iterdir()):
-        rundir.discard(setup.directory, rundir.COMPARISON)
+        run_directory.discard(setup.directory, run_entries.COMPARISON)
     reasons = dict.fromkeys(row["refused"] for row in record["methods"])
     raise DfkdError(f"nothing can be compared: {'; '.join(reasons)}")
 
@@ -84,7 +85,7 @@ def _distil(setup: Setup, run: Run) -> bool:
     further = command.teachers if plan.scheme == "ensemble" else ()
     resume = (folder / "checkpoint" / "last.pt").is_file()
     with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
-        result = api.distill(
+        result = distillation.distill(
             teacher,
             loaded.network,
             minutes=command.minutes,
@@ -111,7 +112,7 @@ def _distil(setup: Setup, run: Run) -> bool:
 
 def _result(directory: Path, run: Run) -> dict[str, Any]:
     """``result.json`` of a finished run; empty for any other."""
-    result = rundir.read_json(directory / run.folder / "result.json")
+    result = run_records.read_json(directory / run.folder / "result.json")
     return result if result.get("complete") else {}
 
 
@@ -135,7 +136,7 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
         row["step_bytes"] = record["step_bytes"][row["method"]]
         several = setup.plans[row["method"]].scheme == "ensemble"
         row["own_teacher"] = row["teacher_accuracy"] if several else None
-    rundir.write_json(setup.directory / FILE, record)
+    run_records.write_json(setup.directory / FILE, record)
     text = markdown(record)
     write_text((setup.directory / FILE).with_suffix(".md"), text)
     write_comparison(setup.directory, record)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, comparison, provenance, rundir
+from dfkd import arguments, comparison
 from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
 from dfkd.comparison import Run
@@ -22,6 +22,7 @@ from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.runs import manifest, run_directory, run_entries, run_records
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint, devices
 from dfkd.training.budget import Budget
@@ -55,8 +56,8 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     settings = settings_of(command, methods)
     models = (command.teacher, command.student, *command.teachers)
     reads = local_paths(models, (command.images, command.eval)) + list(command.facts.class_names)
-    directory = rundir.prepare(
-        command.out, command.overwrite, command.resume, rundir.COMPARISON, reads
+    directory = run_directory.prepare(
+        command.out, command.overwrite, command.resume, run_entries.COMPARISON, reads
     )
     earlier = _earlier(directory, settings) if command.resume else {}
     device = devices.resolve_device(command.device)
@@ -81,8 +82,8 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
         for name, one in teachers.items()
     }
     record = earlier or {
-        **rundir.provenance(None, devices.hardware(device)),
-        "command": shlex.join(rundir.command_line()),
+        **run_records.provenance(None, devices.hardware(device)),
+        "command": shlex.join(run_records.command_line()),
         "settings": settings,
         "classes": teacher.num_classes,
         "teacher_hash": first.fingerprint(),
@@ -98,7 +99,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
         tell_data(images)
     runs = comparison.runs(methods, command.seeds)
     epsilon = epsilon_of(command, plans)
-    rundir.create(directory, command.resume, command.overwrite, rundir.COMPARISON)
+    run_directory.create(directory, command.resume, command.overwrite, run_entries.COMPARISON)
     return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
 
 
@@ -177,10 +178,10 @@ def settings_of(command: arguments.Compare, methods: tuple[str, ...]) -> dict[st
 
 def _earlier(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The record of the comparison that goes on, if it is the same one."""
-    record = rundir.read_json(directory / FILE)
+    record = run_records.read_json(directory / FILE)
     if not record:
         raise DfkdError(f"no comparison in {directory}; start it without --resume")
-    found = provenance.differences(record["settings"], settings)
+    found = manifest.differences(record["settings"], settings)
     if found:
         raise DfkdError(f"--resume wants the settings of the comparison: {'; '.join(found)}")
     return record

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import api, arguments, recipes, rundir
+from dfkd import arguments, recipes
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import (
     arranged,
@@ -26,6 +26,7 @@ from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
 from dfkd.report.story import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
+from dfkd.runs import distillation, run_directory
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint, distributed
 from dfkd.training.budget import Budget
@@ -62,7 +63,7 @@ def distill(command: arguments.Distill) -> int:
         (*models, *getattr(plan.arrangement, "peers", ())), (command.images, command.eval)
     )
     reads += [path for path in (command.config, *command.facts.class_names) if path]
-    directory = rundir.prepare(command.out, command.overwrite, command.resume, reads=reads)
+    directory = run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
     teacher = arranged(command.teacher, command.teachers, command.facts, plan)
     if command.recompute:
         _check_recompute(plan, teacher, command.images)
@@ -73,7 +74,7 @@ def distill(command: arguments.Distill) -> int:
         if data is not None:
             tell_data(data)
     with Progress("Distilling", console()) as progress:
-        result = api.distill(
+        result = distillation.distill(
             teacher,
             loaded.network,
             minutes=command.minutes,

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from dfkd import arguments, recipes, rundir
+from dfkd import arguments, recipes
 from dfkd.commands import pictures
 from dfkd.commands.plan import plan_of
 from dfkd.commands.shared import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
-from dfkd.inversion import invert_run
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
+from dfkd.runs import run_directory, run_records
+from dfkd.runs.inversion import invert_run
 from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
     default_config,
@@ -35,7 +36,7 @@ def invert(command: arguments.Invert) -> int:
     _setting(command, small())  # mistakes in words are told before anything is loaded
     reads = [*local_paths((command.teacher,)), *command.facts.class_names]
     reads += [command.config] if command.config else []
-    directory = rundir.prepare(command.out, command.overwrite, reads=reads)
+    directory = run_directory.prepare(command.out, command.overwrite, reads=reads)
     teacher = teacher_of(command.teacher, command.facts)
     if not teacher.layers:
         raise DfkdError(
@@ -65,7 +66,7 @@ def invert(command: arguments.Invert) -> int:
             )
             report.show()
         manifest = {
-            **rundir.provenance(rundir.command_line(), devices.hardware(device)),
+            **run_records.provenance(run_records.command_line(), devices.hardware(device)),
             "teacher": command.teacher,
             "recipe": pictures.recipe(result, classes, command.count),
             "seed": command.seed,
@@ -110,7 +111,7 @@ class _Report:
     def step(self, share: float, losses: Mapping[str, torch.Tensor]) -> None:
         """After every step: the share of the work that is done, and the losses."""
         if not self._steps:  # all that can be refused has been, and little is lost yet
-            rundir.create(self._directory, overwrite=self._overwrite)
+            run_directory.create(self._directory, overwrite=self._overwrite)
         self._steps, self._share, self._losses = self._steps + 1, share, losses
         if time.perf_counter() - self._shown >= 2.0:
             self.show()

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dfkd import rundir
 from dfkd.errors import unwritable
-from dfkd.inversion import InversionResult
 from dfkd.networks import count_parameters
 from dfkd.report.grid import to_uint8, write_grid, write_images
 from dfkd.report.log import MetricsLog
 from dfkd.report.page import write_page
+from dfkd.runs import run_records
+from dfkd.runs.inversion import InversionResult
 from dfkd.teacher import Teacher
 from dfkd.training.files import replacing
 
@@ -39,8 +39,8 @@ def write(
     targets, images = result.targets.tolist(), result.images.cpu()
     try:
         written = _write_images(directory, images, targets)
-        rundir.write_json(directory / "result.json", _figures(result, teacher))
-        rundir.write_json(directory / "manifest.json", manifest)
+        run_records.write_json(directory / "result.json", _figures(result, teacher))
+        run_records.write_json(directory / "manifest.json", manifest)
         log = MetricsLog(directory)
         for row in rows:
             log.write(*row)

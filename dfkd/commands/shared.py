@@ -6,15 +6,16 @@ from typing import Any
 
 from rich.console import Console
 
-from dfkd import arguments, rundir
+from dfkd import arguments
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.schemes.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_model, load_teacher
-from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.runs import run_records
+from dfkd.runs.manifest import Origin
 from dfkd.tasks.labels import numbered
 from dfkd.tasks.names import check_distinct, read_names
 from dfkd.tasks.orders import Lineup
@@ -73,7 +74,7 @@ def origin_of(
     teacher: str, student: str, loaded: LoadedModel, further: Sequence[str] = ()
 ) -> Origin:
     """Where a run's networks came from, and the command that is being run."""
-    command = rundir.command_line()
+    command = run_records.command_line()
     return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(further))
 
 

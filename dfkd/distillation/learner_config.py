@@ -47,7 +47,7 @@ class LearnerConfig:
         temperature_end: what it becomes by the end of the budget, linearly; left out: it stays.
         ema: decay of the averaged student that is kept; 0 keeps the live one.
         flip: probability of a mirror image; left out, the teacher is asked whether mirror images
-            keep their class (``dfkd.mirror``): 0.5 where they do, else 0.
+            keep their class (``dfkd.runs.mirror``): 0.5 where they do, else 0.
         careful: a student that knows already is to lose nothing: ``CARE`` times the rate, and its
             norms keep their statistics. Left out, its answers at the start decide
             (``dfkd.evaluation.validation``).

@@ -48,7 +48,7 @@ class Method(NamedTuple):
         batch: the setting that says how many images are optimised together, "" for none.
         passes: the setting that says how many passes of the teacher an update makes, "" for one.
         drawn: the setting that says how many images an update draws, "" for none.
-        share: of a budget in minutes, the most that an update should take (``dfkd.pace``).
+        share: of a budget in minutes, the most that an update should take (``dfkd.runs.pace``).
         statistics: whether the teacher must store some.
         classifier: whether the teacher must end with a linear layer.
         shapes: of the traced batches, where they are not simply ``batch`` images.

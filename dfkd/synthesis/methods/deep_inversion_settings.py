@@ -31,7 +31,7 @@ class DeepInversionConfig:
         tv_l1, tv_l2, l2: weights of the image priors, taken in the teacher's normalised units.
         adi: weight of the competition with the student (Adaptive DeepInversion); 0 is off.
         jitter: largest roll in pixels, halved at half resolution.
-        flip: probability of a mirror image; None is for the teacher to say, see ``dfkd.mirror``.
+        flip: probability of a mirror image; None leaves it to the teacher (``dfkd.runs.mirror``).
         crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
         clip: keep images in [0, 1] after every step.
         basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.

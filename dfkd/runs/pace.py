@@ -7,10 +7,10 @@ outlast all of it, and the student would never take a step.
 import math
 from dataclasses import replace
 
-from dfkd.costs import Costs
 from dfkd.evaluation.heldout import Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
+from dfkd.runs.costs import Costs
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Rhythm
 

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd import rundir
-from dfkd.curve import Curve
 from dfkd.datasets import LabelledImages
 from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.robustness import robustness
 from dfkd.evaluation.validation import Validation, Verdict
-from dfkd.failure import failure_of
 from dfkd.loading import save_artefact
 from dfkd.loading.exits import factory_of
 from dfkd.networks import count_parameters
 from dfkd.protocols import Distiller, Source, Synthesizer
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
+from dfkd.runs import run_records
+from dfkd.runs.accuracy_curve import Curve
+from dfkd.runs.failure import failure_of
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
@@ -68,7 +68,7 @@ def spent(
 ) -> dict[str, Any]:
     """What the run took: steps, images, forward passes, seconds (its clock runs on), memory."""
     account, counts = engine.account, distiller.class_counts()
-    peak = rundir.peak_memory_bytes()
+    peak = run_records.peak_memory_bytes()
     return {
         "teacher_parameters": count_parameters(teacher.network),
         "student_parameters": count_parameters(student),
@@ -151,8 +151,8 @@ def write(
     teacher: Teacher,
 ) -> None:
     """``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
-    rundir.write_json(directory / "manifest.json", manifest)
-    rundir.write_json(directory / "result.json", figures)
+    run_records.write_json(directory / "manifest.json", manifest)
+    run_records.write_json(directory / "result.json", figures)
     if not synthesizer.images_made:
         write_page(directory)
         return

@@ -9,18 +9,20 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import outcome, provenance, recipes, rundir
-from dfkd.asking import ask
-from dfkd.checks import check_resume, check_run, check_same_run
-from dfkd.curve import Curve
+from dfkd import recipes
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.knowledge import parse
 from dfkd.distillation.student_init import start_student
 from dfkd.loading.uri import local_paths
-from dfkd.provenance import Origin
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES, build_distiller
 from dfkd.report.log import MetricsLog
+from dfkd.runs import manifest, results, run_directory
+from dfkd.runs.accuracy_curve import Curve
+from dfkd.runs.checks import check_resume, check_run, check_same_run
+from dfkd.runs.decisions import ask
+from dfkd.runs.manifest import Origin
+from dfkd.runs.prepare import compile_mode, maker_of, sized, work_ahead, working_teacher
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
@@ -29,7 +31,6 @@ from dfkd.training.background import Background
 from dfkd.training.budget import Account, Budget, Rhythm
 from dfkd.training.engine import Engine
 from dfkd.training.finite import check_network, infinities
-from dfkd.working import compile_mode, maker_of, sized, work_ahead, working_teacher
 
 Show = Callable[[float, int, Mapping[str, float], Sequence[int]], None]
 
@@ -98,7 +99,7 @@ def distill(
         epsilon: measure the accuracy under attack (``dfkd.evaluation.robustness``) as well, when
             every value in [0, 1] may change by so much; the scheme's own when left out.
         out: directory for manifest, log, page, student and checkpoint.
-        resume: continue the run in ``out``, set as it was (see ``dfkd.provenance.identity``).
+        resume: continue the run in ``out``, set as it was (see ``dfkd.runs.manifest.identity``).
         device, precision, devices: ``auto``, or what ``dfkd.training.distributed.start`` takes.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.teacher.compilation``.
         recompute: keep only what enters the teacher's blocks, see ``dfkd.teacher.recompute``.
@@ -127,7 +128,7 @@ def distill(
     if out is not None:
         models = (origin.teacher, origin.student, *origin.further)
         reads = local_paths(models, [data.name for data in (evaluation, images) if data])
-        directory = rundir.prepare(Path(out), overwrite, resume, reads=reads)
+        directory = run_directory.prepare(Path(out), overwrite, resume, reads=reads)
     place = distributed.start(device, precision, devices)
     teacher.to(place.device)
     layout = settle(student, teacher.spec, place.device)
@@ -135,7 +136,7 @@ def distill(
     plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
     batch_before = plan.rhythm.batch_size
     hash_before, digests_before = teacher.fingerprint(), teacher.digests()
-    run = provenance.identity(plan, teacher, hash_before, student, images)
+    run = manifest.identity(plan, teacher, hash_before, student, images)
     check_same_run(saved.get("run", run), run)
     start = start_student(student, teacher.network, plan.init, plan.trunk)
     compile = compile_mode(compile, saved.get("compiled"), place.world_size)
@@ -195,7 +196,7 @@ def distill(
     spent = time.perf_counter() - began + asked.remembered
     engine.account.earlier_seconds += spent + validation.seconds
     if directory and place.rank == 0:
-        rundir.create(directory, resume, overwrite)
+        run_directory.create(directory, resume, overwrite)
         log = MetricsLog(directory, engine.account.steps if resume else None)
     beginning = {
         "init": start.told(),
@@ -222,24 +223,24 @@ def distill(
     check_network(finished, "the student", engine.account.steps, known)
     verdict = validation.judged(finished, _judges(plan))
     finished, source = verdict.student, distiller.source() or origin.source
-    cost = outcome.spent(teacher, finished, engine, synthesizer, distiller)
+    cost = results.spent(teacher, finished, engine, synthesizer, distiller)
     if directory and place.rank == 0:  # whatever happens to the measuring, the student is there
-        outcome.save_student(
+        results.save_student(
             directory, finished, teacher, origin.source if verdict.returned else source
         )
     figures = {
         "method": plan.method if images is None else images.name,
         "scheme": plan.scheme,
         "knowledge": plan.distiller.knowledge,
-        **outcome.figures(
+        **results.figures(
             teacher, cost, distiller, evaluation, kept, complete, epsilon, validation, verdict
         ),
         **beginning,
     }
     if directory and place.rank == 0:
-        real = provenance.real_data(evaluation, curve, images)
-        record = provenance.manifest(plan, budget, place, teacher, origin, hash_before, real)
-        outcome.write(directory, record | asked.told(), figures, synthesizer, teacher)
+        real = manifest.real_data(evaluation, curve, images)
+        record = manifest.manifest(plan, budget, place, teacher, origin, hash_before, real)
+        results.write(directory, record | asked.told(), figures, synthesizer, teacher)
     place.barrier()
     return Result(finished, figures, directory, not complete, figures["failure"])
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import mirror, pace
-from dfkd.costs import Cost, Costs, measure
 from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
 from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
+from dfkd.runs import mirror, pace
+from dfkd.runs.costs import Cost, Costs, measure
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import ALONE, Runtime

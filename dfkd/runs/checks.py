@@ -10,9 +10,9 @@ from dfkd.datasets import GivenImages, LabelledImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading import check_student
-from dfkd.provenance import differences
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.runs.manifest import differences
 from dfkd.teacher import Teacher
 
 
@@ -42,7 +42,7 @@ def check_resume(resume: bool, out: Path | str | None) -> None:
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise unless two identities (``dfkd.provenance.identity``) are one run's."""
+    """Raise unless two identities (``dfkd.runs.manifest.identity``) are one run's."""
     found = differences(before, now)
     if found:
         raise DfkdError(

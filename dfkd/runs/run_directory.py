@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfkd.errors import DfkdError
-from dfkd.rundir.entries import RUN, Layout, listed, misplaced, written
+from dfkd.runs.run_entries import RUN, Layout, listed, misplaced, written
 
 
 def prepare(

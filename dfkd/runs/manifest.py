@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from dfkd import rundir
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.overlay import flat
+from dfkd.runs import run_records
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.devices import hardware
@@ -110,7 +110,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Where the run came from: all that another needs to repeat it."""
     return {
-        **rundir.provenance(origin.command, hardware(place.device)),
+        **run_records.provenance(origin.command, hardware(place.device)),
         "teacher": origin.teacher,
         "further_teachers": list(origin.further),
         "student": origin.student,

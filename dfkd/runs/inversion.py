@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.asking import ask_mirror
 from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Batch, Metrics
+from dfkd.runs.decisions import ask_mirror
+from dfkd.runs.prepare import batch_size_of, working_teacher
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_settings import (
     DeepInversionConfig,
@@ -25,7 +26,6 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Work
 from dfkd.teacher.folding import fold
 from dfkd.training.budget import Budget
-from dfkd.working import batch_size_of, working_teacher
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def invert_run(
         batch_size: images optimised together, or ``auto``: the setting's number, halved until
             it fits into memory; the setting's own when left out.
         mirrored: whether mirror images keep their class, where ``config`` leaves that open; left
-            out, the teacher is asked (``dfkd.mirror``).
+            out, the teacher is asked (``dfkd.runs.mirror``).
         begun: called before the first step with ``decided`` of the result.
         progress: called after every step with the share of the work that is done and the losses.
         stop: asked after every step; where it says yes the images are returned as they are,
