@@ -20,21 +20,20 @@ from rich.console import Console
 from test_api import run, same
 from test_report import browse, needs_chromium
 
-from dfkd import comparison
 from dfkd.cli import main
 from dfkd.commands.distill import FAILED
-from dfkd.comparison import Run
+from dfkd.comparison import standings, tally
+from dfkd.comparison.page import write_comparison
+from dfkd.comparison.tables import standings_tables
+from dfkd.comparison.tally import Run
+from dfkd.comparison.variants import method_names, variants
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.recipes.methods import METHODS
-from dfkd.report import standings
-from dfkd.report.comparison import write_comparison
 from dfkd.report.curves import GAP, Series, apart, curve_chart, style
 from dfkd.report.grid import write_grid
-from dfkd.report.table import standings_tables
 from dfkd.runs import distillation
 from dfkd.runs.distillation import distill
-from dfkd.variants import method_names, variants
 
 TEACHER = "bundled:digits_vgg"
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
@@ -262,7 +261,7 @@ def test_overwrite_replaces_comparisons_alone(tmp_path, capsys):
 
 
 def test_runs_take_all_methods_before_the_next_seed():
-    found = comparison.runs(["b", "a"], [5, 2])
+    found = tally.runs(["b", "a"], [5, 2])
     assert found == [Run("b", 5), Run("a", 5), Run("b", 2), Run("a", 2)]
     assert found[0].folder == "b/seed_5"
     assert method_names("all") == tuple(METHODS)
@@ -288,7 +287,7 @@ def test_tally_is_what_a_hand_computes():
         Run("b", 0): result(0.3, [(5.0, 20, 0.1), (10.0, 50, 0.3)], updates=0),
         Run("d", 0): result(0.15, [(5.0, 20, 0.1), (9.0, 50, 0.15)]),
     }
-    a, b, c, d = comparison.tally(
+    a, b, c, d = tally.tally(
         ("a", "b", "c", "d"), results, {Run("c", 0): "no"}, classes=8, limit=12
     )
     # 0.6, 0.5, 0.4: mean 0.5, variance (0.01 + 0 + 0.01) / 2
@@ -435,7 +434,7 @@ def fake_record(seeds=(0, 1, 2), names=NAMES):
         found = result(final, [*points, (120.0, 400, final)], (120.0, 40.0 + place, 70.0), 400)
         results[Run(names[place], seed)] = {**found, "collapsed": place == 10 and seed == 1}
     reason = "needs stored statistics | use --method drawings"
-    rows = comparison.tally(names, results, {Run(names[-1], 0): reason}, 10)
+    rows = tally.tally(names, results, {Run(names[-1], 0): reason}, 10)
     return {
         "command": "dfkd compare t 'dfkd.networks:resnet?depth=8' --eval https-less",
         "settings": {"teacher": "t", "student": "s", "minutes": 2.0, "steps": None,

@@ -11,10 +11,10 @@ from test_compare import STUDENT, TEACHER
 from dfkd.arguments import Compare
 from dfkd.cli import main
 from dfkd.commands.compared import epsilon_of
+from dfkd.comparison import standings
+from dfkd.comparison.tables import standings_tables
+from dfkd.comparison.variants import variants
 from dfkd.datasets import load_data
-from dfkd.report import standings
-from dfkd.report.table import standings_tables
-from dfkd.variants import variants
 
 QUICK = (
     "--set", "rhythm.batch_size=16", "--set", "rhythm.warmup_updates=1", "--set",

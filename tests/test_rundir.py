@@ -11,10 +11,10 @@ import pytest
 from loading_cases import SPEC, small
 
 from dfkd import cli
+from dfkd.comparison.page import write_comparison
 from dfkd.errors import DfkdError
 from dfkd.loading import save_artefact
 from dfkd.loading.uri import local_paths
-from dfkd.report.comparison import write_comparison
 from dfkd.report.log import MetricsLog
 from dfkd.report.page import write_page
 from dfkd.runs import run_directory, run_entries, run_records

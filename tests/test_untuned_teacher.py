@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from dfkd.cli import main
+from dfkd.comparison.variants import variants
 from dfkd.loading import load_model
-from dfkd.variants import variants
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from dfkd import recipes
-from dfkd.comparison import folder_name
+from dfkd.comparison.tally import folder_name
+from dfkd.comparison.variants import variants
 from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
-from dfkd.variants import variants
 
 
 def test_methods_are_the_catalogue_or_those_named():

@@ -6,17 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dfkd import arguments, comparison
+from dfkd import arguments
 from dfkd.commands.compared import FILE, Setup, set_up
 from dfkd.commands.shared import console, origin_of
 from dfkd.commands.students import student_of
-from dfkd.comparison import Run
+from dfkd.comparison import tally
+from dfkd.comparison.page import write_comparison
+from dfkd.comparison.standings import markdown, remark
+from dfkd.comparison.tables import standings_tables
+from dfkd.comparison.tally import Run
 from dfkd.errors import DfkdError
-from dfkd.report.comparison import write_comparison
 from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
-from dfkd.report.standings import markdown, remark
-from dfkd.report.table import standings_tables
 from dfkd.runs import distillation, run_directory, run_entries, run_records
 from dfkd.training.files import write_text
 
@@ -117,7 +118,7 @@ def _result(directory: Path, run: Run) -> dict[str, Any]:
 
 
 def _write(setup: Setup, record: dict[str, Any]) -> None:
-    """``comparison.json``, ``.md`` and ``.html`` of the runs that are finished."""
+    """``tally.json``, ``.md`` and ``.html`` of the runs that are finished."""
     results = {run: found for run in setup.runs if (found := _result(setup.directory, run))}
     refused = {
         run: record["refused"][run.folder] for run in setup.runs if run.folder in record["refused"]
@@ -129,7 +130,7 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     record["runs"] = len(setup.runs)
     record["runs_left"] = len(setup.runs) - len(results) - len(refused)
     minutes = setup.command.minutes
-    record["methods"] = comparison.tally(
+    record["methods"] = tally.tally(
         tuple(setup.plans), results, refused, record["classes"], minutes and 60 * minutes
     )
     for row in record["methods"]:

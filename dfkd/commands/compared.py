@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments, comparison
+from dfkd import arguments
 from dfkd.commands.shared import teachers_of, tell_data, tell_orders
 from dfkd.commands.students import student_of
-from dfkd.comparison import Run
+from dfkd.comparison import tally
+from dfkd.comparison.step_memory import step_bytes
+from dfkd.comparison.tally import Run
+from dfkd.comparison.variants import variants
 from dfkd.datasets import GivenImages, LabelledImages, check_fits, load_data, load_images
 from dfkd.distillation.student_init import check_mode
 from dfkd.errors import DfkdError
-from dfkd.evaluation.cost import step_bytes
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
@@ -26,7 +28,6 @@ from dfkd.runs import manifest, run_directory, run_entries, run_records
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint, devices
 from dfkd.training.budget import Budget
-from dfkd.variants import variants
 
 FILE = "comparison.json"
 FLAGS = ("out", "resume", "overwrite", "debug")  # what does not change any figure
@@ -97,7 +98,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     images = load_images(command.images, teacher) if command.images else None
     if images is not None:
         tell_data(images)
-    runs = comparison.runs(methods, command.seeds)
+    runs = tally.runs(methods, command.seeds)
     epsilon = epsilon_of(command, plans)
     run_directory.create(directory, command.resume, command.overwrite, run_entries.COMPARISON)
     return Setup(command, plans, runs, teachers, evaluation, images, epsilon, directory), record
@@ -139,7 +140,7 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
     """The recipes; every mistake that can be seen in the words alone is refused here."""
     Budget(command.minutes, command.steps)
     checkpoint.check_interval(command.checkpoint_every)
-    comparison.check_seeds(command.seeds)
+    tally.check_seeds(command.seeds)
     if command.eval is None:
         raise DfkdError("a comparison is one of accuracies: give real labelled images as --eval")
     check_epsilon(command.epsilon, measured=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from dfkd.comparison.variants import refuse_twice
 from dfkd.errors import DfkdError
-from dfkd.variants import refuse_twice
 
 Record = Mapping[str, Any]
 

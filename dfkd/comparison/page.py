@@ -6,8 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dfkd.comparison import Run
-from dfkd.report import pieces, standings
+from dfkd.comparison import standings
+from dfkd.comparison.tally import Run
+from dfkd.report import pieces
 from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
 from dfkd.report.figures import percent, whole
 from dfkd.training.files import write_text
