@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import dfkd
 from dfkd import cli, recipes
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.datasets import GivenImages
 from dfkd.distillation.critic import Judge
 from dfkd.distillation.learner import Learner

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAP = ROOT / "ARCHITECTURE.md"
 
-SPEAKERS = ("dfkd.cli", "dfkd.commands", "dfkd.report")
+SPEAKERS = ("dfkd.cli", "dfkd.report")
 
 
 def module_name(path: Path) -> str:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dfkd.cli import COMMANDS, _parse
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
+from dfkd.cli.entry import COMMANDS, _parse
 from dfkd.datasets import load_data
 from dfkd.recipes.methods import METHODS
 

@@ -21,7 +21,7 @@ from test_api import run, same
 from test_report import browse, needs_chromium
 
 from dfkd.cli import main
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.comparison import standings, tally
 from dfkd.comparison.page import write_comparison
 from dfkd.comparison.tables import standings_tables
@@ -233,7 +233,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_mistakes_are_one_line_before_anything_is_loaded(case, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dfkd.commands.shared.load_teacher", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("dfkd.cli.common.load_teacher", lambda *_: pytest.fail("loaded"))
     monkeypatch.chdir(tmp_path)
     given, hint = BAD[case]
     assert main(["compare", TEACHER, STUDENT, "--eval", TEACHER, "--out", "out", *given]) == 2

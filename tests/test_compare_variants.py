@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from test_compare import STUDENT, TEACHER
 
-from dfkd.arguments import Compare
 from dfkd.cli import main
-from dfkd.commands.compared import epsilon_of
+from dfkd.cli.arguments import Compare
+from dfkd.cli.compare_setup import epsilon_of
 from dfkd.comparison import standings
 from dfkd.comparison.tables import standings_tables
 from dfkd.comparison.variants import variants

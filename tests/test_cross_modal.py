@@ -17,7 +17,7 @@ from torch.autograd import gradcheck
 
 import dfkd
 from dfkd import recipes
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange, front_end_of

@@ -14,9 +14,9 @@ from torch import nn
 
 import dfkd
 from dfkd import cli, recipes
-from dfkd.arguments import ImageFacts
-from dfkd.commands.distill import FAILED
-from dfkd.commands.shared import teachers_of
+from dfkd.cli.arguments import ImageFacts
+from dfkd.cli.common import teachers_of
+from dfkd.cli.distill import FAILED
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.merging import by_confidence, open_means, side_by_side, strangeness, weighted
 from dfkd.errors import DfkdError

@@ -9,7 +9,7 @@ from PIL import Image
 
 import dfkd
 from dfkd import cli
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
 from dfkd.report.story import lead

@@ -7,7 +7,7 @@ import torch
 from test_cross_modal import ASSETS
 
 from dfkd.cli import main
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_data
 from dfkd.loading import load_teacher
 

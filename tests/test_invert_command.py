@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfkd import arguments, recipes
-from dfkd.cli import main
-from dfkd.commands import pictures
-from dfkd.commands.invert import _setting
+from dfkd import recipes
+from dfkd.cli import arguments, main, pictures
+from dfkd.cli.invert import _setting
 from dfkd.datasets import load_images
 from dfkd.report.log import read_metrics
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
@@ -143,7 +142,7 @@ def test_settings_that_cannot_be_are_one_line(case, tmp_path, capsys, monkeypatc
 
 
 def test_a_mistake_in_words_is_told_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys.modules["dfkd.commands.invert"], "teacher_of", pytest.fail)
+    monkeypatch.setattr(sys.modules["dfkd.cli.invert"], "teacher_of", pytest.fail)
     assert invert(tmp_path / "run", "--set", "synthesizer.jiter=4") == 2
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import dfkd
 from dfkd import cli
-from dfkd.commands.distill import FAILED
+from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.loading import load_model, save_artefact

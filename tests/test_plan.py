@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from dfkd import recipes
-from dfkd.commands.plan import plan_of
+from dfkd.cli.build_recipe import plan_of
 from dfkd.errors import DfkdError
 from dfkd.recipes import recipe
 

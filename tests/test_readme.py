@@ -7,7 +7,7 @@ from string import Template
 
 import pytest
 
-from dfkd.cli import COMMANDS, _parse
+from dfkd.cli.entry import COMMANDS, _parse
 from dfkd.distillation.knowledge import KINDS
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES

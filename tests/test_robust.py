@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import dfkd
-from dfkd import arguments
-from dfkd.commands import look
+from dfkd.cli import arguments, info
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
@@ -268,7 +267,7 @@ def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
     np.savez(tmp_path / "few.npz", images=data.images[:, 0].numpy(), labels=data.labels.numpy())
     models = ("bundled:digits_vgg",)
     command = arguments.Evaluate(models, f"npz:{tmp_path / 'few.npz'}", epsilon=0.1)
-    assert look.evaluate(command) == 0
+    assert info.evaluate(command) == 0
     told = capsys.readouterr().out
     assert "PGD-20: 90 images, epsilon 0.1" in told
     teacher = load_teacher(models[0])
@@ -276,7 +275,7 @@ def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
     heading = next(line for line in told.splitlines() if "Parameters" in line)
     assert "PGD-20" in heading
     assert f"{100 * share:.2f} %" in told
-    assert look.evaluate(dataclasses.replace(command, epsilon=None)) == 0
+    assert info.evaluate(dataclasses.replace(command, epsilon=None)) == 0
     assert "PGD" not in capsys.readouterr().out
     with pytest.raises(DfkdError, match="epsilon is a change"):
-        look.evaluate(dataclasses.replace(command, epsilon=-0.1))
+        info.evaluate(dataclasses.replace(command, epsilon=-0.1))

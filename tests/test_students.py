@@ -5,8 +5,8 @@ import json
 import torch
 
 from dfkd.cli import main
-from dfkd.commands.distill import FAILED
-from dfkd.commands.students import student_of
+from dfkd.cli.distill import FAILED
+from dfkd.cli.students import student_of
 from dfkd.loading import load_teacher
 from dfkd.report.story import lead
 

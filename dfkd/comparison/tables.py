@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-
-
 from dfkd.comparison import standings
 from dfkd.report.table import Table, text_table
 

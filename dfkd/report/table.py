@@ -9,6 +9,8 @@ from rich.text import Text
 
 from dfkd.report.figures import MISSING, NARROW, comparison
 
+__all__ = ["Table", "comparison_table", "text_table"]
+
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A rich table with one row a model; agreement is that with the first.

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from dfkd import arguments, recipes
-from dfkd.commands import pictures
-from dfkd.commands.plan import plan_of
-from dfkd.commands.shared import console, teacher_of, tell_compiled
+from dfkd import recipes
+from dfkd.cli import arguments, pictures
+from dfkd.cli.build_recipe import plan_of
+from dfkd.cli.common import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe

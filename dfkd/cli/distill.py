@@ -5,9 +5,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfkd import arguments, recipes
-from dfkd.commands.plan import plan_of
-from dfkd.commands.shared import (
+from dfkd import recipes
+from dfkd.cli import arguments
+from dfkd.cli.build_recipe import plan_of
+from dfkd.cli.common import (
     arranged,
     check_teachers,
     console,
@@ -16,7 +17,7 @@ from dfkd.commands.shared import (
     tell_compiled,
     tell_data,
 )
-from dfkd.commands.students import student_of
+from dfkd.cli.students import student_of
 from dfkd.datasets import LabelledImages, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dfkd import arguments
-from dfkd.commands.compared import FILE, Setup, set_up
-from dfkd.commands.shared import console, origin_of
-from dfkd.commands.students import student_of
+from dfkd.cli import arguments
+from dfkd.cli.common import console, origin_of
+from dfkd.cli.compare_setup import FILE, Setup, set_up
+from dfkd.cli.students import student_of
 from dfkd.comparison import tally
 from dfkd.comparison.page import write_comparison
 from dfkd.comparison.standings import markdown, remark

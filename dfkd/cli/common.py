@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dfkd import arguments
+from dfkd.cli import arguments
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.schemes.ensemble import Ensemble
 from dfkd.errors import DfkdError

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import arg
 
-from dfkd import arguments
-from dfkd.arguments.mistakes import explained
+from dfkd.cli import arguments
+from dfkd.cli.messages import explained
 from dfkd.errors import DfkdError, nearest
 
 COMMANDS: dict[str, type[Any]] = {
@@ -38,10 +38,10 @@ def main(words: list[str] | None = None) -> int:
         command = _parse(sys.argv[1:] if words is None else words)
     except DfkdError as error:
         return _complain(error)
-    from dfkd import commands
+    from dfkd.cli import dispatch
 
     try:
-        return commands.run(command)
+        return dispatch.run(command)
     except DfkdError as error:
         if command.debug:
             raise

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd import arguments
-from dfkd.commands.shared import teachers_of, tell_data, tell_orders
-from dfkd.commands.students import student_of
+from dfkd.cli import arguments
+from dfkd.cli.common import teachers_of, tell_data, tell_orders
+from dfkd.cli.students import student_of
 from dfkd.comparison import tally
 from dfkd.comparison.step_memory import step_bytes
 from dfkd.comparison.tally import Run
@@ -133,7 +133,8 @@ def epsilon_of(command: arguments.Compare, plans: Mapping[str, Recipe]) -> float
     if command.epsilon is not None:
         return command.epsilon
     own = (SCHEMES[plan.scheme].epsilon(plan.arrangement) for plan in plans.values())
-    return next((value for value in own if value is not None), None)
+    found: float | None = next((value for value in own if value is not None), None)
+    return found
 
 
 def checked(command: arguments.Compare) -> dict[str, Recipe]:

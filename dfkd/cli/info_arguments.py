@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from dfkd.arguments import words
-from dfkd.arguments.facts import UNSAID, ImageFacts
+from dfkd.cli import metavars
+from dfkd.cli.image_options import UNSAID, ImageFacts
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class ProbeModel:
         layers: List the layers with statistics, and which of them can be folded.
     """
 
-    teacher: Positional[words.Teacher]
+    teacher: Positional[metavars.Teacher]
     layers: bool = False
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: words.Debug = False
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
@@ -35,34 +35,34 @@ class Evaluate:
             every value may change by so much, in units of [0, 1], such as 0.03.
     """
 
-    models: Positional[words.Models]
-    data: words.RealData
-    epsilon: words.Number = None
+    models: Positional[metavars.Models]
+    data: metavars.RealData
+    epsilon: metavars.Number = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: words.Debug = False
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
 class Recipes:
     """List the recipes, or print one as YAML."""
 
-    name: Positional[words.Word] = None
-    debug: words.Debug = False
+    name: Positional[metavars.Word] = None
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """List what can be transferred: the names that --knowledge adds up."""
 
-    debug: words.Debug = False
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
 class Schemes:
     """List how teacher and students can stand to one another (--scheme), or one's settings."""
 
-    name: Positional[words.Word] = None
-    debug: words.Debug = False
+    name: Positional[metavars.Word] = None
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ class Bench:
     rounds: int = 11
     compile: str = "on"
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
-    debug: words.Debug = False
+    debug: metavars.Debug = False

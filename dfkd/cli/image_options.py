@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tyro.conf import UseAppendAction
 
-from dfkd.arguments import words
+from dfkd.cli import metavars
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class ImageFacts:
         class_names: A text file with one name a line; repeated, one for each model in turn.
     """
 
-    image: words.Shape = None
-    mean: words.Channels = None
-    std: words.Channels = None
-    class_names: UseAppendAction[words.Files] = ()
+    image: metavars.Shape = None
+    mean: metavars.Channels = None
+    std: metavars.Channels = None
+    class_names: UseAppendAction[metavars.Files] = ()
 
 
 UNSAID = ImageFacts()

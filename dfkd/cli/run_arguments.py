@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from dfkd.arguments import words
-from dfkd.arguments.facts import UNSAID, ImageFacts
+from dfkd.cli import metavars
+from dfkd.cli.image_options import UNSAID, ImageFacts
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Demo:
     """
 
     minutes: float = 4.0
-    seed: words.Count = None
-    init: words.Word = None
-    out: words.Directory = Path("runs/demo")
-    set: UseAppendAction[words.Settings] = ()
-    debug: words.Debug = False
+    seed: metavars.Count = None
+    init: metavars.Word = None
+    out: metavars.Directory = Path("runs/demo")
+    set: UseAppendAction[metavars.Settings] = ()
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,22 @@ class Invert:
         overwrite: Replace an earlier run in --out.
     """
 
-    teacher: Positional[words.Teacher]
-    classes: words.Commas
-    out: words.Directory
+    teacher: Positional[metavars.Teacher]
+    classes: metavars.Commas
+    out: metavars.Directory
     count: int = 16
-    steps: words.Count = None
-    minutes: words.Number = None
-    config: words.File = None
-    set: UseAppendAction[words.Settings] = ()
+    steps: metavars.Count = None
+    minutes: metavars.Number = None
+    config: metavars.File = None
+    set: UseAppendAction[metavars.Settings] = ()
     seed: int = 0
     device: str = "auto"
     compile: str = "auto"
     recompute: bool = False
-    batch_size: words.Size = None
+    batch_size: metavars.Size = None
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     overwrite: bool = False
-    debug: words.Debug = False
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
@@ -109,35 +109,35 @@ class Distill:
         overwrite: Replace an earlier run in --out.
     """
 
-    teacher: Positional[words.Teacher]
-    student: Positional[words.Student]
-    out: words.Directory
-    method: words.Word = None
-    knowledge: words.Word = None
-    pair: UseAppendAction[words.Pairs] = ()
-    scheme: words.Word = None
-    teachers: words.Models = ()
-    exits: words.Word = None
-    images: words.Data = None
-    minutes: words.Number = None
-    steps: words.Count = None
-    eval: words.Data = None
-    epsilon: words.Number = None
-    config: words.File = None
-    set: UseAppendAction[words.Settings] = ()
-    init: words.Word = None
-    seed: words.Count = None
+    teacher: Positional[metavars.Teacher]
+    student: Positional[metavars.Student]
+    out: metavars.Directory
+    method: metavars.Word = None
+    knowledge: metavars.Word = None
+    pair: UseAppendAction[metavars.Pairs] = ()
+    scheme: metavars.Word = None
+    teachers: metavars.Models = ()
+    exits: metavars.Word = None
+    images: metavars.Data = None
+    minutes: metavars.Number = None
+    steps: metavars.Count = None
+    eval: metavars.Data = None
+    epsilon: metavars.Number = None
+    config: metavars.File = None
+    set: UseAppendAction[metavars.Settings] = ()
+    init: metavars.Word = None
+    seed: metavars.Count = None
     device: str = "auto"
     precision: str = "auto"
     devices: int = 1
     compile: str = "auto"
     recompute: bool = False
-    batch_size: words.Size = None
+    batch_size: metavars.Size = None
     checkpoint_every: float = 60.0
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
-    debug: words.Debug = False
+    debug: metavars.Debug = False
 
 
 @dataclass(frozen=True)
@@ -170,26 +170,26 @@ class Compare:
         overwrite: Replace an earlier comparison in --out.
     """
 
-    teacher: Positional[words.Teacher]
-    student: Positional[words.Student]
-    out: words.Directory
+    teacher: Positional[metavars.Teacher]
+    student: Positional[metavars.Student]
+    out: metavars.Directory
     vary: str = "methods"
-    methods: words.Names = None
-    only: words.Names = None
-    minutes: words.Number = None
-    steps: words.Count = None
-    seeds: words.Integers = (0, 1, 2)
-    eval: words.Data = None
-    epsilon: words.Number = None
-    images: words.Data = None
-    teachers: words.Models = ()
+    methods: metavars.Names = None
+    only: metavars.Names = None
+    minutes: metavars.Number = None
+    steps: metavars.Count = None
+    seeds: metavars.Integers = (0, 1, 2)
+    eval: metavars.Data = None
+    epsilon: metavars.Number = None
+    images: metavars.Data = None
+    teachers: metavars.Models = ()
     curve: int = 10
-    set: UseAppendAction[words.Settings] = ()
-    init: words.Word = None
+    set: UseAppendAction[metavars.Settings] = ()
+    init: metavars.Word = None
     device: str = "auto"
     precision: str = "auto"
     checkpoint_every: float = 60.0
     facts: Annotated[ImageFacts, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
-    debug: words.Debug = False
+    debug: metavars.Debug = False

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from dfkd import arguments
-from dfkd.commands.compare import compare
-from dfkd.commands.distill import demo, distill
-from dfkd.commands.invert import invert
-from dfkd.commands.look import (
+from dfkd.cli import arguments
+from dfkd.cli.compare import compare
+from dfkd.cli.distill import demo, distill
+from dfkd.cli.info import (
     bench,
     evaluate,
     show_knowledge,
@@ -15,6 +14,7 @@ from dfkd.commands.look import (
     show_recipes,
     show_schemes,
 )
+from dfkd.cli.invert import invert
 
 
 def run(command: Any) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from dfkd import arguments, recipes
+from dfkd import recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
-from dfkd.commands.shared import (
+from dfkd.cli import arguments
+from dfkd.cli.common import (
     console,
     teacher_of,
     teachers_of,

@@ -4,9 +4,9 @@ Nothing here imports torch: ``dfkd.cli`` reads this to understand a command befo
 slow is loaded.
 """
 
-from dfkd.arguments.facts import UNSAID, ImageFacts
-from dfkd.arguments.looks import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
-from dfkd.arguments.runs import Compare, Demo, Distill, Invert
+from dfkd.cli.image_options import UNSAID, ImageFacts
+from dfkd.cli.info_arguments import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
+from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
 
 __all__ = [
     "UNSAID",
