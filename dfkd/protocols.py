@@ -1,17 +1,13 @@
 """The seams of the package: what makes images, and what consumes them.
 
-The engine knows the first two. A method is one class that fits ``Synthesizer``, a training
-scheme one that fits ``Scheme`` (``dfkd.distillation`` makes a ``Distiller`` of any); nobody
-inherits from anything.
+The loop knows nothing else. A method is one class that fits ``Synthesizer``; a training scheme
+derives from ``dfkd.distillation.scheme.Scheme``, which fits ``Distiller``.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from dfkd.distillation.learner import Learner
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device: reading them is the logger's business, every k steps."""
@@ -107,63 +103,3 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
         """Continue from ``state_dict``."""
-
-
-class Scheme(Protocol):
-    """How teacher and students stand to one another: the step alone, readable from top to bottom.
-
-    What most schemes have alike ``Distillation`` does for them: one that has more says so by
-    being ``Scheduled``, ``Choosing``, ``Sourced``, ``Making`` or ``Keeping`` as well.
-
-    Attributes:
-        learners: all that is trained; the first is the user's student.
-    """
-
-    learners: "tuple[Learner, ...]"
-
-    def update(self, batch: Batch) -> Metrics:
-        """One step of everybody who learns."""
-
-
-@runtime_checkable
-class Scheduled(Protocol):
-    """A scheme whose learners do not simply follow the budget."""
-
-    def set_progress(self, progress: float) -> None:
-        """Where in [0, 1] the run's budget stands."""
-
-
-@runtime_checkable
-class Choosing(Protocol):
-    """A scheme that trains more than the first learner's student."""
-
-    def finished(self) -> nn.Module:
-        """The network to keep, a copy in eval mode."""
-
-    def networks(self) -> dict[str, nn.Module]:
-        """What else is worth measuring, by name."""
-
-
-@runtime_checkable
-class Sourced(Protocol):
-    """A scheme that may keep a network of another architecture than the user's student."""
-
-    def source(self) -> Source | None:
-        """What builds the network to keep; None: what built the user's student."""
-
-
-@runtime_checkable
-class Making(Protocol):
-    """A scheme that makes images beside those that it is given."""
-
-    @property
-    def images_made(self) -> int:
-        """How many so far."""
-
-
-@runtime_checkable
-class Keeping(Protocol):
-    """A scheme that has more state than its learners'."""
-
-    def extras(self) -> dict[str, Stateful]:
-        """What a resume needs besides the learners, by name."""

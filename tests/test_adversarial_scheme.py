@@ -91,7 +91,7 @@ def test_without_weight_it_is_offline_bit_for_bit(form, teacher, student):
     for one, other in zip(run(offline, 4), run(without, 4), strict=True):
         assert alike(one, other)
     assert alike(offline.finished().state_dict(), without.finished().state_dict())
-    assert not without.scheme.extras()
+    assert not without.extras()
 
 
 def watch(monkeypatch, kind, look) -> list[bool]:
@@ -111,7 +111,7 @@ def watch(monkeypatch, kind, look) -> list[bool]:
 @pytest.mark.parametrize("form", FORMS)
 def test_neither_step_moves_the_other_side(form, loss, teacher, student, monkeypatch):
     distiller = build(teacher, student, form=form, loss=loss)
-    critics, (learner,) = distiller.scheme._judge.critics, distiller.scheme.learners
+    critics, (learner,) = distiller._judge.critics, distiller.learners
     before = copy.deepcopy(critics.state_dict())
 
     def student_side():
@@ -134,7 +134,7 @@ def test_critic_and_student_pull_the_students_answers_apart(form, loss, teacher,
     """Not ``lsgan``: a score below both of its targets is pulled up by both."""
     distiller = build(teacher, student, form=form, loss=loss, noise=0.0, weight=0.5)
     run(distiller, 3)
-    scheme = distiller.scheme
+    scheme = distiller
     (learner,), judge = scheme.learners, scheme._judge
     answers = learner.ask(learner.receive(Batch(some_images(32, 9))))
     real, fake = scheme._judged(answers)
@@ -156,7 +156,7 @@ def test_critic_and_student_pull_the_students_answers_apart(form, loss, teacher,
 def test_critic_and_generator_pull_its_images_apart(loss, teacher, student, monkeypatch):
     distiller = build(teacher, student, form="images", loss=loss, noise=0.0)
     run(distiller, 3)
-    judge, maker = distiller.scheme._judge, distiller.scheme._maker
+    judge, maker = distiller._judge, distiller._maker
     (critic,), real, fake = judge.critics, some_images(32, 9), maker.images(32)
     against = critic_loss(critic(real), critic(fake), kind=loss)
     (pull,) = torch.autograd.grad(against, fake, retain_graph=True)
@@ -171,7 +171,7 @@ def test_critic_and_generator_pull_its_images_apart(loss, teacher, student, monk
         scores.append(critic(maker.network(latents)).mean())
     monkeypatch.setattr(judge, "learn", lambda loss: None)
     for _ in range(20):
-        distiller.scheme._contest(judge, real)
+        distiller._contest(judge, real)
     critic.eval()
     with torch.no_grad():
         scores.append(critic(maker.network(latents)).mean())
@@ -220,9 +220,9 @@ def test_a_student_learns_beside_a_critic(form, teacher, student):
 def test_features_are_paired_whatever_the_knowledge_looks_at(knowledge, teacher, student):
     config = dataclasses.replace(CONFIG, knowledge=knowledge)
     distiller = build(teacher, student, config, form="features")
-    (learner,) = distiller.scheme.learners
+    (learner,) = distiller.learners
     assert len(distiller.pairs) == len(learner.aids["hint"].adapters) == 2
-    assert [c.project[0].weight.shape[1] for c in distiller.scheme._judge.critics] == [8, 16]
+    assert [c.project[0].weight.shape[1] for c in distiller._judge.critics] == [8, 16]
     adapters = copy.deepcopy(learner.aids.state_dict())
     parts = run(distiller, 2)[-1]
     assert ("distillation/hint" in parts) == ("hint" in knowledge)
@@ -277,10 +277,10 @@ def test_made_images_are_images_that_the_teacher_labels(teacher, student):
         f"distillation/{name}"
         for name in ("kd", "agreement", "made_kd", "critic", "critic_accuracy", "fooling")
     }
-    made = distiller.scheme._maker.images(16)
+    made = distiller._maker.images(16)
     assert made.shape == (16, 1, 8, 8)
     assert 0 <= made.min() < made.max() <= 1
-    assert set(distiller.scheme.extras()) == {"judge", "maker"}
+    assert set(distiller.extras()) == {"judge", "maker"}
 
 
 def plan_of(form):

@@ -353,17 +353,17 @@ def test_points_of_a_curve_are_the_students_of_their_steps(
     from dfkd.evaluation.accuracy import accuracy, predictions
 
     seen = {}
-    from dfkd.distillation.distiller import Distillation
+    from dfkd.distillation.schemes.offline import Offline
 
-    original = Distillation.update
+    original = Offline.update
 
     def note(self, batch):
         metrics = original(self, batch)
         logits = predictions(self.finished(), tiny_teacher.spec, data.images)
-        seen[self.scheme.learners[0].steps] = accuracy(logits, data.labels)
+        seen[self.learners[0].steps] = accuracy(logits, data.labels)
         return metrics
 
-    monkeypatch.setattr(Distillation, "update", note)
+    monkeypatch.setattr(Offline, "update", note)
     found = run(tiny_teacher, tiny_student, "drawings", evaluation=data, steps=12, curve=4)
     curve = found.figures["curve"]
     assert [point["accuracy"] for point in curve] == [seen[point["steps"]] for point in curve]

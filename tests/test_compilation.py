@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 import dfkd
-from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.bench.reference import hooked_statistics, norm_loss
 from dfkd.errors import DfkdError
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet

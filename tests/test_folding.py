@@ -12,7 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import dfkd
 from dfkd import recipes
-from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.bench.reference import hooked_statistics, norm_loss
 from dfkd.distillation.pairing import embedding_layer, pair_layers
 from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
@@ -208,7 +208,7 @@ def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
 
     def spy(asked_one, *arguments):
         distiller = build(asked_one, *arguments)
-        asked.append(distiller.scheme.learners[0].teacher)
+        asked.append(distiller.learners[0].teacher)
         return distiller
 
     monkeypatch.setattr(distillation, "build_distiller", spy)

@@ -12,7 +12,7 @@ from dfkd import cli
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
-from dfkd.report.story import lead
+from dfkd.report.sentences import lead
 from dfkd.synthesis.bank import dequantize
 from dfkd.synthesis.fixed_images import Given
 

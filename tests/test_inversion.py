@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.runs.inversion import invert, invert_run, with_steps
@@ -21,6 +20,7 @@ from dfkd.synthesis.methods.deep_inversion_settings import (
 )
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
+from dfkd.training.augment import with_flip
 
 CONFIG = DeepInversionConfig(
     batch_size=4, iterations=40, low_resolution_iterations=8, lr=0.3, warmup=2, r_feature=0.01,

@@ -385,7 +385,7 @@ def test_adapters_are_trained_resumed_and_never_shipped(name, pair):
     teacher, student = pair
     config = dataclasses.replace(CONFIG, knowledge=f"kd + {name}")
     distiller = build_distiller(teacher, student, config, seed=0)
-    aids = distiller.scheme.learners[0].aids
+    aids = distiller.learners[0].aids
     before = copy.deepcopy(aids.state_dict())
     for _ in range(3):
         distiller.update(Batch(some_images()))
@@ -443,7 +443,7 @@ def test_a_memory_forgets_the_oldest_and_goes_round(pair, monkeypatch):
     teacher, student = pair
     config = dataclasses.replace(CONFIG, knowledge="kd + crd", lr=0.0)
     distiller = build_distiller(teacher, student, config, seed=0)
-    contrast = distiller.scheme.learners[0].aids["crd"]
+    contrast = distiller.learners[0].aids["crd"]
     start = contrast.teacher_memory.clone()
     distiller.update(Batch(some_images()))
     first = contrast.teacher_memory.clone()
@@ -569,7 +569,7 @@ def test_one_pair_of_layers_has_no_flow(pair):
 def test_the_temperature_follows_its_schedule(pair):
     config = dataclasses.replace(CONFIG, temperature=4.0, temperature_end=1.0)
     distiller = build_distiller(*pair, config, 0)
-    learner = distiller.scheme.learners[0]
+    learner = distiller.learners[0]
     for progress, wanted in ((0.0, 4.0), (0.5, 2.5), (1.0, 1.0)):
         distiller.set_progress(progress)
         assert learner.ask(Batch(some_images())).temperature == pytest.approx(wanted)
@@ -602,7 +602,7 @@ def test_vectors_are_compared_where_there_are_no_maps(name, pairs, pair):
     found = [distiller.update(Batch(some_images()))[f"distillation/{name}"] for _ in range(60)]
     assert found[-1] < found[0]
     if name == "hint":
-        (adapter,) = distiller.scheme.learners[0].aids["hint"].adapters
+        (adapter,) = distiller.learners[0].aids["hint"].adapters
         assert adapter.weight.shape == (16, 9)
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.distillation.learner_config import FLIP
 from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
 from dfkd.loading import load_teacher
 from dfkd.recipes import override, recipe
@@ -17,6 +16,7 @@ from dfkd.runs.inversion import invert_run
 from dfkd.runs.mirror import Mirror
 from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.deep_inversion_settings import small
+from dfkd.training.augment import FLIP
 
 SPEC = dfkd.ImageSpec(1, 8, 8)
 

@@ -31,7 +31,7 @@ def test_the_rate_spans_the_budget(tiny_teacher, tiny_student):
     rates = []
     for progress in (0.0, 0.05, 0.1, 0.5, 1.0):
         distiller.set_progress(progress)
-        rates.append(distiller.scheme.learners[0]._optimizer.param_groups[0]["lr"])
+        rates.append(distiller.learners[0]._optimizer.param_groups[0]["lr"])
     assert rates[0] == 0
     assert rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)

@@ -66,7 +66,7 @@ def test_each_learns_the_teacher_and_the_mean_of_the_others(
     tiny_teacher, tiny_student, monkeypatch
 ):
     distiller = online(tiny_teacher, tiny_student, students=3, mutual=0.7)
-    networks = [copy.deepcopy(learner.student).train() for learner in distiller.scheme.learners]
+    networks = [copy.deepcopy(learner.student).train() for learner in distiller.learners]
     losses = caught_losses(distiller, monkeypatch, Batch(images_of()))
     said = [network(tiny_teacher.spec.normalize(images_of())) for network in networks]
     taught = tiny_teacher(images_of())
@@ -83,7 +83,7 @@ def test_no_gradient_passes_from_one_to_another(tiny_teacher, tiny_student, monk
     distiller = online(tiny_teacher, tiny_student, students=3)
     losses = caught_losses(distiller, monkeypatch, Batch(images_of()))
     for index, loss in enumerate(losses):
-        for other, learner in enumerate(distiller.scheme.learners):
+        for other, learner in enumerate(distiller.learners):
             weights = list(learner.student.parameters())
             found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
             assert any(g is not None for g in found) == (other == index)
@@ -138,7 +138,7 @@ def test_peers_start_from_weights_of_their_own(tiny_teacher):
     before = torch.random.get_rng_state()
     distiller = online(tiny_teacher, student, students=3)
     assert torch.equal(torch.random.get_rng_state(), before)
-    first, second, third = (learner.student for learner in distiller.scheme.learners)
+    first, second, third = (learner.student for learner in distiller.learners)
     assert any(frozen)
     assert not all(frozen)
     assert [not p.requires_grad for p in first.parameters()] == frozen
@@ -154,8 +154,8 @@ def test_the_best_of_one_architecture_is_kept(tiny_teacher, tiny_student):
     finished = distiller.finished()
     assert torch.equal(finished.head.weight, tiny_student.head.weight)  # of equals the first
     assert list(distiller.networks()) == ["peer 2", "peer 3"]
-    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
-    third = distiller.scheme.learners[2].student
+    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    third = distiller.learners[2].student
     assert torch.equal(distiller.finished().head.weight, third.head.weight)
     assert list(distiller.networks()) == ["peer 1", "peer 2"]
     assert all(not network.training for network in distiller.networks().values())
@@ -165,29 +165,29 @@ def test_an_unequal_peer_is_kept_where_it_is_best_and_not_told_otherwise(
     tiny_teacher, tiny_student
 ):
     distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3)
-    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
-    second = distiller.scheme.learners[1].student
+    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    second = distiller.learners[1].student
     assert torch.equal(distiller.finished().head.weight, second.head.weight)
     assert distiller.source()[0] == "dfkd.networks:vgg"
     assert list(distiller.networks()) == ["peer 1", "peer 3"]
-    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
     assert distiller.source() is None  # it is built as the first is
     distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3, kept="alike")
-    shapes = [len(learner.student.stages) for learner in distiller.scheme.learners]
+    shapes = [len(learner.student.stages) for learner in distiller.learners]
     assert shapes == [1, 2, 1]
     metrics = distiller.update(Batch(images_of()))
     assert metrics["distillation/mutual"] > 0
-    distiller.scheme.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
     assert list(distiller.networks()) == ["peer 2", "peer 3"]
     tiny_student.load_state_dict(distiller.finished().state_dict())
     first, second = (online(tiny_teacher, tiny_student, peers=(PEER,)) for _ in range(2))
-    twins = [distiller.scheme.learners[1].student for distiller in (first, second)]
+    twins = [distiller.learners[1].student for distiller in (first, second)]
     assert torch.equal(twins[0].head.weight, twins[1].head.weight)
 
 
 def test_agreement_is_that_before_the_step(tiny_teacher, tiny_student):
     distiller = online(tiny_teacher, tiny_student)
-    networks = [copy.deepcopy(learner.student).train() for learner in distiller.scheme.learners]
+    networks = [copy.deepcopy(learner.student).train() for learner in distiller.learners]
     metrics = distiller.update(Batch(images_of()))
     decided = tiny_teacher(images_of()).argmax(1)
     shares = torch.stack(
@@ -198,7 +198,7 @@ def test_agreement_is_that_before_the_step(tiny_teacher, tiny_student):
     )
     assert metrics["distillation/agreement"] == shares[0]
     assert metrics["distillation/peer_2_agreement"] == shares[1]
-    torch.testing.assert_close(distiller.scheme.standing.agreement, 0.01 * shares)
+    torch.testing.assert_close(distiller.standing.agreement, 0.01 * shares)
 
 
 def test_resuming_is_exact(tiny_teacher, tiny_student):

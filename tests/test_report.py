@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from dfkd.report import charts, figures, page, progress, story
+from dfkd.report import charts, page, progress, sentences, units
 from dfkd.report.grid import CELL, MARGIN, write_grid, write_images
 from dfkd.report.log import MetricsLog, read_metrics
 from dfkd.report.table import comparison_table
@@ -187,18 +187,18 @@ def test_balance_shares_columns_between_many_classes() -> None:
 
 def test_figures_carry_units_and_dashes() -> None:
     plain = [
-        figures.percent(0.9264), figures.whole(1234567), figures.file_size(281_400),
-        figures.file_size(999_700), figures.milliseconds(1.844), figures.milliseconds(112.4),
-        figures.duration(8.31), figures.duration(59.97), figures.duration(7830),
+        units.percent(0.9264), units.whole(1234567), units.file_size(281_400),
+        units.file_size(999_700), units.milliseconds(1.844), units.milliseconds(112.4),
+        units.duration(8.31), units.duration(59.97), units.duration(7830),
     ]  # fmt: skip
     assert [text.replace("\u202f", " ") for text in plain] == [
         "92.6 %", "1,234,567", "281 kB", "1 MB", "1.84 ms", "112 ms",
         "8.3 s", "1 min 00 s", "2 h 10 min",
     ]  # fmt: skip
-    for write in (figures.percent, figures.whole, figures.file_size, figures.duration):
+    for write in (units.percent, units.whole, units.file_size, units.duration):
         assert write(None) == write(math.nan) == "–"
-    assert figures.ratio(1, 0) is None
-    assert figures.ratio(1, 4) == 0.25
+    assert units.ratio(1, 0) is None
+    assert units.ratio(1, 4) == 0.25
 
 
 def test_table_names_what_was_not_measured() -> None:
@@ -307,7 +307,7 @@ def test_page_of_an_empty_directory_and_of_many_classes(tmp_path: Path) -> None:
     assert "not finished" in read(page.write_page(tmp_path)).text
     html = make_run(tmp_path / "run", {**RESULT, "class_counts": list(range(1000))})
     assert 'aria-label="Class balance: 1000 classes' in html.read_text(encoding="utf-8")
-    assert story.balance_note([]) == ""
+    assert sentences.balance_note([]) == ""
 
 
 def test_page_orders_a_resumed_log_and_skips_what_is_no_number(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_attack_stays_in_the_ball_raises_its_aim_and_leaves_the_student(
 ):
     settings = RobustConfig(form=form, epsilon=0.05, step_size=0.02)
     distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust", settings)
-    scheme, images = distiller.scheme, some_images()
+    scheme, images = distiller, some_images()
     answers = scheme.learners[0].ask(Batch(images))
     state, mode = copy.deepcopy(tiny_student.state_dict()), tiny_student.training
     moved = scheme._attacked(images, answers)

@@ -30,9 +30,9 @@ from dfkd.networks.truncated import Partial
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.recipes.schemes import build_distiller
-from dfkd.report.figures import NARROW
-from dfkd.report.story import earliest_exit
+from dfkd.report.sentences import earliest_exit
 from dfkd.report.table import comparison_table
+from dfkd.report.units import NARROW
 from dfkd.runs.manifest import Origin
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
@@ -195,7 +195,7 @@ def test_what_a_layer_may_use_without_calling_it_stays():
 def test_what_is_minimised(tiny_teacher, monkeypatch):
     student = a_student()
     distiller = itself(tiny_teacher, student, alpha=0.2, beta=0.5)
-    whole, losses = copy.deepcopy(distiller.scheme.whole).train(), []
+    whole, losses = copy.deepcopy(distiller.whole).train(), []
     monkeypatch.setattr(Learner, "learn", lambda self, loss: losses.append(loss))
     metrics = distiller.update(Batch(images_of()))
     images = tiny_teacher.spec.normalize(images_of())
@@ -252,7 +252,7 @@ def test_dropped_exits_leave_the_plain_student(tiny_teacher):
     assert not finished.training
     (name,) = distiller.networks()
     assert name == "exit 1"
-    averaged = distiller.scheme.learners[0].finished()
+    averaged = distiller.learners[0].finished()
     normalized = tiny_teacher.spec.normalize(images_of())
     torch.testing.assert_close(
         distiller.networks()[name](normalized), averaged.answers(normalized)[0]
@@ -385,7 +385,7 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     config = dataclasses.replace(CONFIG, ema=0.9, knowledge="kd + hint")
     student = a_student()
     distiller = itself(tiny_teacher, student, config, form="generations", predecessor=0.5)
-    learner = distiller.scheme.learners[0]
+    learner = distiller.learners[0]
     metrics = run(distiller, range(4), 12)
     assert metrics["distillation/generation"] == 1
     assert "distillation/predecessor" not in metrics
@@ -394,7 +394,7 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     counts, asked = learner.class_counts(), learner.teacher_images
 
     distiller.set_progress(4 / 12)
-    past = distiller.scheme.lineage.past[0]
+    past = distiller.lineage.past[0]
     assert same(past, before)
     assert not past.training
     assert not any(parameter.requires_grad for parameter in past.parameters())
@@ -420,17 +420,17 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
 def test_generations_share_what_is_left_after_the_first_images(tiny_teacher):
     config = dataclasses.replace(CONFIG, lr=1.0)
     distiller = itself(tiny_teacher, a_student(), config, form="generations", generations=2)
-    group = distiller.scheme.learners[0]._optimizer.param_groups[0]
+    group = distiller.learners[0]._optimizer.param_groups[0]
     distiller.set_progress(0.5)
     assert group["lr"] == pytest.approx(0.25, abs=0.01)  # 2/3 of the first one's three quarters
     distiller.set_progress(0.74)
-    assert distiller.scheme.lineage.generation == 0
+    assert distiller.lineage.generation == 0
     assert group["lr"] < 0.01
     distiller.set_progress(0.76)
-    assert distiller.scheme.lineage.generation == 1
+    assert distiller.lineage.generation == 1
     assert group["lr"] > 0.99
     distiller.set_progress(1.0)
-    assert distiller.scheme.lineage.generation == 1
+    assert distiller.lineage.generation == 1
     assert group["lr"] == pytest.approx(0)
 
 
@@ -475,7 +475,7 @@ def test_nobody_is_born_when_the_budget_ends(tiny_teacher):
     distiller = itself(tiny_teacher, a_student(), form="generations", generations=2)
     run(distiller, range(1), 4)
     distiller.set_progress(1.0)
-    assert distiller.scheme.lineage.generation == 0
+    assert distiller.lineage.generation == 0
     assert same(distiller.finished(), distiller.student)
 
 

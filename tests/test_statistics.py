@@ -6,7 +6,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.bench.reference import hooked_statistics, norm_loss
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet
 from dfkd.networks.layers import clean_name

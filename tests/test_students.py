@@ -8,7 +8,7 @@ from dfkd.cli import main
 from dfkd.cli.distill import FAILED
 from dfkd.cli.students import student_of
 from dfkd.loading import load_teacher
-from dfkd.report.story import lead
+from dfkd.report.sentences import lead
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"

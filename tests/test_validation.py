@@ -13,7 +13,7 @@ from dfkd.evaluation.heldout import Effort, hold_out
 from dfkd.evaluation.validation import Standing, Validation
 from dfkd.loading import load_student, load_teacher
 from dfkd.recipes import override, recipe
-from dfkd.report import story
+from dfkd.report import sentences
 from dfkd.runs.distillation import distill
 from dfkd.runs.failure import failure_of
 
@@ -102,7 +102,7 @@ def test_a_run_cannot_make_a_copy_worse(teacher):
     assert same(result.student, teacher.network)
     assert result.figures["held_out"]["kept"] == "start"
     assert result.figures["agreement"] == 1.0
-    assert "kept as it started" in story.kept_as_it_started(result.figures)
+    assert "kept as it started" in sentences.kept_as_it_started(result.figures)
     assert not same(student, teacher.network)  # it was trained, and badly
 
 

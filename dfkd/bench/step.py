@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.bench.published import hooked_statistics, norm_loss
+from dfkd.bench.reference import hooked_statistics, norm_loss
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher

@@ -16,8 +16,8 @@ from dfkd.comparison.standings import markdown, remark
 from dfkd.comparison.tables import standings_tables
 from dfkd.comparison.tally import Run
 from dfkd.errors import DfkdError
-from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
+from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory, run_entries, run_records
 from dfkd.training.files import write_text
 

@@ -23,10 +23,10 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
-from dfkd.report.figures import NARROW
 from dfkd.report.progress import Progress
-from dfkd.report.story import earliest_exit, kept_as_it_started
+from dfkd.report.sentences import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
+from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint, distributed

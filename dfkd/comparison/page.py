@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from dfkd.comparison import standings
 from dfkd.comparison.tally import Run
-from dfkd.report import pieces
+from dfkd.report import html
 from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
-from dfkd.report.figures import percent, whole
+from dfkd.report.units import percent, whole
 from dfkd.training.files import write_text
 
 Record = Mapping[str, Any]
@@ -26,8 +26,8 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
     directory = Path(directory)
     rows: Sequence[Record] = record["methods"]
     cost = standings.titled(standings.COST, record)
-    template = pieces.environment().get_template("comparison.html.j2")
-    html = template.render(
+    template = html.environment().get_template("comparison.html.j2")
+    document = template.render(
         title=f"{len(rows)} {standings.noun(record)}, one clock",
         lead=standings.lead(record),
         warning=standings.warning(record),
@@ -48,13 +48,13 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
         command=record["command"],
         settings=_settings(record),
         details=[
-            (name, pieces.pairs(record[key]))
+            (name, html.pairs(record[key]))
             for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
             if record.get(key)
         ],
     )
     path = directory / "comparison.html"
-    write_text(path, html)
+    write_text(path, document)
     return path
 
 
@@ -63,7 +63,7 @@ def _chart(record: Record) -> Markup:
     times = [point["seconds"] for curve in curves for point in curve]
     if not times:
         return Markup("")
-    unit, scale = pieces.time_unit(max(times))
+    unit, scale = html.time_unit(max(times))
     series = [
         Series(
             f"{row['method']} {100 * row['curve'][-1]['accuracy']:.1f}"
@@ -96,7 +96,7 @@ def _grids(directory: Path, record: Record) -> Any:
         if seed in row["seeds"] and path.is_file():
             flags = ["collapsed"] if seed in row["collapsed"] else []
             flags += ["chance"] if row["chance"] else []
-            yield row["method"], ", ".join(flags), pieces.data_uri(path), pieces.width(path)
+            yield row["method"], ", ".join(flags), html.data_uri(path), html.width(path)
 
 
 def _settings(record: Record) -> list[tuple[str, str]]:
@@ -109,4 +109,4 @@ def _settings(record: Record) -> list[tuple[str, str]]:
         "teacher’s hash": record["teacher_hash"],
     }
     words = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in given.items()}
-    return pieces.pairs({**words, **sizes})
+    return html.pairs({**words, **sizes})

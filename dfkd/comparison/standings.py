@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dfkd.report.figures import MISSING, NARROW, duration, milliseconds, number, percent, whole
+from dfkd.report.units import MISSING, NARROW, duration, milliseconds, number, percent, whole
 
 Row = Mapping[str, Any]
 

@@ -1,8 +1,7 @@
 """How a student learns: data alone."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 from dfkd.distillation.knowledge import parse
 from dfkd.distillation.pairing import read_pair
@@ -10,25 +9,6 @@ from dfkd.errors import check_within
 
 CARE = 0.05
 """Of the learning rate for a student that knows already."""
-
-
-FLIP = 0.5
-"""Probability of a mirror image where it keeps its class."""
-Setting = TypeVar("Setting")
-
-
-def with_flip(setting: Setting, mirrored: bool | None) -> Setting:
-    """``setting`` with ``FLIP`` or no mirror images where its ``flip`` is left open (None).
-
-    Args:
-        setting: a frozen dataclass; one without ``flip`` comes back as it is.
-        mirrored: whether mirror images keep their class; None where nobody has asked.
-    """
-    given: Any = setting
-    if getattr(given, "flip", 0.0) is not None:
-        return setting
-    chosen: Setting = replace(given, flip=FLIP if mirrored else 0.0)
-    return chosen
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from dfkd.distillation.distiller import Distillation
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial import adversarial
 from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig, check_images
 from dfkd.distillation.schemes.born_again import BornAgain
@@ -25,7 +25,6 @@ from dfkd.distillation.schemes.online_settings import OnlineConfig
 from dfkd.distillation.schemes.robust import Robust, RobustConfig
 from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.errors import DfkdError
-from dfkd.protocols import Scheme
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
 
@@ -131,7 +130,7 @@ def build_distiller(
     scheme: str = "offline",
     settings: Any = None,
     place: Runtime = ALONE,
-) -> Distillation:
+) -> Scheme:
     """The distiller of a scheme; ``settings`` are those that its row starts from if left out.
 
     Raises:
@@ -141,4 +140,4 @@ def build_distiller(
     if row.arranged and not isinstance(teacher.network, row.arranged):
         raise DfkdError(f"the scheme {scheme} does not take a teacher as it is: {row.how}")
     chosen = row.config() if settings is None else settings
-    return Distillation(row.build(teacher, student, config, seed, chosen, place))
+    return row.build(teacher, student, config, seed, chosen, place)

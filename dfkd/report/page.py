@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dfkd.report import figures, pieces, story
+from dfkd.report import html, sentences, units
 from dfkd.report.charts import column_chart, line_chart
 from dfkd.report.log import read_metrics
 from dfkd.training.files import write_text
@@ -26,34 +26,34 @@ def write_page(directory: Path | str) -> Path:
     """
     directory = Path(directory)
     manifest, result = (
-        pieces.read(directory / "manifest.json"),
-        pieces.read(directory / "result.json"),
+        html.read(directory / "manifest.json"),
+        html.read(directory / "result.json"),
     )
-    rows = story.models(result)
-    headings, cells = figures.comparison(rows)
+    rows = sentences.models(result)
+    headings, cells = units.comparison(rows)
     measured = any(row.get("accuracy") is not None for row in rows)
     counts = result.get("class_counts") or []
-    html = pieces.environment().get_template("report.html.j2").render(
-        title=story.title(manifest, result),
-        lead=story.lead(result),
-        warning=story.warning(manifest, result),
-        highlights=story.highlights(result),
+    document = html.environment().get_template("report.html.j2").render(
+        title=sentences.title(manifest, result),
+        lead=sentences.lead(result),
+        warning=sentences.warning(manifest, result),
+        highlights=sentences.highlights(result),
         headings=headings,
         cells=cells,
         unmeasured="" if measured else "Accuracy not measured: no --eval.",
-        grid=pieces.data_uri(directory / "grid.png"),
-        grid_width=pieces.width(directory / "grid.png"),
+        grid=html.data_uri(directory / "grid.png"),
+        grid_width=html.width(directory / "grid.png"),
         charts=list(_charts(read_metrics(directory))),
-        account=story.account(result),
+        account=sentences.account(result),
         balance=_balance(counts, manifest.get("class_names") or []),
         balance_chart=column_chart(counts, name="Class balance")
         if len(counts) > MOST_BARS
         else Markup(""),
-        balance_note=story.balance_note(counts),
-        provenance=story.provenance(manifest),
-        command=pieces.command(manifest.get("command")),
+        balance_note=sentences.balance_note(counts),
+        provenance=sentences.provenance(manifest),
+        command=html.command(manifest.get("command")),
         details=[
-            (name, pieces.pairs(manifest[key]))
+            (name, html.pairs(manifest[key]))
             for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
             if manifest.get(key)
         ],
@@ -62,7 +62,7 @@ def write_page(directory: Path | str) -> Path:
         else "",
     )  # fmt: skip
     path = directory / "report.html"
-    write_text(path, html)
+    write_text(path, document)
     return path
 
 
@@ -72,15 +72,15 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, 
     for name in names:
         # A row without a metric says nothing; a row with null says that it was not finite.
         points = [
-            (x, figures.number(row[name]))
+            (x, units.number(row[name]))
             for row in rows
-            if name in row and (x := figures.number(row.get("seconds"))) is not None
+            if name in row and (x := units.number(row.get("seconds"))) is not None
         ]
         # A resumed run may report moments again that the interrupted one had reached.
         points.sort(key=lambda point: point[0])
         finite = [y for _, y in points if y is not None]
         if finite:
-            unit, scale = pieces.time_unit(points[-1][0])
+            unit, scale = html.time_unit(points[-1][0])
             xs, ys = [x / scale for x, _ in points], [y for _, y in points]
             drawing = line_chart(xs, ys, name=name, x_label=f"time, {unit}")
             group, _, short = name.rpartition("/")
@@ -94,6 +94,6 @@ def _balance(counts: Sequence[int], names: Sequence[Any]) -> list[tuple[str, str
     top = max(*counts, 1)
     labels = [str(n) for n in names] if len(names) == len(counts) else map(str, range(len(counts)))
     return [
-        (label, figures.whole(count), f"{100 * count / top:.1f}")
+        (label, units.whole(count), f"{100 * count / top:.1f}")
         for label, count in zip(labels, counts, strict=True)
     ]

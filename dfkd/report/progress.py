@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dfkd.report.figures import NARROW, duration
+from dfkd.report.units import NARROW, duration
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_SECONDS, LINE_SHARE = 10.0, 0.05

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dfkd.report.figures import MISSING, NARROW, comparison
+from dfkd.report.units import MISSING, NARROW, comparison
 
 __all__ = ["Table", "comparison_table", "text_table"]
 

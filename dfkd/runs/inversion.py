@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Batch, Metrics
@@ -25,6 +24,7 @@ from dfkd.synthesis.objective import Term
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Work
 from dfkd.teacher.folding import fold
+from dfkd.training.augment import with_flip
 from dfkd.training.budget import Budget
 
 

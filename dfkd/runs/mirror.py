@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dfkd.distillation.learner_config import with_flip
 from dfkd.evaluation.accuracy import agreement, predictions
 from dfkd.evaluation.heldout import CHUNK, HeldOut
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
+from dfkd.training.augment import with_flip
 
 KEPT = 0.8
 """Least share of images that keep their class when mirrored, over that of images moved by a pixel.

@@ -6,7 +6,7 @@ variants. A class list would miss some of them.
 
 This is the hot path of data-free synthesis. ``BatchStatistics`` takes mean and
 biased variance of a layer's input from one fused kernel and their gradient from
-its closed form; ``dfkd.bench.published`` keeps the slow, obvious version it is held to.
+its closed form; ``dfkd.bench.reference`` keeps the slow, obvious version it is held to.
 """
 
 from collections.abc import Iterator

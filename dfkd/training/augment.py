@@ -6,10 +6,30 @@ generator makes the same choices on every device.
 """
 
 import math
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+FLIP = 0.5
+"""Probability of a mirror image where it keeps its class."""
+Setting = TypeVar("Setting")
+
+
+def with_flip(setting: Setting, mirrored: bool | None) -> Setting:
+    """``setting`` with ``FLIP`` or no mirror images where its ``flip`` is left open (None).
+
+    Args:
+        setting: a frozen dataclass; one without ``flip`` comes back as it is.
+        mirrored: whether mirror images keep their class; None where nobody has asked.
+    """
+    given: Any = setting
+    if getattr(given, "flip", 0.0) is not None:
+        return setting
+    chosen: Setting = replace(given, flip=FLIP if mirrored else 0.0)
+    return chosen
 
 
 def jitter(images: Tensor, pixels: int, generator: torch.Generator | None) -> Tensor:

@@ -40,7 +40,7 @@ def infinities(distiller: Mapping[str, Any]) -> frozenset[str]:
     """Names of the students' tensors that hold infinities before the first step.
 
     Args:
-        distiller: a ``Distillation``'s state.
+        distiller: a ``Scheme``'s state.
     """
     kept = [
         Entry(name, value)

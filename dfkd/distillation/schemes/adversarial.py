@@ -14,17 +14,18 @@ from dfkd.distillation.knowledge import Answers
 from dfkd.distillation.knowledge.learned import Hints
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
 from dfkd.distillation.schemes.augmented import Augmented
 from dfkd.losses.response import cross_entropy
 from dfkd.networks.seeding import seeded
-from dfkd.protocols import Batch, Metrics, Scheme, Stateful
+from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
 from generators.critics import FeatureCritic, LogitCritic
 
 
-class Adversarial:
+class Adversarial(Scheme):
     """The ``Scheme`` of that name, for ``logits`` and ``features``.
 
     Adapters bring the student's features to the teacher's; they learn with the student.
@@ -43,7 +44,7 @@ class Adversarial:
         # With weight 0 nothing is looked at that offline distillation does not look at.
         inside = ("hint",) if scheme.weight and scheme.form == "features" else ()
         learner = Learner(teacher, student, config, seed, place, also=inside)
-        self.learners: tuple[Learner, ...] = (learner,)
+        self.learners = (learner,)
         self._judge: Judge | None = None
         if not scheme.weight:
             return

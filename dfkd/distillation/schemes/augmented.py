@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dfkd.distillation.critic import BETAS, Judge
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
 from dfkd.errors import DfkdError
 from dfkd.networks.seeding import seeded
@@ -72,7 +73,7 @@ class Maker:
         self.made = state_dict["made"]
 
 
-class Augmented:
+class Augmented(Scheme):
     """The ``Scheme`` adversarial, for ``images``; what it is given are the user's images.
 
     Raises:
@@ -89,7 +90,7 @@ class Augmented:
         place: Runtime = ALONE,
     ) -> None:
         self.config, self._place = scheme, place
-        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self.learners = (Learner(teacher, student, config, seed, place),)
         self._judge: Judge | None = None
         if not scheme.weight:
             return

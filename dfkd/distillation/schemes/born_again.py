@@ -16,6 +16,7 @@ from torch import nn
 
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.losses import response
 from dfkd.networks.copying import copy_network
@@ -77,7 +78,7 @@ class Lineage:
         return next(reversed(self.past.values()), None)
 
 
-class BornAgain:
+class BornAgain(Scheme):
     """The ``Scheme`` ``self`` in the form ``generations``."""
 
     def __init__(
@@ -89,7 +90,7 @@ class BornAgain:
         scheme: SelfConfig = GENERATIONS,
         place: Runtime = ALONE,
     ) -> None:
-        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self.learners = (Learner(teacher, student, config, seed, place),)
         self.scheme, self.lineage, self._seed = scheme, Lineage(student), seed
 
     def update(self, batch: Batch) -> Metrics:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.self_settings import SelfConfig
 from dfkd.losses import feature, response
 from dfkd.networks.early_exits import EarlyExits, Head
@@ -23,7 +24,7 @@ from dfkd.training.distributed import ALONE, Runtime
 EXITS = SelfConfig()
 
 
-class OwnTeacher:
+class OwnTeacher(Scheme):
     """The ``Scheme`` ``self`` in the form ``exits``.
 
     Attributes:
@@ -46,7 +47,7 @@ class OwnTeacher:
         with seeded(seed):  # whatever else is drawn is drawn as without heads
             self.whole = EarlyExits(student, teacher.spec.shape, teacher.num_classes)
         learner = Learner(teacher, student, config, seed, place, network=self.whole)
-        self.learners: tuple[Learner, ...] = (learner,)
+        self.learners = (learner,)
         self._layers = named_layers(student)
 
     def update(self, batch: Batch) -> Metrics:

@@ -10,6 +10,7 @@ from torch import nn
 
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import ALONE, Runtime
@@ -20,7 +21,7 @@ class OfflineConfig:
     """Nothing to choose: all that varies is how the student learns."""
 
 
-class Offline:
+class Offline(Scheme):
     """The ``Scheme`` of that name."""
 
     def __init__(
@@ -32,7 +33,7 @@ class Offline:
         scheme: OfflineConfig = OfflineConfig(),
         place: Runtime = ALONE,
     ) -> None:
-        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self.learners = (Learner(teacher, student, config, seed, place),)
 
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step on the weighted sum of the knowledge."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.online_settings import OnlineConfig
 from dfkd.errors import DfkdError
 from dfkd.loading import LoadedModel, load_student_model
@@ -52,7 +53,7 @@ class Standing(nn.Module):
         self.agreement.lerp_(agreement, 1 - self.DECAY)
 
 
-class Online:
+class Online(Scheme):
     """The ``Scheme`` of that name."""
 
     def __init__(
@@ -82,7 +83,7 @@ class Online:
                 if not 0 < index <= len(scheme.peers):
                     raise
                 raise DfkdError(f"peer {index + 1}, {scheme.peers[index - 1]}: {error}") from None
-        self.learners: tuple[Learner, ...] = tuple(learners)
+        self.learners = tuple(learners)
         self.scheme, self.standing = scheme, Standing(len(students), teacher.device)
 
     def update(self, batch: Batch) -> Metrics:

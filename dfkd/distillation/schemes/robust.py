@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dfkd.distillation.knowledge import Answers
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.distillation.scheme import Scheme
 from dfkd.errors import DfkdError, nearest
 from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
@@ -70,7 +71,7 @@ class RobustConfig:
             )
 
 
-class Robust:
+class Robust(Scheme):
     """The ``Scheme`` of that name."""
 
     def __init__(
@@ -83,7 +84,7 @@ class Robust:
         place: Runtime = ALONE,
     ) -> None:
         self.config, self._place = scheme, place
-        self.learners: tuple[Learner, ...] = (Learner(teacher, student, config, seed, place),)
+        self.learners = (Learner(teacher, student, config, seed, place),)
         self._draws = Draws(seed, place)
 
     def update(self, batch: Batch) -> Metrics:

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.distillation.learner_config import with_flip
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank, dequantize, quantize
@@ -32,7 +31,7 @@ from dfkd.synthesis.methods.deep_inversion_settings import (
 from dfkd.synthesis.objective import Evidence, Term
 from dfkd.synthesis.steps import observe, restore, snapshot
 from dfkd.teacher import Teacher
-from dfkd.training.augment import crop, flip, jitter
+from dfkd.training.augment import crop, flip, jitter, with_flip
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
 
 

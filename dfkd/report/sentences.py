@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dfkd.report.figures import NOT_MEASURED, duration, percent, ratio, whole
+from dfkd.report.units import NOT_MEASURED, duration, percent, ratio, whole
 
 Record = Mapping[str, Any]
 Rows = list[tuple[str, str]]
