@@ -2,8 +2,8 @@
 
     python assets/train_halves.py --out runs/halves
     dfkd distill run:runs/halves/low 'dfkd.networks:vgg?widths=(16,32,64)&convolutions=1' \\
-      --scheme ensemble --teachers run:runs/halves/high --set arrangement.combine=classes \\
-      --set distiller.flip=0 --steps 3000 --init random --eval bundled:digits_vgg --out runs/merged
+      --scheme ensemble --teachers run:runs/halves/high --set scheme_config.combine=classes \\
+      --set learner.flip=0 --steps 3000 --init random --eval bundled:digits_vgg --out runs/merged
 
 Both see their own digits among the 1,000 that ``bundled:digits_vgg`` was trained on
 (scikit-learn's, CC BY 4.0): its test images are new to them. The last epoch counts; nothing is

@@ -18,7 +18,7 @@ def main(steps: int) -> None:
     for weight in (0.0, 0.1):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
         last: dict[str, float] = {}
-        settings = ["scheme=adversarial", f"arrangement.weight={weight}"]
+        settings = ["scheme=adversarial", f"scheme_config.weight={weight}"]
         result = dfkd.distill(
             teacher,
             student,

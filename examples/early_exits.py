@@ -17,7 +17,7 @@ from dfkd.networks import initialise, resnet
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     student = initialise(resnet(14, 1, 10, (8, 16, 32)), seed=0)
-    settings = ["scheme=self", "arrangement.exits=keep", "init=random"]
+    settings = ["scheme=self", "scheme_config.exits=keep", "init=random"]
     result = dfkd.distill(
         teacher,
         student,

@@ -23,7 +23,7 @@ def main(steps: int) -> None:
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
         plan = recipes.override(
             dfkd.recipe("default"),
-            [f"distiller.knowledge={knowledge}", "init=random"],
+            [f"learner.knowledge={knowledge}", "init=random"],
         )
         result = dfkd.distill(
             teacher,

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 import dfkd
-from dfkd.synthesis.methods.deep_inversion_settings import cifar
+from dfkd.synthesis.methods.deep_inversion_config import cifar
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

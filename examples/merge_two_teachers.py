@@ -4,7 +4,7 @@
 
 A third teacher sees all digits, for reference; the test images of ``bundled:digits_vgg`` measure.
 ``assets/train_halves.py`` writes such teachers for ``dfkd distill run:LOW STUDENT --scheme ensemble
---teachers run:HIGH --set arrangement.combine=classes --out DIR``. Needs scikit-learn, for the data.
+--teachers run:HIGH --set scheme_config.combine=classes --out DIR``. Needs scikit-learn (data).
 """
 
 import argparse

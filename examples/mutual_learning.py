@@ -2,7 +2,7 @@
 
     python examples/mutual_learning.py [--steps 400]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme online --set arrangement.students=3
+On the command line: ``dfkd distill TEACHER STUDENT --scheme online --set scheme_config.students=3
 --out DIR``. The best of them, by how often it agrees with the teacher on synthetic images, is the
 student.
 """
@@ -16,7 +16,7 @@ from dfkd.networks import initialise, resnet
 
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
-    for words in (["scheme=offline"], ["scheme=online", "arrangement.students=3"]):
+    for words in (["scheme=offline"], ["scheme=online", "scheme_config.students=3"]):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
         shared = ["init=random"]
         result = dfkd.distill(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import dfkd
-from dfkd.synthesis.methods.deep_inversion_settings import cifar
+from dfkd.synthesis.methods.deep_inversion_config import cifar
 
 
 def asymmetry(images: Tensor) -> Tensor:

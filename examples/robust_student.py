@@ -2,8 +2,8 @@
 
     python examples/robust_student.py [--steps 300]
 
-On the command line: ``dfkd distill TEACHER STUDENT --scheme robust --set arrangement.epsilon=0.1
---set arrangement.step_size=0.025 --out DIR``, and to compare two of them ``dfkd evaluate run:A
+On the command line: ``dfkd distill TEACHER STUDENT --scheme robust --set scheme_config.epsilon=0.1
+--set scheme_config.step_size=0.025 --out DIR``, and to compare two of them ``dfkd evaluate run:A
 run:B --data DATA --epsilon 0.1``. Epsilon is in units of [0, 1] intensity.
 """
 
@@ -20,7 +20,7 @@ EPSILON = 0.1
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     data = dfkd.load_data("bundled:digits_vgg")
-    settings = [f"arrangement.epsilon={EPSILON}", f"arrangement.step_size={EPSILON / 4}"]
+    settings = [f"scheme_config.epsilon={EPSILON}", f"scheme_config.step_size={EPSILON / 4}"]
     for words in (["scheme=offline"], ["scheme=robust", *settings]):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
         shared = ["init=random"]

@@ -14,10 +14,10 @@ import dfkd
 from dfkd import cli, recipes
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import GivenImages
-from dfkd.distillation.critic import Judge
+from dfkd.distillation.critic import CriticTrainer
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
+from dfkd.distillation.schemes.adversarial_config import AdversarialConfig
 from dfkd.errors import DfkdError
 from dfkd.losses.critic import critic_loss
 from dfkd.networks import resnet, vgg
@@ -25,7 +25,7 @@ from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 SMALL = {"width": 16, "latent_dim": 8, "ngf": 4}
@@ -64,8 +64,8 @@ def corner(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 4).flatten(1).argmax(1)
 
 
-def build(teacher, student, config=CONFIG, seed=0, place=None, **settings):
-    places = {} if place is None else {"place": place}
+def build(teacher, student, config=CONFIG, seed=0, runtime=None, **settings):
+    places = {} if runtime is None else {"place": runtime}
     chosen = AdversarialConfig(**{**SMALL, **settings})
     return build_distiller(teacher, student, config, seed, "adversarial", chosen, **places)
 
@@ -117,7 +117,7 @@ def test_neither_step_moves_the_other_side(form, loss, teacher, student, monkeyp
     def student_side():
         return {**student.state_dict(), **learner.aids.state_dict()}
 
-    critic_moved_student = watch(monkeypatch, Judge, student_side)
+    critic_moved_student = watch(monkeypatch, CriticTrainer, student_side)
     student_moved_critic = watch(monkeypatch, Learner, critics.state_dict)
     weights = copy.deepcopy(student_side())
     run(distiller, 3)
@@ -221,7 +221,7 @@ def test_features_are_paired_whatever_the_knowledge_looks_at(knowledge, teacher,
     config = dataclasses.replace(CONFIG, knowledge=knowledge)
     distiller = build(teacher, student, config, form="features")
     (learner,) = distiller.learners
-    assert len(distiller.pairs) == len(learner.aids["hint"].adapters) == 2
+    assert len(learner.pairs) == len(learner.aids["hint"].adapters) == 2
     assert [c.project[0].weight.shape[1] for c in distiller._judge.critics] == [8, 16]
     adapters = copy.deepcopy(learner.aids.state_dict())
     parts = run(distiller, 2)[-1]
@@ -260,8 +260,8 @@ def test_steps_read_nothing_back_and_narrow_floats_do(form, teacher, student):
         distiller.set_progress(step / 2)
         metrics = distiller.update(Batch(torch.empty(4, 1, 16, 16, device="meta")))
     assert all(value.device.type == "meta" for value in metrics.values())
-    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
-    narrow = run(build(teacher, student, place=place, form=form), 3)[-1]
+    runtime = Runtime(torch.device("cpu"), "bf16", 0, 1)
+    narrow = run(build(teacher, student, runtime=runtime, form=form), 3)[-1]
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in narrow.values())
 
 
@@ -285,7 +285,7 @@ def test_made_images_are_images_that_the_teacher_labels(teacher, student):
 
 def plan_of(form):
     plan = recipes.with_scheme(recipes.recipe("default"), "adversarial")
-    settings = {"arrangement.form": form, **{f"arrangement.{k}": v for k, v in SMALL.items()}}
+    settings = {"scheme_config.form": form, **{f"scheme_config.{k}": v for k, v in SMALL.items()}}
     return recipes.override(plan, [f"{key}={value}" for key, value in settings.items()])
 
 
@@ -312,7 +312,7 @@ def test_it_runs_on_given_images_and_is_refused_without(teacher, student, tmp_pa
     result = dfkd.distill(teacher, student, images=given, out=tmp_path / "run", **options)
     assert result.figures["student_steps"] == 2
     # A batch for the critic and one for the student in every step.
-    assert result.figures["images_synthesized"] == 2 * 2 * plan.rhythm.batch_size
+    assert result.figures["images_synthesized"] == 2 * 2 * plan.alternation.batch_size
     assert "40 images of own" in (tmp_path / "run/manifest.json").read_text()
     dfkd.distill(teacher, student, images=given, recipe=plan_of("logits"), steps=1, device="cpu")
 
@@ -322,7 +322,8 @@ def test_the_commands_words_reach_it(tmp_path, capsys):
     np.savez(tmp_path / "own.npz", images=images)
     words = [
         "distill", "bundled:digits_vgg", "dfkd.networks:vgg?widths=(8,16)", "--steps", "2",
-        "--scheme", "adversarial", "--set", "arrangement.form=images", "--set", "arrangement.ngf=4",
+        "--scheme", "adversarial", "--set", "scheme_config.form=images",
+        "--set", "scheme_config.ngf=4",
         "--images", f"npz:{tmp_path / 'own.npz'}", "--device", "cpu", "--out", f"{tmp_path / 'r'}",
     ]  # fmt: skip
     assert cli.main(words) in (0, FAILED), capsys.readouterr().err
@@ -369,8 +370,8 @@ def test_two_processes_blur_as_one():
 
     places = (One(torch.device("cpu"), "fp32", rank, 2) for rank in (0, 1))
     whole, *halves = (
-        Judge([nn.Linear(4, 1)], "bce", 1e-3, 0.5, 0, place.device, place)
-        for place in (ALONE, *places)
+        CriticTrainer([nn.Linear(4, 1)], "bce", 1e-3, 0.5, 0, runtime.device, runtime)
+        for runtime in (SINGLE_PROCESS, *places)
     )
     wanted = whole._blurred(real, real)
     for rank, judge in enumerate(halves):

@@ -95,7 +95,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 @pytest.fixture
 def halfway(tiny_teacher, tiny_student, tmp_path):
     """The directory of a robust run of two steps, and the recipe it was started with."""
-    settings = ["arrangement.steps=1", "distiller.lr=0.01"]
+    settings = ["scheme_config.steps=1", "learner.lr=0.01"]
     plan = override(with_scheme(small("drawings"), "robust"), settings)
     go_on(plan, tiny_teacher, tiny_student, tmp_path / "run", steps=2, resume=False)
     return tmp_path / "run", plan
@@ -111,13 +111,13 @@ def go_on(plan, teacher, student, out, **options):
     [
         (["scheme=offline"], "scheme robust, now offline"),
         (["scheme=online"], "scheme robust, now online"),
-        (["arrangement.steps=2"], "arrangement.steps 1, now 2"),
-        (["distiller.lr=0.02"], "distiller.lr 0.01, now 0.02"),
-        (["distiller.temperature=2"], "distiller.temperature 4.0, now 2.0"),
-        (["distiller.knowledge=kd + hint"], "distiller.knowledge kd, now kd \\+ hint"),
-        (["distiller.pairs=[teacher.a=student.b]"], "pairs , now teacher.a=student.b"),
+        (["scheme_config.steps=2"], "scheme_config.steps 1, now 2"),
+        (["learner.lr=0.02"], "learner.lr 0.01, now 0.02"),
+        (["learner.temperature=2"], "learner.temperature 4.0, now 2.0"),
+        (["learner.knowledge=kd + hint"], "learner.knowledge kd, now kd \\+ hint"),
+        (["learner.pairs=[teacher.a=student.b]"], "pairs , now teacher.a=student.b"),
         (["method=default"], "method drawings, now default"),
-        (["rhythm.batch_size=32"], "rhythm.batch_size 16, now 32"),
+        (["alternation.batch_size=32"], "alternation.batch_size 16, now 32"),
         (["init=teacher"], "init auto, now teacher"),
         (["seed=1"], "seed 0, now 1"),
     ],
@@ -148,7 +148,7 @@ def test_a_run_goes_on_with_its_own_networks_and_images(halfway, tiny_teacher, t
     images = GivenImages(torch.zeros(16, 1, 8, 8, dtype=torch.uint8), None, "npz:own.npz")
     with pytest.raises(dfkd.DfkdError, match=r"images None, now npz:own.npz"):
         go_on(plan, tiny_teacher, tiny_student, out, images=images)
-    with pytest.raises(dfkd.DfkdError, match=r"rhythm.batch_size 16, now 4"):
+    with pytest.raises(dfkd.DfkdError, match=r"alternation.batch_size 16, now 4"):
         go_on(plan, tiny_teacher, tiny_student, out, batch_size="4")
 
 
@@ -167,7 +167,7 @@ def test_a_longer_budget_and_another_way_to_compute_are_the_same_run(
 
 def test_a_checkpoint_of_another_version_is_said_to_be_one(tiny_teacher, tiny_student, tmp_path):
     plan, out = with_scheme(small("drawings"), "self"), tmp_path / "run"
-    plan = override(plan, ["arrangement.form=generations"])
+    plan = override(plan, ["scheme_config.form=generations"])
     go_on(plan, tiny_teacher, tiny_student, out, steps=2, resume=False)
     state = checkpoint.load(out / "checkpoint")
     # As it was before generations began with the run's own weights.
@@ -183,7 +183,7 @@ def test_a_student_that_cannot_be_measured_is_there_all_the_same(
     def fail(*_):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(results, "figures", fail)
+    monkeypatch.setattr(results, "run_metrics", fail)
     with pytest.raises(RuntimeError, match="full"):
         run(tiny_teacher, tiny_student, "drawings", out=tmp_path / "run")
     assert (tmp_path / "run" / "student.safetensors").is_file()

@@ -53,7 +53,7 @@ def test_a_sound_state_comes_back(tmp_path):
 FAULTS = {
     "student": (
         {"student__stem.weight": torch.tensor([1.0, NAN])},
-        "the student's stem.weight holds NaN after step 7: .* lower distiller.lr or distiller.w",
+        "the student's stem.weight holds NaN after step 7: .* lower learner.lr or distiller.w",
     ),
     "infinite": ({"student__stem.weight": torch.tensor([-INF])}, "stem.weight holds infinity"),
     "half": ({"student__a": torch.tensor([INF]).half()}, "student's a holds infinity"),
@@ -253,9 +253,9 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint_and_goes_on_from_it(
 
 
 ABSURD = {
-    "decay": ("distiller.weight_decay=1e308",),
-    "rate": ("distiller.lr=1e30", "distiller.warmup=0"),
-    "sgd": ("distiller.lr=1e30", "distiller.optimizer=sgd", "distiller.warmup=0"),
+    "decay": ("learner.weight_decay=1e308",),
+    "rate": ("learner.lr=1e30", "learner.warmup=0"),
+    "sgd": ("learner.lr=1e30", "learner.optimizer=sgd", "learner.warmup=0"),
 }
 
 

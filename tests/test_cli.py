@@ -21,7 +21,7 @@ from dfkd.recipes.methods import METHODS
 
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
 TEACHER = "bundled:digits_vgg"
-QUICK = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.refine_batch=16",
+QUICK = ("--set", "alternation.warmup_updates=1", "--set", "synthesizer.refine_batch=16",
          "--set", "synthesizer.draws=32")  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_knowledge_and_schemes_go_by_name(tmp_path, here):
     assert all(line.split()[1].endswith("*") for line in kinds.splitlines())
     assert {"kd", "rkd", "crd"} < {line.split()[0] for line in kinds.splitlines()}
     assert {"online", "robust"} < {line.split()[0] for line in schemes.splitlines()}
-    assert "arrangement.epsilon=0.03" in here("schemes", "robust").stdout
+    assert "scheme_config.epsilon=0.03" in here("schemes", "robust").stdout
     unknown = here("schemes", "robus")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     out = tmp_path / "run"
@@ -133,12 +133,12 @@ def test_two_processes_share_a_run_and_speak_once(tmp_path):
 
 
 def test_two_processes_share_evenly_or_say_so_once(tmp_path):
-    words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--set", "rhythm.batch_size=31")
+    words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--set", "alternation.batch_size=31")
     done = dfkd("distill", TEACHER, STUDENT, *words, "--out", tmp_path / "run")
     assert done.returncode == 2
     told = [line for line in done.stderr.splitlines() if line.startswith("dfkd: ")]
     assert told == [
-        "dfkd: 2 processes cannot share 31 images evenly: --set rhythm.batch_size to a "
+        "dfkd: 2 processes cannot share 31 images evenly: --set alternation.batch_size to a "
         "multiple of 2"
     ]
     assert not (tmp_path / "run").exists()
@@ -282,7 +282,7 @@ BAD = {
     ),
     "unknown scheme": (("distill", TEACHER, STUDENT, "--scheme", "onlin"), "online"),
     "unknown form": (
-        ("distill", TEACHER, STUDENT, "--scheme", "self", "--set", "arrangement.form=x"),
+        ("distill", TEACHER, STUDENT, "--scheme", "self", "--set", "scheme_config.form=x"),
         "exits or generations",
     ),
     "exits of no self": (("distill", TEACHER, STUDENT, "--exits", "keep"), "--scheme self"),
@@ -314,7 +314,7 @@ BAD = {
             "--scheme",
             "adversarial",
             "--set",
-            "arrangement.form=images",
+            "scheme_config.form=images",
         ),
         "--images",
     ),

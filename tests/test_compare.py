@@ -37,7 +37,7 @@ from dfkd.runs.distillation import distill
 
 TEACHER = "bundled:digits_vgg"
 STUDENT = "dfkd.networks:vgg?widths=(8,16)&convolutions=1"
-QUICK = ("--set", "rhythm.batch_size=32", "--curve", "3")
+QUICK = ("--set", "alternation.batch_size=32", "--curve", "3")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_method_that_the_teacher_does_not_allow_is_a_row(tmp_path, capsys):
 
 
 def test_a_comparison_that_is_refused_as_a_whole_leaves_nothing(tmp_path, capsys):
-    command = words(tmp_path / "out", "--set", "distiller.optimizer=adam", methods="drawings")
+    command = words(tmp_path / "out", "--set", "learner.optimizer=adam", methods="drawings")
     assert main(command) == 2
     assert capsys.readouterr().err.startswith("dfkd: nothing can be compared: no optimizer 'adam'")
     assert list(tmp_path.iterdir()) == []

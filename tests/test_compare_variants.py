@@ -17,7 +17,7 @@ from dfkd.comparison.variants import variants
 from dfkd.datasets import load_data
 
 QUICK = (
-    "--set", "rhythm.batch_size=16", "--set", "rhythm.warmup_updates=1", "--set",
+    "--set", "alternation.batch_size=16", "--set", "alternation.warmup_updates=1", "--set",
     "synthesizer.draws=16", "--set", "synthesizer.refine_batch=8", "--set",
     "synthesizer.refine_steps=1",
 )  # fmt: skip
@@ -75,7 +75,9 @@ def test_kinds_of_knowledge_side_by_side(tmp_path, few, capsys):
 
 def test_every_scheme_side_by_side_and_under_attack(tmp_path, few, capsys):
     out = tmp_path / "out"
-    quick = [f"--set=arrangement.{words}" for words in ("epsilon=0.1", "steps=1", "generations=2")]
+    quick = [
+        f"--set=scheme_config.{words}" for words in ("epsilon=0.1", "steps=1", "generations=2")
+    ]
     record = compare(out, few, "--vary", "scheme", "--teachers", TEACHER, "--images", few, *quick)
     names = [row["method"] for row in record["methods"]]
     assert names == [*variants("scheme", None, None, [], several=True, images=True)]
@@ -144,7 +146,7 @@ def test_eighty_signs_are_enough(robust):
 
 def test_the_attack_is_that_of_the_command_else_of_a_robust_row(tmp_path):
     command = Compare(TEACHER, STUDENT, tmp_path, epsilon=0.25)
-    plans = variants("scheme", None, "offline,robust", ["arrangement.epsilon=0.125"])
+    plans = variants("scheme", None, "offline,robust", ["scheme_config.epsilon=0.125"])
     assert epsilon_of(command, plans) == 0.25
     plain = Compare(TEACHER, STUDENT, tmp_path)
     assert epsilon_of(plain, plans) == 0.125
@@ -158,7 +160,7 @@ def test_the_attack_is_that_of_the_command_else_of_a_robust_row(tmp_path):
         (("--images", "bundled:digits_vgg"), "--vary knowledge or scheme"),
         (("--teachers", TEACHER), "belongs to the scheme ensemble"),
         (("--vary", "scheme", "--only", "ensemble"), "more than one teacher"),
-        (("--vary", "scheme", "--only", "cross_modal"), "arrangement.height"),
+        (("--vary", "scheme", "--only", "cross_modal"), "scheme_config.height"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(words, says, tmp_path, capsys):

@@ -12,7 +12,7 @@ from dfkd.errors import DfkdError
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.compilation import Workload, compile_teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec
 
@@ -56,7 +56,7 @@ def test_compiled_equals_the_slow_twin_in_one_graph():
     assert list(map(bool, reasons.values())) == [False, True]
     torch._dynamo.reset()
     counters.clear()
-    fast, used, reason = compile_teacher(folded, "on", Work((SHAPE,)))[:3]
+    fast, used, reason = compile_teacher(folded, "on", Workload((SHAPE,)))[:3]
     assert used, reason
     images = torch.rand(SHAPE)
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -79,7 +79,7 @@ def test_compiled_equals_the_slow_twin_in_one_graph():
 @pytest.mark.parametrize("mode", ["auto", "off"])
 def test_what_does_not_pay_stays_eager(mode):
     eager = teacher()
-    result = compile_teacher(eager, mode, Work((SHAPE,), seconds=1.0))
+    result = compile_teacher(eager, mode, Workload((SHAPE,), seconds=1.0))
     assert result.teacher is eager
     assert not result.used
     assert result.reason == ("as asked" if mode == "off" else result.reason)
@@ -93,26 +93,26 @@ def test_without_a_compiler_one_warning_and_the_eager_pass(monkeypatch, tmp_path
     torch._dynamo.reset()
     eager = teacher()
     with pytest.warns(UserWarning, match="nothing is compiled") as warned:
-        result = compile_teacher(eager, "on", Work((SHAPE,)))
+        result = compile_teacher(eager, "on", Workload((SHAPE,)))
     assert result.teacher is eager
     assert len([w for w in warned if "nothing is compiled" in str(w.message)]) == 1
 
 
 def test_a_number_of_traces_is_weighed_by_the_time_of_one():
-    result = compile_teacher(teacher(), "auto", Work((SHAPE,), traces=3))
+    result = compile_teacher(teacher(), "auto", Workload((SHAPE,), traces=3))
     assert not result.used
     assert 0 < result.seconds < 5
 
 
 def test_unknown_modes_are_refused():
     with pytest.raises(DfkdError, match="--compile"):
-        compile_teacher(teacher(), "maybe", Work((SHAPE,)))
+        compile_teacher(teacher(), "maybe", Workload((SHAPE,)))
 
 
 def test_a_network_that_says_why_it_cannot_be_is_not_tried(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("tried"))
     several = [Teacher(resnet(8, 1, 2).eval(), ImageSpec(1, 8, 8), names) for names in ("ab", "cd")]
     both = fold(dfkd.ensemble(several, "classes")).teacher
-    found = compile_teacher(both, "on", Work(((4, 1, 8, 8),), seconds=1e6))
+    found = compile_teacher(both, "on", Workload(((4, 1, 8, 8),), seconds=1e6))
     assert (found.teacher, found.used) == (both, False)
     assert "compared by hooks" in found.reason

@@ -167,7 +167,7 @@ def test_a_weight_that_no_draw_reaches_is_refused():
 
     network = Net()
     nn.utils.parametrize.register_parametrization(network.conv, "weight", Fixed())
-    with pytest.raises(DfkdError, match=r"'conv.weight' cannot be drawn anew.*arrangement.peers"):
+    with pytest.raises(DfkdError, match=r"'conv.weight' cannot be drawn anew.*scheme_config.peers"):
         redrawn(network, 0)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from dfkd.errors import DfkdError
-from dfkd.losses.critic import KINDS, critic_loss, fooling_loss, told_apart
+from dfkd.losses.critic import KINDS, critic_accuracy, critic_loss, fooling_loss
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -120,12 +120,12 @@ def test_halves_may_differ_in_number(kind):
 def test_accuracy_counts_around_the_threshold(kind, threshold):
     real = threshold + torch.tensor([1.0, 0.25, -0.25, 2.0])
     fake = threshold + torch.tensor([-1.0, 0.25])
-    assert told_apart(real, fake, kind=kind) == (3 / 4 + 1 / 2) / 2
+    assert critic_accuracy(real, fake, kind=kind) == (3 / 4 + 1 / 2) / 2
     # One score for all tells nothing, on the threshold too and whatever the numbers.
     for constant in (threshold - 1, threshold, threshold + 1):
         same = torch.full((6,), constant)
-        assert told_apart(same[:1], same, kind=kind) == 0.5
-    assert told_apart(torch.full((2,), math.nan), torch.full((2,), math.nan), kind=kind) == 0
+        assert critic_accuracy(same[:1], same, kind=kind) == 0.5
+    assert critic_accuracy(torch.full((2,), math.nan), torch.full((2,), math.nan), kind=kind) == 0
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_accuracy_counts_around_the_threshold(kind, threshold):
     [
         lambda kind: critic_loss(torch.zeros(1), torch.zeros(1), kind=kind),
         lambda kind: fooling_loss(torch.zeros(1), kind=kind),
-        lambda kind: told_apart(torch.zeros(1), torch.zeros(1), kind=kind),
+        lambda kind: critic_accuracy(torch.zeros(1), torch.zeros(1), kind=kind),
     ],
 )
 def test_an_unknown_kind(call):

@@ -20,19 +20,19 @@ from dfkd import recipes
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange, front_end_of
+from dfkd.distillation.schemes.cross_modal import CrossModalConfig, front_end_of, wrap_teacher
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.loading import check_student, load_teacher
 from dfkd.networks import bilstm, initialise, vgg
 from dfkd.networks.frontends import Cepstral, Spectrogram, shaded, stretched
-from dfkd.networks.modes import watching
+from dfkd.networks.modes import frozen
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 from dfkd.training.distributed import Runtime
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -44,7 +44,7 @@ STUDENT = "dfkd.networks:bilstm?hidden=8"
 @pytest.fixture
 def behind(tiny_teacher):
     tiny_teacher.network.head.weight.data *= 5
-    return arrange([tiny_teacher], SMALL)
+    return wrap_teacher([tiny_teacher], SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_the_bundled_series_are_the_bundled_pictures(vowels):
     shown = front_end_of(config)(config.spec.normalize(signals))
     wanted = pictures.images.float() / 255
     assert (shown - wanted).abs().max() < 2 / 255
-    hears = arrange([teacher], config)(signals).argmax(1)
+    hears = wrap_teacher([teacher], config)(signals).argmax(1)
     sees = teacher(wanted).argmax(1)
     assert (hears == sees).float().mean() > 0.99
     assert (hears == series.labels).float().mean() > 0.98
@@ -191,17 +191,17 @@ def test_impossible_settings(settings, what):
 
 def test_a_teacher_of_other_pictures_or_several_are_refused(tiny_teacher):
     with pytest.raises(DfkdError, match=r"gives 1x16x32 images and the teacher takes 1x8x8: set"):
-        arrange([tiny_teacher], CrossModalConfig())
+        wrap_teacher([tiny_teacher], CrossModalConfig())
     with pytest.raises(DfkdError, match="one teacher, not 2"):
-        arrange([tiny_teacher, tiny_teacher], SMALL)
+        wrap_teacher([tiny_teacher, tiny_teacher], SMALL)
 
 
 def test_its_recipe_survives_a_file():
     plan = recipes.with_scheme(recipes.recipe("default"), "cross_modal")
-    plan = recipes.override(plan, ["arrangement.front_end=stft", "arrangement.channels=1",
-                                   "arrangement.frames=400"])  # fmt: skip
+    plan = recipes.override(plan, ["scheme_config.front_end=stft", "scheme_config.channels=1",
+                                   "scheme_config.frames=400"])  # fmt: skip
     assert recipes.from_dict(recipes.to_dict(plan)) == plan
-    assert plan.arrangement.spec.shape == (1, 1, 400)
+    assert plan.scheme_config.spec.shape == (1, 1, 400)
 
 
 def test_a_signal_has_its_own_units_behind_zero_and_one():
@@ -232,7 +232,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     if front_end == "stft":
         config = replace(SMALL, front_end="stft", channels=1, frames=40, n_fft=8, hop=4)
         student = bilstm(4, 1, 1, 1, 4)
-    behind, before = arrange([tiny_teacher], config), tiny_teacher.fingerprint()
+    behind, before = wrap_teacher([tiny_teacher], config), tiny_teacher.fingerprint()
     small = {
         "drawings": {},
         "default": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
@@ -240,7 +240,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     }[method]
     plan = recipes.with_scheme(recipes.recipe(method), "cross_modal")
     plan = replace(
-        plan, arrangement=config, rhythm=Rhythm(1, steps_per_update=2, batch_size=16),
+        plan, scheme_config=config, alternation=Alternation(1, steps_per_update=2, batch_size=16),
         synthesizer=replace(plan.synthesizer, **small), init="random",
     )  # fmt: skip
     result = dfkd.distill(behind, student, recipe=plan, steps=4, device="cpu")
@@ -258,7 +258,7 @@ def test_a_run_resumes_exactly(behind, tmp_path, monkeypatch):
     plan = recipes.with_scheme(recipes.recipe("default"), "cross_modal")
     small = {"draws": 16, "refine_batch": 8, "refine_steps": 2}
     plan = replace(
-        plan, arrangement=SMALL, rhythm=Rhythm(1, steps_per_update=2, batch_size=16),
+        plan, scheme_config=SMALL, alternation=Alternation(1, steps_per_update=2, batch_size=16),
         synthesizer=replace(plan.synthesizer, **small), init="random",
     )  # fmt: skip
 
@@ -316,7 +316,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(front_end):
     if front_end == "stft":
         config = replace(SMALL, front_end="stft", channels=1, frames=40, n_fft=8, hop=4)
     eyes = Teacher(vgg((4, 8), 1, 1, 4).to("meta"), ImageSpec(1, 8, 8))
-    ears = arrange([eyes], config)
+    ears = wrap_teacher([eyes], config)
     student = bilstm(4, 1, config.channels, 1, 4).to("meta")
     distiller = build_distiller(ears, student, LEARN, 0, "cross_modal", config)
     for step in range(2):
@@ -326,15 +326,15 @@ def test_steps_stay_on_their_device_and_read_nothing_back(front_end):
 
 
 def test_narrow_floats_do(behind):
-    place = replace(CPU, precision="bf16")
+    runtime = replace(CPU, precision="bf16")
     distiller = build_distiller(
-        behind, small_student(), LEARN, 0, "cross_modal", SMALL, place=place
+        behind, small_student(), LEARN, 0, "cross_modal", SMALL, runtime=runtime
     )
     metrics = distiller.update(some_batch(behind))
     assert metrics["distillation/kd"].isfinite()
     assert metrics["distillation/kd"].dtype == torch.float32
     signals = some_batch(behind).images
-    with place.autocast():
+    with runtime.autocast():
         narrow = behind(signals).float()
     assert (narrow.argmax(1) == behind(signals).argmax(1)).float().mean() > 0.9
 
@@ -344,7 +344,7 @@ def test_cudnn_is_left_out_where_it_has_no_backward(behind, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
     student.lstm.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
     signals = some_batch(behind).images.requires_grad_()
-    with watching(student):
+    with frozen(student):
         student(signals).sum().backward()
     student(signals)
     with torch.no_grad():
@@ -382,7 +382,7 @@ def command(*words):
 def test_from_the_command_line(tmp_path):
     run = tmp_path / "run"
     quick = [f"--set={s}" for s in ("synthesizer.draws=32", "synthesizer.refine_batch=16",
-                                    "rhythm.warmup_updates=1", "distiller.flip=0")]  # fmt: skip
+                                    "alternation.warmup_updates=1", "learner.flip=0")]  # fmt: skip
     done = command(
         "distill", "bundled:vowels_vgg", STUDENT, "--scheme", "cross_modal", "--steps", 4,
         "--init", "random", "--eval", "bundled:vowels_series", "--out", run, *quick,
@@ -396,5 +396,5 @@ def test_from_the_command_line(tmp_path):
     wrong = command("distill", "bundled:digits_vgg", STUDENT, "--scheme", "cross_modal",
                  "--out", tmp_path / "none")  # fmt: skip
     assert wrong.returncode == 2
-    assert "arrangement.height" in wrong.stderr
+    assert "scheme_config.height" in wrong.stderr
     assert len(wrong.stderr.strip().splitlines()) == 1

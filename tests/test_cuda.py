@@ -41,15 +41,15 @@ def test_methods(method, precision, tmp_path):
 @pytest.mark.parametrize("row", SCHEME_ROWS)
 def test_schemes(row, tmp_path):
     recipe = with_scheme(small("drawings"), row.partition(":")[0])
-    settings = [f"arrangement.{name}={value}" for name, value in SCHEME_ROWS[row].items()]
-    recipe = dataclasses.replace(override(recipe, settings), distiller=CONFIG)
+    settings = [f"scheme_config.{name}={value}" for name, value in SCHEME_ROWS[row].items()]
+    recipe = dataclasses.replace(override(recipe, settings), learner=CONFIG)
     distil(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_knowledge(kind, tmp_path):
     config = dataclasses.replace(CONFIG, knowledge=f"{KINDS[kind].weight:g}*{kind}")
-    distil(dataclasses.replace(small("drawings"), distiller=config), tmp_path / "run")
+    distil(dataclasses.replace(small("drawings"), learner=config), tmp_path / "run")
 
 
 def test_the_compiled_teacher(tmp_path):

@@ -121,8 +121,8 @@ def test_published_settings() -> None:
     method = Dafl(tiny_teacher(), TINY)
     assert {stage[1].eps for stage in method.generator.stages} == {0.8}
     row = METHODS["dafl"]
-    assert (row.distiller.knowledge, row.distiller.temperature) == ("kd", 1.0)
-    assert row.rhythm.batch_size == DaflConfig().synthesis_batch_size
+    assert (row.learner.knowledge, row.learner.temperature) == ("kd", 1.0)
+    assert row.alternation.batch_size == DaflConfig().synthesis_batch_size
 
 
 def test_refuses_a_teacher_without_a_linear_classifier() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
-from dfkd.synthesis.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     cifar,
     default_config,

@@ -8,7 +8,7 @@ from dfkd.losses.adversarial import js_competition
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.networks import vgg
 from dfkd.synthesis.methods.default import Default, DefaultConfig
-from dfkd.synthesis.methods.default_settings import STYLES
+from dfkd.synthesis.methods.default_config import STYLES
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.procedural import draw

@@ -10,7 +10,7 @@ from test_methods import make_student, make_teacher
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.synthesis.methods.dfad import Dfad, DfadConfig
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 TINY = DfadConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 
@@ -85,8 +85,8 @@ def test_images_are_denormalised_and_not_clamped():
 
 def test_the_published_setting():
     recipe, group = recipes.recipe("dfad"), Dfad(make_teacher()).optimizer.param_groups[0]
-    assert recipe.rhythm == Rhythm(1, 0.5, 5, 256)
-    assert recipe.distiller.knowledge == "l1"
+    assert recipe.alternation == Alternation(1, 0.5, 5, 256)
+    assert recipe.learner.knowledge == "l1"
     assert recipe.synthesizer == DfadConfig(1e-3, 256, 256, 64)
     assert (group["lr"], group["betas"]) == (1e-3, (0.9, 0.999))
 

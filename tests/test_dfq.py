@@ -10,7 +10,7 @@ from test_methods import make_student, make_teacher
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.synthesis.methods.dfq import Dfq, DfqConfig
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 TINY = DfqConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 NAMES = ("adv", "bn", "oh", "balance")
@@ -78,8 +78,8 @@ def test_every_student_step_has_images_of_its_own():
 
 def test_the_published_setting():
     recipe, group = recipes.recipe("dfq"), Dfq(make_teacher()).optimizer.param_groups[0]
-    assert recipe.rhythm == Rhythm(1, 0.5, 10, 256)
-    assert (recipe.distiller.knowledge, recipe.distiller.temperature) == ("kd", 1.0)
+    assert recipe.alternation == Alternation(1, 0.5, 10, 256)
+    assert (recipe.learner.knowledge, recipe.learner.temperature) == ("kd", 1.0)
     assert recipe.synthesizer == DfqConfig(1.0, 1.0, 1.0, 20.0, 1e-3, 256, 256, 64)
     assert (group["lr"], group["betas"]) == (1e-3, (0.5, 0.999))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dfkd.losses.critic import critic_loss, told_apart
+from dfkd.losses.critic import critic_accuracy, critic_loss
 from generators.critics import FeatureCritic, ImageCritic, LogitCritic
 
 few = settings(max_examples=25, deadline=None)
@@ -190,7 +190,7 @@ def test_the_logit_critic_learns_confidence_and_class() -> None:
         loss.backward()
         optimizer.step()
     real, fake, targets = answers()
-    assert told_apart(critic(real), critic(fake), kind="hinge") > 0.9
+    assert critic_accuracy(critic(real), critic(fake), kind="hinge") > 0.9
     classes = critic.classify(fake)
     assert classes.shape == (64, 5)
     assert (classes.argmax(1) == targets).float().mean() > 0.9

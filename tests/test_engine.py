@@ -11,7 +11,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
-from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.budget import Alternation, Budget, RunProgress
 from dfkd.training.engine import Engine
 
 
@@ -66,14 +66,14 @@ class CountingDistiller:
         pass
 
 
-def make(budget, rhythm, **options):
+def make(budget, alternation, **options):
     synthesizer = CountingSynthesizer(options.pop("synthesis_seconds", 0.0))
     distiller = CountingDistiller(synthesizer.order, options.pop("distillation_seconds", 0.0))
-    return Engine(synthesizer, distiller, budget, rhythm, **options)
+    return Engine(synthesizer, distiller, budget, alternation, **options)
 
 
 def test_rhythm_alternates_as_written():
-    engine = make(Budget(steps=4), Rhythm(warmup_updates=2, steps_per_update=2))
+    engine = make(Budget(steps=4), Alternation(warmup_updates=2, steps_per_update=2))
     assert engine.run()
     s, d = "synthesize", "distill"
     assert engine.synthesizer.order == [s, s, d, d, s, d, d]
@@ -83,28 +83,28 @@ def test_rhythm_alternates_as_written():
 def test_a_process_goes_by_the_clock_that_all_share():
     """The first writes down what its clock says; another, thrice as slow, does as it did."""
     told, options = [], {"synthesis_seconds": 0.5, "distillation_seconds": 0.1}
-    rhythm = Rhythm(warmup_updates=2, steps_per_update=3)
+    alternation = Alternation(warmup_updates=2, steps_per_update=3)
 
     def tell(value):
         told.append(value)
         return value
 
-    first = make(Budget(minutes=0.05), rhythm, **options, shared=tell)
+    first = make(Budget(minutes=0.05), alternation, **options, shared=tell)
     assert first.run()
     slow = {name: 3 * seconds for name, seconds in options.items()}
     heard = iter(told)
-    second = make(Budget(minutes=0.05), rhythm, **slow, shared=lambda _: next(heard))
+    second = make(Budget(minutes=0.05), alternation, **slow, shared=lambda _: next(heard))
     assert second.run()
     assert second.synthesizer.order == first.synthesizer.order
     assert second.distiller.progress == first.distiller.progress
     assert next(heard, None) is None
-    alone = make(Budget(minutes=0.05), rhythm, **slow)
+    alone = make(Budget(minutes=0.05), alternation, **slow)
     alone.run()
     assert alone.synthesizer.order != first.synthesizer.order
 
 
 def test_progress_spans_a_budget_in_steps():
-    engine = make(Budget(steps=5), Rhythm())
+    engine = make(Budget(steps=5), Alternation())
     engine.run()
     assert engine.distiller.progress == [0, 0.2, 0.4, 0.6, 0.8, 1]  # at last that it has ended
 
@@ -112,7 +112,7 @@ def test_progress_spans_a_budget_in_steps():
 def test_minutes_end_on_time_and_spare_the_last_update(clock):
     engine = make(
         Budget(minutes=1 / 60),
-        Rhythm(steps_per_update=1),
+        Alternation(steps_per_update=1),
         synthesis_seconds=0.3,
         distillation_seconds=0.01,
     )
@@ -125,16 +125,16 @@ def test_minutes_end_on_time_and_spare_the_last_update(clock):
 
 
 def test_a_warmup_that_was_cut_short_does_not_end_synthesis(clock):
-    rhythm = Rhythm(warmup_updates=10**6, warmup_share=0.2, steps_per_update=3)
+    alternation = Alternation(warmup_updates=10**6, warmup_share=0.2, steps_per_update=3)
     seconds = {"synthesis_seconds": 0.02, "distillation_seconds": 0.01}
-    engine = make(Budget(minutes=1 / 60), rhythm, **seconds)
+    engine = make(Budget(minutes=1 / 60), alternation, **seconds)
     engine.run()
     assert engine.account.warmup_updates < engine.account.updates < 10**6
 
 
 def test_warmup_takes_no_more_than_its_share_of_minutes(clock):
     seconds = {"synthesis_seconds": 0.05, "distillation_seconds": 0.01}
-    engine = make(Budget(minutes=1 / 60), Rhythm(warmup_updates=10**6), **seconds)
+    engine = make(Budget(minutes=1 / 60), Alternation(warmup_updates=10**6), **seconds)
     engine.run()
     assert engine.account.synthesis_seconds < 0.7
     assert engine.account.steps > 0
@@ -143,7 +143,7 @@ def test_warmup_takes_no_more_than_its_share_of_minutes(clock):
 def test_accounts_apart_and_together():
     engine = make(
         Budget(steps=5),
-        Rhythm(warmup_updates=3),
+        Alternation(warmup_updates=3),
         synthesis_seconds=0.02,
         distillation_seconds=0.01,
     )
@@ -157,7 +157,7 @@ def test_accounts_apart_and_together():
 def test_first_interruption_finishes_the_step_and_saves():
     saved = []
     engine = make(
-        Budget(minutes=5), Rhythm(), distillation_seconds=0.01, save=lambda: saved.append(1)
+        Budget(minutes=5), Alternation(), distillation_seconds=0.01, save=lambda: saved.append(1)
     )
     engine._report_every, engine._report = 0.0, lambda *_: os.kill(os.getpid(), signal.SIGINT)
     before = signal.getsignal(signal.SIGINT)
@@ -168,11 +168,11 @@ def test_first_interruption_finishes_the_step_and_saves():
 
 
 def test_resumed_time_counts():
-    engine = make(Budget(steps=1), Rhythm())
+    engine = make(Budget(steps=1), Alternation())
     engine.run()
     state = engine.state_dict()
     state["account"]["earlier_seconds"] = 100.0
-    again = make(Budget(minutes=1.0), Rhythm())
+    again = make(Budget(minutes=1.0), Alternation())
     again.load_state_dict(state)
     assert again.account.seconds >= 100
     assert again.run()
@@ -186,7 +186,7 @@ def test_the_generator_of_the_students_device_goes_on_as_well(here, calls, monke
         get_rng_state=lambda: 7, set_rng_state=lambda state: found.append(state)
     )
     monkeypatch.setattr(torch, "get_device_module", lambda kind: device)
-    engine, again = (make(Budget(steps=1), Rhythm()) for _ in range(2))
+    engine, again = (make(Budget(steps=1), Alternation()) for _ in range(2))
     engine.distiller.student.to("meta")
     again.distiller.student.to(here)
     again.load_state_dict(engine.state_dict())
@@ -204,13 +204,13 @@ def test_impossible_budgets_are_refused(value):
 
 
 def test_a_new_account_has_spent_nothing():
-    assert Account().steps == 0
-    assert Account().seconds < 1
+    assert RunProgress().steps == 0
+    assert RunProgress().seconds < 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_diverged_is_an_error(value):
-    engine = make(Budget(steps=3), Rhythm(warmup_updates=1))
+    engine = make(Budget(steps=3), Alternation(warmup_updates=1))
     engine.synthesizer.update = lambda student: {"synthesis/loss": torch.tensor(value)}
     with pytest.raises(DfkdError, match=r"synthesis/loss is (nan|inf) at step 3"):
         engine.run()
@@ -242,8 +242,8 @@ class LongSynthesizer(CountingSynthesizer):
 def long_engine(seconds=1.0, minutes=1.0, **options):
     synthesizer = LongSynthesizer(seconds)
     distiller = CountingDistiller(synthesizer.order, 0.5)
-    rhythm = Rhythm(warmup_updates=1, warmup_share=0.1, steps_per_update=10)
-    engine = Engine(synthesizer, distiller, Budget(minutes), rhythm, **options)
+    alternation = Alternation(warmup_updates=1, warmup_share=0.1, steps_per_update=10)
+    engine = Engine(synthesizer, distiller, Budget(minutes), alternation, **options)
     synthesizer.pulse = engine.pulse
     return engine, synthesizer
 
@@ -279,7 +279,7 @@ def test_an_interrupted_update_leaves_the_state_before_it(clock):
 def test_the_first_step_waits_for_no_second_update_beyond_its_share(clock):
     """One update there always is; the next must fit into the warm-up's share of the budget."""
     engine, synthesizer = long_engine(seconds=0.4)
-    engine.rhythm = Rhythm(warmup_updates=8, warmup_share=0.1, steps_per_update=1000)
+    engine.alternation = Alternation(warmup_updates=8, warmup_share=0.1, steps_per_update=1000)
     engine.run()
     assert synthesizer.order[:2] == ["synthesize", "distill"]
 
@@ -291,7 +291,7 @@ def test_outside_of_an_update_a_pulse_is_nothing(clock):
 
 def test_what_the_warm_up_had_no_time_for_comes_with_the_first_steps(clock):
     engine, synthesizer = long_engine(seconds=0.4, minutes=4.0)
-    engine.rhythm = Rhythm(warmup_updates=5, warmup_share=0.01, steps_per_update=80)
+    engine.alternation = Alternation(warmup_updates=5, warmup_share=0.01, steps_per_update=80)
     engine.run()
     first = synthesizer.order[:60]
     assert first[:2] == ["synthesize", "distill"]

@@ -14,11 +14,17 @@ from torch import nn
 
 import dfkd
 from dfkd import cli, recipes
-from dfkd.cli.arguments import ImageFacts
+from dfkd.cli.arguments import ImageOptions
 from dfkd.cli.common import teachers_of
 from dfkd.cli.distill import FAILED
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.merging import by_confidence, open_means, side_by_side, strangeness, weighted
+from dfkd.distillation.merging import (
+    by_confidence,
+    concat_logits,
+    ood_score,
+    record_input_means,
+    weighted,
+)
 from dfkd.errors import DfkdError
 from dfkd.loading import save_artefact
 from dfkd.networks import initialise, resnet, vgg
@@ -30,7 +36,7 @@ from dfkd.teacher.folding import FoldedNorm, fold
 from dfkd.teacher.recompute import recomputing
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.statistics import EPS, statistics_layers
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 close = torch.testing.assert_close
 SPEC, OTHER_SPEC = ImageSpec(1, 8, 8, (0.4,), (0.3,)), ImageSpec(1, 8, 8, (0.2,), (0.7,))
@@ -54,9 +60,9 @@ def images(count=6):
 
 
 def strange_to(teacher, x):
-    with open_means(teacher.layers.values()) as means:
+    with record_input_means(teacher.layers.values()) as means:
         teacher(x)
-    return strangeness(means)
+    return ood_score(means)
 
 
 def test_the_mean_and_its_weights():
@@ -76,11 +82,11 @@ def test_confidence_is_one_over_the_classes_that_a_teacher_hesitates_between():
 
 def test_side_by_side_every_part_is_centred_and_the_stranger_one_shrinks():
     parts = [torch.tensor([[3.0, 1.0]]), torch.tensor([[6.0, 9.0, 9.0]])]
-    assert side_by_side(parts).tolist() == [[1.0, -1.0, -2.0, 1.0, 1.0]]
-    close(side_by_side(parts, [torch.ones(1, 1), torch.ones(1, 1)]), side_by_side(parts))
+    assert concat_logits(parts).tolist() == [[1.0, -1.0, -2.0, 1.0, 1.0]]
+    close(concat_logits(parts, [torch.ones(1, 1), torch.ones(1, 1)]), concat_logits(parts))
     # 4 and 1 deviations away: their geometric mean is 2, so that the first counts 1/2, the other 2.
     logs = [torch.tensor([[math.log(4.0)]]), torch.tensor([[0.0]])]
-    close(side_by_side(parts, logs), torch.tensor([[0.5, -0.5, -4.0, 2.0, 2.0]]))
+    close(concat_logits(parts, logs), torch.tensor([[0.5, -0.5, -4.0, 2.0, 2.0]]))
 
 
 def test_strangeness_by_hand():
@@ -90,14 +96,14 @@ def test_strangeness_by_hand():
     means = [(first, torch.tensor([[5.0, -3.0], [1.0, -1.0]]))]
     means += [(second, torch.tensor([[3.0, -3.0], [1.0, 1.0]]))]
     expected = [[(math.log(10) + math.log(9)) / 4], [math.log(EPS) / 4]]
-    close(strangeness(means), torch.tensor(expected), rtol=1e-4, atol=1e-4)
+    close(ood_score(means), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 4, 5), (3, 2, 7), (3, 2)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_means_are_those_of_each_image_and_channel(shape, dtype):
     x, layer = torch.randn(shape, dtype=torch.float64).to(dtype), nn.Identity()
-    with open_means([layer]) as means:
+    with record_input_means([layer]) as means:
         layer(x)
     layer(x)  # the block is over: nothing is noted any more
     ((_, mean),) = means
@@ -128,13 +134,13 @@ def test_classes_stand_side_by_side():
     assert both.class_names == tuple("abcde")
     assert list(both.layers) == [f"members.{i}.{n}" for i in (0, 1) for n in one.layers]
     x = images()
-    close(both(x), side_by_side([one(x), other(x)], [strange_to(t, x) for t in (one, other)]))
+    close(both(x), concat_logits([one(x), other(x)], [strange_to(t, x) for t in (one, other)]))
     # Who stores no statistics, or never asks its norms, cannot be compared, nor can others with it.
     idle = nn.Linear(64, 2)
     for idle.unused in (None, nn.BatchNorm1d(4)):
         silent = Teacher(nn.Sequential(nn.Flatten(), idle), SPEC, "fg")
         found = dfkd.ensemble([one, silent], "classes")(x)
-        close(found, side_by_side([one(x), silent(x)]))
+        close(found, concat_logits([one(x), silent(x)]))
 
 
 WRONG = {
@@ -225,10 +231,10 @@ SMALL = {
 
 def small_run(both, method, **options):
     plan = recipes.with_scheme(recipes.recipe(method), "ensemble")
-    plan = recipes.override(plan, ["arrangement.combine=classes"])
-    rhythm = Rhythm(warmup_updates=1, steps_per_update=2, batch_size=16)
+    plan = recipes.override(plan, ["scheme_config.combine=classes"])
+    alternation = Alternation(warmup_updates=1, steps_per_update=2, batch_size=16)
     synthesizer = dataclasses.replace(plan.synthesizer, **SMALL[method])
-    plan = dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
+    plan = dataclasses.replace(plan, synthesizer=synthesizer, alternation=alternation)
     student = initialise(vgg((6, 10), 1, 1, both.num_classes), 1)
     return dfkd.distill(both, student, recipe=plan, device="cpu", precision="fp32", **options)
 
@@ -260,8 +266,8 @@ def test_on_the_command_line(tmp_path):
     np.savez(tmp_path / "test.npz", images=tested, labels=np.arange(20) % 5)
     data, out = f"npz:{tmp_path / 'test.npz'}", tmp_path / "merged"
     student = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
-    merge = ("--scheme", "ensemble", "--set", "arrangement.combine=classes", "--teachers")
-    quick = ("--set", "rhythm.warmup_updates=1", "--set", "synthesizer.draws=16")
+    merge = ("--scheme", "ensemble", "--set", "scheme_config.combine=classes", "--teachers")
+    quick = ("--set", "alternation.warmup_updates=1", "--set", "synthesizer.draws=16")
     words = ("distill", uris[0], student, *merge, uris[1], "--eval", data, "--steps", 3)
     done = command(*words, *quick, "--out", out)
     assert done.returncode in (0, FAILED), done.stderr  # three steps may have taught nothing
@@ -278,7 +284,7 @@ def test_on_the_command_line(tmp_path):
 
 
 PLAIN = "dfkd.networks:vgg?widths=(4,)&convolutions=1&in_channels=1&num_classes=2"
-FACTS = ImageFacts(image="1x8x8", mean=(0.1,), std=(0.2,))
+FACTS = ImageOptions(image="1x8x8", mean=(0.1,), std=(0.2,))
 
 
 def test_facts_of_images_are_the_first_teachers_and_fill_what_another_lacks():
@@ -309,7 +315,7 @@ def test_two_numbered_teachers_of_their_own_classes_on_the_command_line(tmp_path
     for names in ("ab", "cd"):
         (tmp_path / names).write_text("\n".join(names))
         named += ["--class-names", str(tmp_path / names)]
-    merge = ("--scheme", "ensemble", "--set", "arrangement.combine=classes", "--teachers", PLAIN)
+    merge = ("--scheme", "ensemble", "--set", "scheme_config.combine=classes", "--teachers", PLAIN)
     student = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
     words = ["distill", PLAIN, student, *merge, *named, "--image", "1x8x8", "--method", "drawings"]
     assert cli.main([*words, "--steps", "2", "--out", str(tmp_path / "run")]) in (0, FAILED)

@@ -14,7 +14,7 @@ from dfkd.distillation.knowledge import KINDS
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.inversion import invert_run
-from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 
 WIDE = (torch.float64, torch.complex128)
@@ -84,9 +84,9 @@ def test_processes_share_a_clock_to_the_last_bit_without(seconds, monkeypatch):
     monkeypatch.setattr(torch.distributed, "broadcast", lambda value, _: sent.append(value.clone()))
     first, other = (Runtime(torch.device("cpu"), "fp32", rank, 2) for rank in (0, 1))
     with Narrow():
-        assert first.of_first(seconds) == seconds
+        assert first.from_rank_zero(seconds) == seconds
         monkeypatch.setattr(torch.distributed, "broadcast", lambda value, _: value.copy_(sent[0]))
-        assert other.of_first(17.0) == seconds
+        assert other.from_rank_zero(17.0) == seconds
 
 
 @pytest.mark.parametrize("basis", ["pixel", "chroma", "fourier"])

@@ -17,7 +17,7 @@ from dfkd.distillation.pairing import embedding_layer, pair_layers
 from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
-from dfkd.networks.layers import ENTERS, last_map, named_layers
+from dfkd.networks.layers import INPUT_SUFFIX, last_map, named_layers
 from dfkd.runs import distillation
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
@@ -212,11 +212,11 @@ def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
         return distiller
 
     monkeypatch.setattr(distillation, "build_distiller", spy)
-    names = [name + side for name in named_layers(teacher.network) for side in ("", ENTERS)]
+    names = [name + side for name in named_layers(teacher.network) for side in ("", INPUT_SUFFIX)]
     names = [name for name in names if name.startswith("stages.0.") or name == "head.input"]
-    plan = recipes.override(recipes.recipe("drawings"), ["distiller.knowledge=kd + at"])
-    plan = recipes.override(plan, ["distiller.pairs=[teacher.stages.0.0=student.stages.0.0]"])
-    plan = recipes.override(plan, ["rhythm.batch_size=4"])
+    plan = recipes.override(recipes.recipe("drawings"), ["learner.knowledge=kd + at"])
+    plan = recipes.override(plan, ["learner.pairs=[teacher.stages.0.0=student.stages.0.0]"])
+    plan = recipes.override(plan, ["alternation.batch_size=4"])
     dfkd.distill(teacher, student, recipe=plan, steps=1, device="cpu")
     images = torch.rand(2, 1, 8, 8)
     for name in names:

@@ -15,9 +15,9 @@ from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
-from dfkd.synthesis.methods.deep_inversion_settings import accepts_half
+from dfkd.synthesis.methods.deep_inversion_config import accepts_half
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.compilation import Workload, compile_teacher
 from dfkd.teacher.spec import ImageSpec
 
 LIMIT = "CPUAllocator: can't allocate memory: you tried to allocate 999 bytes. Error code 12"
@@ -192,5 +192,5 @@ def test_a_compiler_may_fail_in_any_way(error, monkeypatch):
     monkeypatch.setattr(torch, "compile", compiler)
     teacher = Teacher(resnet(8, 1, 4), ImageSpec(1, 8, 8))
     with pytest.warns(UserWarning, match=f"nothing is compiled.*{type(error).__name__}"):
-        found = compile_teacher(teacher, "on", Work(((2, 1, 8, 8),)))
+        found = compile_teacher(teacher, "on", Workload(((2, 1, 8, 8),)))
     assert (found.teacher, found.used, found.reason) == (teacher, False, "it failed here")

@@ -14,7 +14,7 @@ from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
 from dfkd.report.sentences import lead
 from dfkd.synthesis.bank import dequantize
-from dfkd.synthesis.fixed_images import Given
+from dfkd.synthesis.fixed_images import FixedImages
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_stray_picture_beside_directories_of_classes_is_refused(tmp_path, pict
 
 def test_the_teacher_is_asked_once_about_each(pictures, tiny_teacher):
     images = torch.from_numpy(pictures)[:, None]
-    given = Given(tiny_teacher, images, None, seed=0)
+    given = FixedImages(tiny_teacher, images, None, seed=0)
     assert (given.images_made, given.teacher_images) == (0, 40)
     batch = given.sample(40)
     shown = {tuple(image.flatten().tolist()) for image in batch.images}

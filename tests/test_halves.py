@@ -44,7 +44,7 @@ def test_each_knows_its_digits_and_saw_no_test_image(halves, monkeypatch):
 def test_they_are_merged_by_the_command_of_the_script(halves, tmp_path):
     words = ["distill", f"run:{halves / 'low'}", "dfkd.networks:vgg?widths=(8,16)&convolutions=1"]
     words += ["--scheme", "ensemble", "--teachers", f"run:{halves / 'high'}", "--steps", "2"]
-    for setting in ("arrangement.combine=classes", "distiller.flip=0", "synthesizer.draws=16"):
+    for setting in ("scheme_config.combine=classes", "learner.flip=0", "synthesizer.draws=16"):
         words += ["--set", setting]
     assert main([*words, "--eval", "bundled:digits_vgg", "--out", str(tmp_path / "run")]) in (
         0,

@@ -13,7 +13,7 @@ from dfkd.evaluation.accuracy import latency, predictions
 from dfkd.networks import vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.compilation import Workload, compile_teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.holding import hold, is_held, let_go
 from dfkd.teacher.recompute import recomputing
@@ -137,7 +137,7 @@ def test_a_held_teacher_is_neither_folded_nor_compiled_nor_recomputed(name):
     folding = fold(teacher)
     assert folding.teacher is teacher
     assert folding.reasons == {"norm": teacher.held}
-    compiled = compile_teacher(teacher, "on", Work(((2, 1, 8, 8),), seconds=1e6))
+    compiled = compile_teacher(teacher, "on", Workload(((2, 1, 8, 8),), seconds=1e6))
     assert compiled == (teacher, False, teacher.held, compiled.seconds)
     with pytest.raises(DfkdError, match="held in eval mode; leave --recompute off"):
         recomputing(teacher)

@@ -11,7 +11,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.runs.inversion import invert, invert_run, with_steps
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
-from dfkd.synthesis.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     cifar,
     imagenet,

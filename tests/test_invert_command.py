@@ -18,7 +18,7 @@ from dfkd.cli.invert import _setting
 from dfkd.datasets import load_images
 from dfkd.report.log import read_metrics
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
-from dfkd.synthesis.methods.deep_inversion_settings import natural, small
+from dfkd.synthesis.methods.deep_inversion_config import natural, small
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -112,8 +112,8 @@ REFUSED = {
     "no size": (("--set", "synthesizer.batch_size=0"), "must be at least 1"),
     "a word": (("--set", "synthesizer.lr=fast"), "synthesizer.lr"),
     "no value": (("--set", "synthesizer.lr"), "--set wants key=value"),
-    "the student's": (("--set", "distiller.lr=1"), "distiller has no say in pictures"),
-    "the loop's": (("--set", "rhythm.batch_size=8"), "rhythm has no say in pictures"),
+    "the student's": (("--set", "learner.lr=1"), "distiller has no say in pictures"),
+    "the loop's": (("--set", "alternation.batch_size=8"), "rhythm has no say in pictures"),
     "an option's": (("--set", "seed=3"), "seed has no say in pictures"),
     "a method": (("--set", "method=default"), "pictures by deep_inversion, not by default"),
     "a student": (("--set", "synthesizer.adi=1"), "invert has none"),

@@ -607,14 +607,14 @@ def test_vectors_are_compared_where_there_are_no_maps(name, pairs, pair):
 
 
 def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
-    from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
+    from dfkd.distillation.schemes.cross_modal import CrossModalConfig, wrap_teacher
     from dfkd.networks import bilstm
 
     signals = CrossModalConfig(channels=3, frames=6, height=8, width=8)
     eyes = Teacher(vgg((8, 16), 1, 1, 4), ImageSpec(1, 8, 8))
     config = dataclasses.replace(CONFIG, knowledge="kd + hint + rkd")
     distiller = build_distiller(
-        arrange([eyes], signals), bilstm(5, 1, 3, 1, 4), config, 0, "cross_modal", signals
+        wrap_teacher([eyes], signals), bilstm(5, 1, 3, 1, 4), config, 0, "cross_modal", signals
     )
     assert distiller.pairs == ("teacher.network.head.input=student.head.input",)
     images = torch.rand(16, 1, 3, 6, generator=torch.Generator().manual_seed(0))
@@ -624,7 +624,7 @@ def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
 
 
 def test_a_critic_judges_vectors_as_well(pair):
-    from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
+    from dfkd.distillation.schemes.adversarial_config import AdversarialConfig
 
     settings = AdversarialConfig(form="features")
     distiller = build_distiller(pair[0], flat_student(), CONFIG, 0, "adversarial", settings)

@@ -15,9 +15,9 @@ from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
-from dfkd.synthesis.steps import asked, observe
+from dfkd.synthesis.steps import forward_pair, student_logits_of
 from dfkd.teacher import Teacher
-from dfkd.teacher.layout import FLAT, Layout, arranged, fitted, lay_out, layout_of, settle
+from dfkd.teacher.layout import FLAT, Layout, fitted, lay_out, layout_of, settle, to_layout
 from dfkd.teacher.recompute import recomputing
 from dfkd.teacher.spec import ImageSpec
 
@@ -140,8 +140,8 @@ def test_whoever_feeds_a_network_gives_it_its_layout(build):
         student(wide)
     distiller = build_distiller(teacher, student, LearnerConfig(), 0)
     distiller.update(Batch(wide))
-    _, logits = observe(teacher, wide, student)
-    torch.testing.assert_close(logits, asked(student.eval(), spec, wide))
+    _, logits = forward_pair(teacher, wide, student)
+    torch.testing.assert_close(logits, student_logits_of(student.eval(), spec, wide))
     bytes_ = wide.mul(255).byte()
     assert bytes_.is_contiguous(memory_format=WIDE)
     assert predictions(distiller.finished(), spec, bytes_).shape == (6, 4)
@@ -178,7 +178,7 @@ def test_what_is_already_so_keeps_its_memory():
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 8, 8), (2, 3, 1, 1), (2, 1, 1, 1)])
 def test_images_lie_as_a_layer_reads_them(shape):
     images = torch.rand(shape).to(memory_format=WIDE).requires_grad_()
-    plain = arranged(images, PLAIN)
+    plain = to_layout(images, PLAIN)
     assert plain.stride() == torch.rand(shape).stride()
     assert torch.equal(plain, images)
     plain.sum().backward()

@@ -161,8 +161,10 @@ def small(method: str, **settings: Any) -> Recipe:
     recipe = recipes.recipe(method)
     values = dict(ROWS[method].settings) | settings
     synthesizer = dataclasses.replace(recipe.synthesizer, **values)
-    rhythm = dataclasses.replace(recipe.rhythm, warmup_updates=2, steps_per_update=3, batch_size=16)
-    return dataclasses.replace(recipe, synthesizer=synthesizer, rhythm=rhythm)
+    alternation = dataclasses.replace(
+        recipe.alternation, warmup_updates=2, steps_per_update=3, batch_size=16
+    )
+    return dataclasses.replace(recipe, synthesizer=synthesizer, alternation=alternation)
 
 
 def build(method: str, teacher: Teacher, seed: int = 0, autocast=nullcontext, **settings: Any):
@@ -358,7 +360,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(method, optimizer):
     student = resnet(8, 1, 10).to("meta")
     student.layer1.requires_grad_(False)
     recipe = small(method)
-    config = dataclasses.replace(recipe.distiller, optimizer=optimizer)
+    config = dataclasses.replace(recipe.learner, optimizer=optimizer)
     distiller = build_distiller(teacher, student, config, 0)
     synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
     for step in range(6):

@@ -15,7 +15,7 @@ from dfkd.runs.distillation import distill
 from dfkd.runs.inversion import invert_run
 from dfkd.runs.mirror import Mirror
 from dfkd.synthesis.bank import quantize
-from dfkd.synthesis.methods.deep_inversion_settings import small
+from dfkd.synthesis.methods.deep_inversion_config import small
 from dfkd.training.augment import FLIP
 
 SPEC = dfkd.ImageSpec(1, 8, 8)
@@ -75,11 +75,11 @@ def test_bundled_teachers_answer_as_of_their_real_images(name, keeps):
 
 def test_what_is_set_is_not_asked():
     assert mirror.unsettled(recipe("default"))
-    assert not mirror.unsettled(override(recipe("default"), ["distiller.flip=0.3"]))
-    plan = override(recipe("default"), ["distiller.flip=0.3"])
+    assert not mirror.unsettled(override(recipe("default"), ["learner.flip=0.3"]))
+    plan = override(recipe("default"), ["learner.flip=0.3"])
     assert mirror.settled(plan, keeps=False) == plan
-    assert mirror.settled(recipe("default"), keeps=True).distiller.flip == FLIP
-    assert mirror.settled(recipe("default"), keeps=False).distiller.flip == 0
+    assert mirror.settled(recipe("default"), keeps=True).learner.flip == FLIP
+    assert mirror.settled(recipe("default"), keeps=False).learner.flip == 0
 
 
 def test_the_pixels_of_an_inversion_follow_the_same_answer():

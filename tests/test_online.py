@@ -10,8 +10,8 @@ import dfkd
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.online import Standing
-from dfkd.distillation.schemes.online_settings import OnlineConfig
+from dfkd.distillation.schemes.online import AgreementEMA
+from dfkd.distillation.schemes.online_config import OnlineConfig
 from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
 from dfkd.loading import load_student_model
@@ -33,8 +33,8 @@ def images_of(step: int = 0, count: int = 16) -> torch.Tensor:
     return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(step))
 
 
-def online(teacher, student, config=CONFIG, place=None, **settings):
-    options = {"place": place} if place else {}
+def online(teacher, student, config=CONFIG, runtime=None, **settings):
+    options = {"place": runtime} if runtime else {}
     chosen = OnlineConfig(**settings)
     return build_distiller(teacher, student, config, 0, "online", chosen, **options)
 
@@ -121,7 +121,7 @@ def test_with_hard_knowledge_labels_teach_and_the_teacher_does_not(
 def test_a_run_without_the_teachers_logits_learns_from_labels(tiny_teacher):
     images, labels = (255 * images_of(count=64)).to(torch.uint8), torch.arange(64) % 2
     images[labels == 1] //= 3  # dark ones: nothing that the teacher calls a class
-    plan = override(with_scheme(recipe("drawings"), "online"), ["distiller.knowledge=hard"])
+    plan = override(with_scheme(recipe("drawings"), "online"), ["learner.knowledge=hard"])
     data = LabelledImages(images, labels, "given")
     result = dfkd.distill(
         tiny_teacher, vgg((8,), 1, 1, 4), recipe=dataclasses.replace(plan, init="random"), steps=80,
@@ -237,8 +237,8 @@ def test_all_come_nearer_to_the_teacher_and_it_stays_as_it_was(tiny_teacher, tin
 
 
 def test_half_precision_learns_too(tiny_teacher, tiny_student):
-    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
-    distiller = online(tiny_teacher, tiny_student, place=place)
+    runtime = Runtime(torch.device("cpu"), "bf16", 0, 1)
+    distiller = online(tiny_teacher, tiny_student, runtime=runtime)
     found = [distiller.update(Batch(images_of()))["distillation/kd"] for _ in range(30)]
     assert found[-1] < 0.7 * found[0]
     assert found[-1].dtype == torch.float32
@@ -257,7 +257,7 @@ def test_the_meta_device_is_never_read():
     ("settings", "what"),
     [
         ({"students": 1}, "two at least"),
-        ({"peers": (PEER, PEER)}, "2 peers and the student.*arrangement.students=3"),
+        ({"peers": (PEER, PEER)}, "2 peers and the student.*scheme_config.students=3"),
         ({"kept": "first"}, "kept must be best or alike, not 'first'"),
         ({"mutual": -1.0}, "mutual"),
         ({"mutual": float("inf")}, "mutual"),
@@ -290,16 +290,16 @@ def test_the_best_comes_back_from_its_run_whatever_its_architecture(
     data = LabelledImages(
         (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
     )
-    note = Standing.note
+    note = AgreementEMA.note
     # The first is the best until the third step; then the peer is.
     monkeypatch.setattr(
-        Standing, "note",
+        AgreementEMA, "note",
         lambda self, agreement: note(
             self, torch.tensor([1.0, 0.0]) if float(self.agreement[0]) < 0.015 else
             torch.tensor([0.0, 1.0]),
         ),
     )  # fmt: skip
-    plan = override(with_scheme(recipe("drawings"), "online"), [f"arrangement.peers=[{PEER!r}]"])
+    plan = override(with_scheme(recipe("drawings"), "online"), [f"scheme_config.peers=[{PEER!r}]"])
     for evaluation in (data, None):
         out = tmp_path / f"run_{evaluation is None}"
         result = dfkd.distill(

@@ -25,10 +25,12 @@ def test_what_costs_nothing_keeps_its_sizes(name):
 def test_dear_work_is_cut_until_the_student_can_learn(name):
     plan = paced(recipe(name), DEAR, 240.0)
     assert update_seconds(plan, DEAR) <= METHODS[name].share * 240
-    turns = plan.rhythm.steps_per_update
+    turns = plan.alternation.steps_per_update
     if turns and pace.STEPS * (step_seconds(plan, DEAR) + update_seconds(plan, DEAR) / turns) > 240:
         assert turns * step_seconds(plan, DEAR) >= update_seconds(plan, DEAR)
-    assert plan.rhythm.batch_size >= min(pace.SMALLEST_BATCH, recipe(name).rhythm.batch_size)
+    assert plan.alternation.batch_size >= min(
+        pace.SMALLEST_BATCH, recipe(name).alternation.batch_size
+    )
 
 
 price = st.builds(Cost, st.floats(0, 1), st.floats(1e-6, 1))
@@ -43,9 +45,9 @@ def test_pacing_ends_and_never_enlarges(name, costs, seconds, processes):
     before = recipe(name)
     after = paced(before, costs, seconds, processes)
     assert update_seconds(after, costs) <= update_seconds(before, costs) + 1e-9
-    assert after.rhythm.batch_size <= before.rhythm.batch_size
-    assert after.rhythm.batch_size % processes == 0
-    assert bool(after.rhythm.steps_per_update) is bool(before.rhythm.steps_per_update)
+    assert after.alternation.batch_size <= before.alternation.batch_size
+    assert after.alternation.batch_size % processes == 0
+    assert bool(after.alternation.steps_per_update) is bool(before.alternation.steps_per_update)
     assert paced(after, costs, seconds, processes).synthesizer == after.synthesizer
 
 
@@ -86,7 +88,7 @@ def test_measuring_changes_neither_network_nor_chance(tiny_teacher, tiny_student
 def test_smaller_updates_come_as_much_oftener():
     """A student's batch has the same share of new images as in the recipe."""
     before, after = recipe("default"), paced(recipe("default"), DEAR, 600.0)
-    new = [p.synthesizer.draws / p.rhythm.steps_per_update / p.rhythm.batch_size
+    new = [p.synthesizer.draws / p.alternation.steps_per_update / p.alternation.batch_size
            for p in (before, after)]  # fmt: skip
     assert after.synthesizer.draws < before.synthesizer.draws
     assert new[1] == pytest.approx(new[0], rel=0.35)

@@ -20,15 +20,19 @@ def test_a_scheme_that_a_file_describes_keeps_its_settings(tmp_path):
     robust = "scheme: robust\narrangement: {epsilon: 0.1, steps: 3}\n"
     for scheme in (None, "robust"):
         plan = planned(tmp_path, robust, scheme=scheme)
-        assert (plan.scheme, plan.arrangement.epsilon, plan.arrangement.steps) == ("robust", 0.1, 3)
+        assert (plan.scheme, plan.scheme_config.epsilon, plan.scheme_config.steps) == (
+            "robust",
+            0.1,
+            3,
+        )
     plan = planned(tmp_path, "arrangement: {students: 4}\n", scheme="online")
-    assert (plan.scheme, plan.arrangement.students) == ("online", 4)
+    assert (plan.scheme, plan.scheme_config.students) == ("online", 4)
 
 
 def test_what_a_file_says_of_another_scheme_is_not_meant(tmp_path):
     text = "scheme: robust\narrangement: {epsilon: 0.1}\ndistiller: {lr: 0.5}\n"
-    plan = planned(tmp_path, text, scheme="online", assignments=("arrangement.students=3",))
-    assert (plan.scheme, plan.arrangement.students, plan.distiller.lr) == ("online", 3, 0.5)
+    plan = planned(tmp_path, text, scheme="online", assignments=("scheme_config.students=3",))
+    assert (plan.scheme, plan.scheme_config.students, plan.learner.lr) == ("online", 3, 0.5)
 
 
 def test_signals_are_not_turned_round_unless_one_says_so(tmp_path):
@@ -36,23 +40,23 @@ def test_signals_are_not_turned_round_unless_one_says_so(tmp_path):
         plan_of(recipe("default"), scheme="cross_modal"),
         plan_of(recipe("nayer"), assignments=("scheme=cross_modal",)),
         planned(tmp_path, "scheme: cross_modal\n"),
-        plan_of(recipe("default"), scheme="cross_modal", assignments=("distiller.flip=0.25",)),
+        plan_of(recipe("default"), scheme="cross_modal", assignments=("learner.flip=0.25",)),
         planned(tmp_path, "distiller: {flip: 0.25}\n", scheme="cross_modal"),
         plan_of(recipe("default"), scheme="online"),
     ]
-    assert [plan.distiller.flip for plan in flips] == [0, 0, 0, 0.25, 0.25, None]
+    assert [plan.learner.flip for plan in flips] == [0, 0, 0, 0.25, 0.25, None]
 
 
 def test_another_method_changes_nothing_that_was_said_before():
     start = plan_of(recipe("default"), scheme="robust", knowledge="kd + hint")
     start = dataclasses.replace(start, seed=3, init="random", trunk="trained")
-    plan = recipes.override(start, ["method=nayer", "arrangement.epsilon=0.1"])
+    plan = recipes.override(start, ["method=nayer", "scheme_config.epsilon=0.1"])
     fresh = recipe("nayer")
-    assert (plan.method, plan.synthesizer, plan.rhythm) == (
-        "nayer", fresh.synthesizer, fresh.rhythm,
+    assert (plan.method, plan.synthesizer, plan.alternation) == (
+        "nayer", fresh.synthesizer, fresh.alternation,
     )  # fmt: skip
-    assert (plan.scheme, plan.arrangement.epsilon) == ("robust", 0.1)
-    assert plan.distiller.knowledge == "kd + hint"
+    assert (plan.scheme, plan.scheme_config.epsilon) == ("robust", 0.1)
+    assert plan.learner.knowledge == "kd + hint"
     assert (plan.seed, plan.init, plan.trunk) == (3, "random", "trained")
     # What nobody said anything of is the new method's own.
     assert recipes.override(recipe("default"), ["method=zskt"]) == recipe("zskt")
@@ -69,8 +73,8 @@ def test_options_that_do_not_go_together():
     with pytest.raises(DfkdError, match="--scheme self"):
         plan_of(recipe("default"), scheme="online", exits="keep")
     with pytest.raises(DfkdError, match="offline has no setting 'students'; add --scheme o"):
-        plan_of(recipe("default"), assignments=("arrangement.students=3",))
+        plan_of(recipe("default"), assignments=("scheme_config.students=3",))
     with pytest.raises(DfkdError, match="did you mean 'students'"):
-        plan_of(recipe("default"), scheme="online", assignments=("arrangement.student=3",))
-    both = ("arrangement.students=3", "scheme=online")
-    assert plan_of(recipe("default"), assignments=both).arrangement.students == 3
+        plan_of(recipe("default"), scheme="online", assignments=("scheme_config.student=3",))
+    both = ("scheme_config.students=3", "scheme=online")
+    assert plan_of(recipe("default"), assignments=both).scheme_config.students == 3

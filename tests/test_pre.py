@@ -140,8 +140,8 @@ def test_settings_are_the_authors() -> None:
     c = PreConfig()
     assert (c.oh, c.ie, c.a, c.js, c.lr_g, c.lr_memory) == (1, 5, 0.1, 1, 0.02, 0.02 / 40)
     assert (c.synthesis_batch_size, c.latent_dim, c.memory_steps) == (1024, 1000, 4)
-    assert METHODS["pre"].distiller.knowledge == "l1"
-    assert METHODS["pre"].rhythm.steps_per_update == 10
+    assert METHODS["pre"].learner.knowledge == "l1"
+    assert METHODS["pre"].alternation.steps_per_update == 10
     method = build("pre", make_teacher())
     assert {stage[1].eps for stage in method.generator.stages} == {0.8}
 

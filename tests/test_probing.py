@@ -92,7 +92,7 @@ def test_the_advice_is_what_a_run_enforces(method: str, flat: bool) -> None:
     teacher, student = (Teacher(EndsInConvolution(flat), SPEC) for _ in range(2))
     possible = probe(teacher).advice(method).possible
     with nullcontext() if possible else pytest.raises(DfkdError):
-        build_distiller(teacher, student.restore(), METHODS[method].distiller, 0)
+        build_distiller(teacher, student.restore(), METHODS[method].learner, 0)
 
 
 def test_untouched_statistics_are_worth_nothing() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes.methods import METHODS
-from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -23,12 +23,12 @@ def test_overrides_round_trip(lr, batch_size, optimizer):
     value = recipes.override(
         recipes.recipe("default"),
         [
-            f"distiller.lr={lr!r}",
-            f"rhythm.batch_size={batch_size}",
-            f"distiller.optimizer={optimizer}",
+            f"learner.lr={lr!r}",
+            f"alternation.batch_size={batch_size}",
+            f"learner.optimizer={optimizer}",
         ],
     )
-    assert (value.distiller.lr, value.rhythm.batch_size) == (lr, batch_size)
+    assert (value.learner.lr, value.alternation.batch_size) == (lr, batch_size)
     assert recipes.from_yaml(recipes.to_yaml(value)) == value
 
 
@@ -38,12 +38,12 @@ def test_overrides_round_trip(lr, batch_size, optimizer):
         ("distiller.lrr=1", "did you mean 'lr'"),
         ("distiler.lr=1", "did you mean 'distiller'"),
         ("distiller=3", "group of settings"),
-        ("distiller.lr=fast", "distiller.lr"),
-        ("distiller.lr", "key=value"),
-        ("rhythm.batch_size=[", "cannot read"),
+        ("learner.lr=fast", "learner.lr"),
+        ("learner.lr", "key=value"),
+        ("alternation.batch_size=[", "cannot read"),
         ("method=nayr", "did you mean 'nayer'"),
         ("synthesizer.elites=0", "elites"),
-        ("lr=0.1", "unknown key 'lr'; did you mean 'distiller.lr'"),
+        ("lr=0.1", "unknown key 'lr'; did you mean 'learner.lr'"),
     ],
 )
 def test_bad_settings_name_the_nearest(assignment, message):
@@ -54,18 +54,18 @@ def test_bad_settings_name_the_nearest(assignment, message):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("distiller.lr=-1", r"lr must be in \[0, inf\), not -1"),
-        ("distiller.lr=nan", "distiller.lr: .*finite number, not 'nan'"),
-        ("distiller.weight_decay=-1", "weight_decay must be"),
-        ("distiller.warmup=-1", "warmup must be"),
-        ("distiller.flip=2", r"flip must be in \[0, 1\], not 2"),
-        ("distiller.ema=1", r"ema must be in \[0, 1\), not 1"),
-        ("distiller.temperature=0", r"temperature must be in \(0, inf\), not 0"),
+        ("learner.lr=-1", r"lr must be in \[0, inf\), not -1"),
+        ("learner.lr=nan", "learner.lr: .*finite number, not 'nan'"),
+        ("learner.weight_decay=-1", "weight_decay must be"),
+        ("learner.warmup=-1", "warmup must be"),
+        ("learner.flip=2", r"flip must be in \[0, 1\], not 2"),
+        ("learner.ema=1", r"ema must be in \[0, 1\), not 1"),
+        ("learner.temperature=0", r"temperature must be in \(0, inf\), not 0"),
         ("distiller.temperature_end=-2", "temperature_end must be"),
-        ("rhythm.batch_size=0", "batch_size must be"),
-        ("rhythm.steps_per_update=-1", "steps_per_update must be"),
-        ("rhythm.warmup_updates=-1", "warmup_updates must be"),
-        ("rhythm.warmup_share=1.5", "warmup_share must be"),
+        ("alternation.batch_size=0", "batch_size must be"),
+        ("alternation.steps_per_update=-1", "steps_per_update must be"),
+        ("alternation.warmup_updates=-1", "warmup_updates must be"),
+        ("alternation.warmup_share=1.5", "warmup_share must be"),
         ("synthesizer.competition=-0.1", "competition must be"),
         ("synthesizer.refine_most=-1", "refine_most must be"),
     ],

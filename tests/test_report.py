@@ -46,7 +46,7 @@ RESULT: dict[str, Any] = {
 }
 MANIFEST: dict[str, Any] = {
     "command": ["dfkd", "distill", "t" * 90, "student", "--out", "a b"],
-    "recipe": {"method": "default", "rhythm": {"batch_size": 128}},
+    "recipe": {"method": "default", "alternation": {"batch_size": 128}},
     "seed": 3,
     "versions": {"python": "3.12", "torch": "2.14"},
     "hardware": {"cpu": "x" * 80, "cores": 2, "gpus": []},

@@ -218,7 +218,7 @@ def test_impossible_settings(settings, what):
 
 def test_its_recipe_survives_a_file():
     plan = with_scheme(recipe("default"), "robust")
-    plan = dataclasses.replace(plan, arrangement=RobustConfig("ard", 0.1, 0.02, 3, 1.0))
+    plan = dataclasses.replace(plan, scheme_config=RobustConfig("ard", 0.1, 0.02, 3, 1.0))
     assert from_dict(to_dict(plan)) == plan
 
 
@@ -229,7 +229,7 @@ def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
     images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8)
     data = LabelledImages(images, torch.arange(60) % 4, "noise")
     plan = with_scheme(recipe("drawings"), "robust")
-    plan = dataclasses.replace(plan, arrangement=RobustConfig(epsilon=0.1, steps=1))
+    plan = dataclasses.replace(plan, scheme_config=RobustConfig(epsilon=0.1, steps=1))
     result = dfkd.distill(
         tiny_teacher, tiny_student, recipe=plan, steps=2, evaluation=data, device="cpu"
     )

@@ -115,7 +115,7 @@ def test_what_a_run_of_ours_wrote_is_replaced(kind: str, tmp_path: Path) -> None
         assert len(snapshot(out)) == len(before) - 1
 
 
-QUICK = ("--set", "rhythm.warmup_updates=1")
+QUICK = ("--set", "alternation.warmup_updates=1")
 STUDENT = "dfkd.networks:vgg?widths=(4,8)&convolutions=1"
 DIGITS = "bundled:digits_vgg"
 COMMANDS = {
@@ -327,7 +327,7 @@ def test_what_is_read_is_never_written_to(tmp_path: Path) -> None:
         ("distill", (DIGITS, STUDENT, "--eval", "idx:{run}")),
         ("distill", (DIGITS, STUDENT, "--class-names", "{run}/names.txt")),
         ("distill", (DIGITS, STUDENT, "--scheme", "online", "--set",
-                     "arrangement.peers=['run:{run}']")),
+                     "scheme_config.peers=['run:{run}']")),
         ("invert", ("run:{run}", "--classes", "1")),
         ("invert", (DIGITS, "--classes", "1", "--class-names", "{run}/names.txt")),
         ("compare", ("run:{run}", STUDENT, "--methods", "drawings", "--eval", DIGITS)),

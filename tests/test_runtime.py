@@ -33,10 +33,10 @@ def spy(self, batch):
 offline.Offline.update = spy
 teacher = dfkd.load_teacher("bundled:digits_vgg")
 student = initialise(vgg((8, 16), 1, 1, 10), 3)
-plan = replace(dfkd.recipe("drawings"), rhythm=Rhythm(batch_size=32), init="random")
+plan = replace(dfkd.recipe("drawings"), alternation=Alternation(batch_size=32), init="random")
 if len(sys.argv) > 2:
     learner = dict(knowledge=sys.argv[2], optimizer="sgd", ema=0.0, warmup=0.0)
-    plan = replace(plan, distiller=replace(plan.distiller, **learner))
+    plan = replace(plan, learner=replace(plan.learner, **learner))
 result = dfkd.distill(teacher, student, recipe=plan, steps=20, precision="fp32", device="cpu",
                      devices=int(sys.argv[1]))
 from dfkd.training.distributed import is_first
@@ -129,4 +129,4 @@ def test_synchronised_batchnorm_equals_torch_in_training(options, monkeypatch):
 @pytest.mark.parametrize(("name", "where"), [("device", "tpu"), ("precision", "fp8")])
 def test_unknown_places_are_refused(name, where):
     with pytest.raises(DfkdError, match=where):
-        distributed.start(**{"device": "cpu", name: where})
+        distributed.init(**{"device": "cpu", name: where})

@@ -18,7 +18,7 @@ import dfkd
 from dfkd import recipes
 from dfkd.datasets import GivenImages
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.cross_modal import CrossModalConfig, arrange
+from dfkd.distillation.schemes.cross_modal import CrossModalConfig, wrap_teacher
 from dfkd.distillation.schemes.ensemble import ensemble
 from dfkd.errors import DfkdError
 from dfkd.networks import bilstm, initialise, resnet, vgg
@@ -28,7 +28,7 @@ from dfkd.recipes.schemes import SCHEMES, build_distiller
 from dfkd.runs import distillation
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 from dfkd.training.distributed import Runtime
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.5)
@@ -85,7 +85,7 @@ def run(distiller, teacher, steps, start=0, total=8):
 
 
 def test_every_scheme_has_a_row():
-    composed = {name for name, row in SCHEMES.items() if row.arranged}
+    composed = {name for name, row in SCHEMES.items() if row.wrapped_type}
     assert {row.partition(":")[0] for row in ROWS} == set(SCHEMES) - composed
     assert composed <= {"ensemble", "cross_modal"}
 
@@ -175,8 +175,8 @@ def test_steps_stay_on_their_device_and_read_nothing_back(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_narrow_floats_do(row):
     teacher = make_teacher()
-    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
-    metrics = run(build(row, teacher, make_student(), place=place), teacher, 2)[-1]
+    runtime = Runtime(torch.device("cpu"), "bf16", 0, 1)
+    metrics = run(build(row, teacher, make_student(), runtime=runtime), teacher, 2)[-1]
     assert all(bool(torch.isfinite(value)) for value in metrics.values())
     assert metrics["distillation/kd"].dtype == torch.float32
 
@@ -186,7 +186,7 @@ def small_plan(row, method):
     name = row.partition(":")[0]
     plan = recipes.override(
         recipes.with_scheme(recipes.recipe(method), name),
-        [f"arrangement.{key}={value}" for key, value in ROWS[row].items()],
+        [f"scheme_config.{key}={value}" for key, value in ROWS[row].items()],
     )
     small = {
         "drawings": {},
@@ -194,8 +194,8 @@ def small_plan(row, method):
         "nayer": {"ngf": 4, "latent_dim": 8, "synthesis_batch_size": 8, "g_steps": 2},
     }[method]
     synthesizer = dataclasses.replace(plan.synthesizer, **small)
-    rhythm = Rhythm(warmup_updates=1, steps_per_update=2, batch_size=16)
-    return dataclasses.replace(plan, synthesizer=synthesizer, rhythm=rhythm)
+    alternation = Alternation(warmup_updates=1, steps_per_update=2, batch_size=16)
+    return dataclasses.replace(plan, synthesizer=synthesizer, alternation=alternation)
 
 
 @pytest.mark.parametrize("method", QUICKLY_TRIED)
@@ -214,7 +214,7 @@ def test_it_goes_with_any_method(row, method):
 @pytest.mark.parametrize("row", ROWS)
 def test_it_goes_with_every_other_method(row, method):
     teacher, name = make_teacher(), row.partition(":")[0]
-    settings = [f"arrangement.{key}={value}" for key, value in ROWS[row].items()]
+    settings = [f"scheme_config.{key}={value}" for key, value in ROWS[row].items()]
     plan = recipes.override(recipes.with_scheme(small(method), name), settings)
     before = teacher.fingerprint()
     result = dfkd.distill(teacher, make_student(), recipe=plan, steps=4, device="cpu")
@@ -225,9 +225,9 @@ def test_it_goes_with_every_other_method(row, method):
 def whole_run(row, **options):
     """A run with knowledge that has parts to learn, and a student that is averaged."""
     plan = small_plan(row, "default")
-    learner = dataclasses.replace(plan.distiller, knowledge="kd + hint + crd")
+    learner = dataclasses.replace(plan.learner, knowledge="kd + hint + crd")
     return dfkd.distill(
-        make_teacher(), make_student(), recipe=dataclasses.replace(plan, distiller=learner),
+        make_teacher(), make_student(), recipe=dataclasses.replace(plan, learner=learner),
         steps=8, device="cpu", precision="fp32", **options,
     )  # fmt: skip
 
@@ -266,7 +266,7 @@ def test_unknown_schemes_and_settings_are_refused():
     with pytest.raises(DfkdError, match="did you mean 'online'"):
         recipes.override(recipes.recipe("default"), ["scheme=onlin"])
     with pytest.raises(DfkdError, match="students"):
-        recipes.override(recipes.recipe("default"), ["scheme=online", "arrangement.studnets=3"])
+        recipes.override(recipes.recipe("default"), ["scheme=online", "scheme_config.studnets=3"])
 
 
 SCRIPT = """
@@ -295,7 +295,7 @@ def cast(row):
     if row == "ensemble":
         return ensemble([make_teacher(), make_teacher(1)]), make_student(), None
     if row == "cross_modal":
-        behind = arrange([make_teacher()], CrossModalConfig(**SIGNALS))
+        behind = wrap_teacher([make_teacher()], CrossModalConfig(**SIGNALS))
         return behind, initialise(bilstm(8, 1, 3, 1, 4), 1), None
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (64, 1, 8, 8), generator=draws, dtype=torch.uint8)
@@ -306,11 +306,11 @@ def cast(row):
 def trained(row, devices=1):
     """The sizes of a student's tensors after a few steps, by an optimiser that shows any gradient:
     Muon and AdamW take a step of one size whatever it is."""
-    settings = [f"arrangement.{key}={value}" for key, value in TOGETHER[row].items()]
+    settings = [f"scheme_config.{key}={value}" for key, value in TOGETHER[row].items()]
     plan = recipes.with_scheme(recipes.recipe("drawings"), row.partition(":")[0])
     learner = [f"distiller.{words}" for words in ("optimizer=sgd", "ema=0", "warmup=0")]
     plan = recipes.override(plan, [*settings, *learner, "init=random"])
-    plan = dataclasses.replace(plan, rhythm=Rhythm(batch_size=32))
+    plan = dataclasses.replace(plan, alternation=Alternation(batch_size=32))
     teacher, student, images = cast(row)
     result = dfkd.distill(
         teacher, student, recipe=plan, images=images, steps=6, precision="fp32", device="cpu",

@@ -15,7 +15,7 @@ import dfkd
 from dfkd.datasets import LabelledImages
 from dfkd.distillation.learner import Learner
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.self_settings import SelfConfig
+from dfkd.distillation.schemes.self_config import SelfConfig
 from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import flops
@@ -26,7 +26,7 @@ from dfkd.losses import feature
 from dfkd.losses.response import kl_divergence
 from dfkd.networks import count_parameters, resnet, vgg
 from dfkd.networks.early_exits import EarlyExits
-from dfkd.networks.truncated import Partial
+from dfkd.networks.truncated import Truncated
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.recipes.schemes import build_distiller
@@ -57,8 +57,8 @@ def a_student(seed: int = 1) -> nn.Module:
     return vgg((6, 10), 1, 1, 4)
 
 
-def itself(teacher, student, config=CONFIG, place=None, **settings):
-    options = {"place": place} if place else {}
+def itself(teacher, student, config=CONFIG, runtime=None, **settings):
+    options = {"place": runtime} if runtime else {}
     return build_distiller(teacher, student, config, 0, "self", SelfConfig(**settings), **options)
 
 
@@ -165,7 +165,7 @@ def test_the_last_call_of_a_layer_counts():
     network, images = Reuses().eval(), images_of()
     whole = EarlyExits(network, (1, 8, 8), 4).eval()
     assert whole.layers == ("twice",)
-    part = Partial(network, "twice", images)
+    part = Truncated(network, "twice", images)
     assert torch.equal(part(images), network.twice(network.twice(images)))
     assert isinstance(part.module.after, nn.Identity)
     assert torch.equal(whole.exit(0)(images), whole.answers(images)[0])
@@ -184,7 +184,7 @@ class Functional(nn.Module):
 
 def test_what_a_layer_may_use_without_calling_it_stays():
     network = nn.Sequential(Functional(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.Flatten())
-    part = Partial(network, "0", images_of())
+    part = Truncated(network, "0", images_of())
     assert torch.equal(part(images_of()), network[0](images_of()))
     assert count_parameters(part) == count_parameters(network[0])
 
@@ -264,7 +264,7 @@ def distil_itself(teacher, student, out, **settings):
         (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
     )
     plan = with_scheme(recipe("drawings"), "self")
-    plan = override(plan, [f"arrangement.{name}={value}" for name, value in settings.items()])
+    plan = override(plan, [f"scheme_config.{name}={value}" for name, value in settings.items()])
     uri = "dfkd.networks:vgg?widths=(6,10)&convolutions=1"
     loaded = load_student_model(uri, teacher)
     loaded.network.load_state_dict(student.state_dict())
@@ -339,7 +339,7 @@ def test_a_student_that_kept_its_exits_can_be_taught_with_them(scheme, tiny_teac
     distil_itself(tiny_teacher, a_student(), tmp_path / "run", exits="keep")
     loaded = load_student_model(f"run:{tmp_path / 'run'}", tiny_teacher)
     plan = with_scheme(recipe("drawings"), scheme)
-    plan = override(plan, ["arrangement.exits=keep"]) if scheme == "self" else plan
+    plan = override(plan, ["scheme_config.exits=keep"]) if scheme == "self" else plan
     result = dfkd.distill(
         tiny_teacher, loaded.network, recipe=plan, steps=2, out=tmp_path / "again", device="cpu",
         origin=Origin(factory=loaded.factory, keywords=loaded.keywords), precision="fp32",
@@ -520,8 +520,8 @@ def test_it_learns_and_the_teacher_stays_as_it_was(form, tiny_teacher):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_half_precision_learns_too(form, tiny_teacher):
-    place = Runtime(torch.device("cpu"), "bf16", 0, 1)
-    distiller = itself(tiny_teacher, a_student(), place=place, **FORMS[form])
+    runtime = Runtime(torch.device("cpu"), "bf16", 0, 1)
+    distiller = itself(tiny_teacher, a_student(), runtime=runtime, **FORMS[form])
     distiller.set_progress(0.0)
     distiller.update(Batch(images_of()))
     distiller.set_progress(0.6)

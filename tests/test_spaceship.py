@@ -17,7 +17,7 @@ from dfkd.synthesis.methods.spaceship import (
     exchange,
     paired_halves,
 )
-from dfkd.synthesis.steps import observe
+from dfkd.synthesis.steps import forward_pair
 from generators.decoders import Decoder
 
 TINY = SpaceshipConfig(g_steps=3, synthesis_batch_size=12, ngf=4, latent_dim=8, capacity=30)
@@ -155,7 +155,7 @@ def test_the_first_loss_is_the_papers_sum_and_targets_are_even(monkeypatch):
     method.generator.features = lambda z: drawn.append(z.detach().clone()) or features(z)
     twin = Spaceship(make_teacher(), TINY).generator.train()
     metrics = method.update(make_student())
-    trace, _ = observe(method.teacher, twin(drawn[0]), statistics=True)
+    trace, _ = forward_pair(method.teacher, twin(drawn[0]), statistics=True)
     wanted = 0.5 * cross_entropy(trace.logits, seen[0]) + norm_distance(trace.statistics)
     torch.testing.assert_close(metrics["synthesis/loss"], wanted.detach())
     assert torch.equal(seen[0].bincount(), torch.full((4,), 3))

@@ -18,7 +18,7 @@ def test_a_run_that_teaches_nothing_says_so_and_fails(tmp_path, capsys):
     """In its last line, on its page before anything else, and by its exit status."""
     out = tmp_path / "run"
     words = ["--steps", "1", "--init", "random", "--eval", TEACHER, "--out", str(out)]
-    assert main(["distill", TEACHER, STUDENT, "--set", "distiller.lr=1e-9", *words]) == FAILED
+    assert main(["distill", TEACHER, STUDENT, "--set", "learner.lr=1e-9", *words]) == FAILED
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("The student is at chance")
     result = json.loads((out / "result.json").read_text())

@@ -73,9 +73,9 @@ def test_a_robust_student_withstands_attacks_that_adapt_and_that_see_no_gradient
     evasion, epsilon, shares = toolbox[0], 0.1, {}
     teacher = load_teacher("bundled:digits_vgg")
     data = spread(load_data("bundled:digits_vgg"), 100)
-    for scheme, settings in (("offline", []), ("robust", [f"arrangement.epsilon={epsilon}"])):
+    for scheme, settings in (("offline", []), ("robust", [f"scheme_config.epsilon={epsilon}"])):
         student = initialise(vgg((32, 64, 32), 2, 1, 10), seed=0)
-        settings = [f"scheme={scheme}", "distiller.flip=0", "trunk=trained", *settings]
+        settings = [f"scheme={scheme}", "learner.flip=0", "trunk=trained", *settings]
         plan = override(recipe("default"), settings)
         result = dfkd.distill(teacher, student, recipe=plan, steps=400, device="cpu")
         network, common = wrapped(toolbox, result.student, teacher.spec), {"verbose": False}

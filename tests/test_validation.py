@@ -17,7 +17,7 @@ from dfkd.report import sentences
 from dfkd.runs.distillation import distill
 from dfkd.runs.failure import failure_of
 
-SMALL = ["synthesizer.draws=64", "synthesizer.refine_batch=16", "rhythm.batch_size=32"]
+SMALL = ["synthesizer.draws=64", "synthesizer.refine_batch=16", "alternation.batch_size=32"]
 
 
 def same(a, b):
@@ -97,7 +97,7 @@ def test_guessing_is_nothing_to_return_to(teacher, held_out):
 
 def test_a_run_cannot_make_a_copy_worse(teacher):
     student = network()[0]
-    plan = override(recipe("default"), [*SMALL, "distiller.lr=1.0", "distiller.careful=false"])
+    plan = override(recipe("default"), [*SMALL, "learner.lr=1.0", "learner.careful=false"])
     result = distill(teacher, student, steps=12, recipe=plan, init="given")
     assert same(result.student, teacher.network)
     assert result.figures["held_out"]["kept"] == "start"

@@ -15,9 +15,9 @@ from dfkd.recipes.schemes import SCHEMES
 
 def test_methods_are_the_catalogue_or_those_named():
     assert tuple(variants("methods", None, None, [])) == tuple(METHODS)
-    found = variants("methods", "nayer, fast", None, ["distiller.flip=0"])
+    found = variants("methods", "nayer, fast", None, ["learner.flip=0"])
     assert list(found) == ["nayer", "fast"]
-    assert all(plan.distiller.flip == 0 for plan in found.values())
+    assert all(plan.learner.flip == 0 for plan in found.values())
 
 
 def test_every_kind_is_there_once_beside_kd_where_it_needs_that():
@@ -29,8 +29,8 @@ def test_every_kind_is_there_once_beside_kd_where_it_needs_that():
         assert kind in weights
         assert set(weights) <= {"kd", kind}
         assert set(weights) == {kind} or weights[kind] == KINDS[kind].weight
-        distiller = dataclasses.replace(base.distiller, knowledge=name)
-        assert plan == dataclasses.replace(base, distiller=distiller)
+        distiller = dataclasses.replace(base.learner, knowledge=name)
+        assert plan == dataclasses.replace(base, learner=distiller)
 
 
 def test_expressions_and_method_can_be_chosen():
@@ -40,24 +40,24 @@ def test_expressions_and_method_can_be_chosen():
 
 
 def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
-    found = variants("scheme", None, None, ["distiller.lr=0.5"])
+    found = variants("scheme", None, None, ["learner.lr=0.5"])
     assert {name.partition(":")[0] for name in found} == {
-        name for name, row in SCHEMES.items() if not row.arranged
+        name for name, row in SCHEMES.items() if not row.wrapped_type
     }
     for name, plan in found.items():
         scheme, _, form = name.partition(":")
         assert plan.scheme == scheme
-        assert plan.distiller.lr == 0.5
-        assert not form or plan.arrangement.form == form
+        assert plan.learner.lr == 0.5
+        assert not form or plan.scheme_config.form == form
 
 
 @pytest.mark.parametrize(
     ("vary", "assignment", "says"),
     [
         ("methods", "method=fast", "--set method .* by --methods"),
-        ("knowledge", "distiller.knowledge=mse", "--set distiller.knowledge .* by --only"),
+        ("knowledge", "learner.knowledge=mse", "--set learner.knowledge .* by --only"),
         ("scheme", "scheme=robust", "--set scheme .* by --only"),
-        ("scheme", "arrangement.form=ard", "by --only, such as robust:ard"),
+        ("scheme", "scheme_config.form=ard", "by --only, such as robust:ard"),
     ],
 )
 def test_what_rows_are_named_after_cannot_be_set(vary, assignment, says):
@@ -99,25 +99,25 @@ def test_further_teachers_and_images_bring_the_schemes_that_want_them():
     assert set(variants("scheme", None, None, [], several=True)) == plain | {"ensemble"}
     found = variants("scheme", None, None, [], images=True)
     assert set(found) == plain | {"adversarial:images"}
-    assert found["adversarial:images"].arrangement.form == "images"
+    assert found["adversarial:images"].scheme_config.form == "images"
 
 
 def test_settings_go_to_the_schemes_that_have_them():
-    words = ["arrangement.epsilon=0.1", "arrangement.students=3", "distiller.flip=0"]
+    words = ["scheme_config.epsilon=0.1", "scheme_config.students=3", "learner.flip=0"]
     found = variants("scheme", None, "offline,online,robust,robust:ard", words)
-    assert found["online"].arrangement.students == 3
-    assert [found[name].arrangement.epsilon for name in ("robust", "robust:ard")] == [0.1, 0.1]
-    assert all(plan.distiller.flip == 0 for plan in found.values())
-    pair = ["distiller.pairs=[teacher.a=student.b]"]
+    assert found["online"].scheme_config.students == 3
+    assert [found[name].scheme_config.epsilon for name in ("robust", "robust:ard")] == [0.1, 0.1]
+    assert all(plan.learner.flip == 0 for plan in found.values())
+    pair = ["learner.pairs=[teacher.a=student.b]"]
     found = variants("knowledge", None, "kd,kd + hint", pair)
-    assert [len(plan.distiller.pairs) for plan in found.values()] == [0, 1]
+    assert [len(plan.learner.pairs) for plan in found.values()] == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("words", "assignment"),
     [
-        (("scheme", None, "online,robust"), "arrangement.epsilom=0.1"),
-        (("scheme", None, "online,robust"), "arrangement.students=1"),
+        (("scheme", None, "online,robust"), "scheme_config.epsilom=0.1"),
+        (("scheme", None, "online,robust"), "scheme_config.students=1"),
         (("methods", "drawings,fast", None), "synthesizer.g_steps=3"),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dfkd.networks import resnet
-from dfkd.networks.modes import evaluating, watching
+from dfkd.networks.modes import eval_mode, frozen
 from dfkd.teacher.teacher import fingerprint
 
 
@@ -57,7 +57,7 @@ def test_it_answers_in_that_mode_and_nothing_of_it_moves(network, training):
     flags = [getattr(module, "track_running_stats", None) for module in student.modules()]
     x = images().requires_grad_()
     for _ in range(2):
-        with watching(student, training=training):
+        with frozen(student, training=training):
             logits = student(x)
         assert torch.equal(logits, plain(x))
         logits.square().sum().backward()
@@ -74,14 +74,14 @@ def test_it_answers_in_that_mode_and_nothing_of_it_moves(network, training):
 def test_buffers_are_the_same_tensors_afterwards():
     student = norms()
     buffers = dict(student.named_buffers())
-    with watching(student, training=True):
+    with frozen(student, training=True):
         student(images())
     assert all(value is buffers[name] for name, value in student.named_buffers())
 
 
 def test_frozen_norms_stay_in_eval_mode():
     student = nn.Sequential(Frozen(), nn.Dropout(0.5)).train()
-    with watching(student, training=True):
+    with frozen(student, training=True):
         assert not student[0].training
         assert student[1].training
         assert not student[0](torch.ones(3)).any()
@@ -92,10 +92,10 @@ def test_networks_are_evaluated_and_have_their_modes_again():
     one, other = resnet(8, 1, 3).train(), norms().train()
     one.layer1.eval()
     modes = [module.training for network in (one, other) for module in network.modules()]
-    with evaluating(one, other):
+    with eval_mode(one, other):
         assert not any(m.training for network in (one, other) for m in network.modules())
     assert [m.training for network in (one, other) for m in network.modules()] == modes
-    with pytest.raises(RuntimeError), evaluating(one, other):
+    with pytest.raises(RuntimeError), eval_mode(one, other):
         one(torch.ones(1, 7, 8, 8))
     assert [m.training for network in (one, other) for m in network.modules()] == modes
 
@@ -103,7 +103,7 @@ def test_networks_are_evaluated_and_have_their_modes_again():
 @pytest.mark.parametrize("training", [True, False])
 def test_an_error_inside_leaves_the_student_as_it_was(training):
     student = resnet(8, 1, 3).train(not training)
-    with pytest.raises(RuntimeError), watching(student, training=training):
+    with pytest.raises(RuntimeError), frozen(student, training=training):
         student(torch.ones(1, 7, 8, 8))
     assert student.training is not training
     assert all(parameter.requires_grad for parameter in student.parameters())

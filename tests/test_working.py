@@ -28,9 +28,9 @@ def test_a_recomputing_teacher_gives_the_same_student(method, tiny_teacher, tiny
 def test_a_batch_size_holds_for_both_kinds_of_step(method):
     plan = batches.with_batch_size(small(method), 8)
     assert batches.largest_batch(plan) == 8
-    assert plan.rhythm.batch_size == 8
+    assert plan.alternation.batch_size == 8
     tiny = batches.with_batch_size(small(method), 1)
-    assert tiny.rhythm.batch_size == 1
+    assert tiny.alternation.batch_size == 1
     assert all(shape[0] == 2 for shape in batches.traced(tiny, teacher().spec)[0])
 
 

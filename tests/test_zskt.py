@@ -14,10 +14,10 @@ from dfkd.errors import DfkdError
 from dfkd.losses.attention import attention_map, attention_transfer
 from dfkd.recipes.schemes import build_distiller
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 TINY = ZsktConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
-STUDENT = recipes.recipe("zskt").distiller
+STUDENT = recipes.recipe("zskt").learner
 
 
 def divergence(student_logits, teacher_logits):
@@ -111,7 +111,7 @@ def test_the_generators_gradient_is_clipped_by_its_norm():
 
 def test_the_published_setting():
     method = Zskt(make_teacher())
-    assert recipes.recipe("zskt").rhythm == Rhythm(1, 0.5, 10, 128)
+    assert recipes.recipe("zskt").alternation == Alternation(1, 0.5, 10, 128)
     assert recipes.recipe("zskt").synthesizer == ZsktConfig(1e-3, 5.0, 128, 100, 64)
     assert parse(STUDENT.knowledge) == {"kd_mean": 1.0, "at": 250.0}
     assert STUDENT.temperature == 1.0

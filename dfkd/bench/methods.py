@@ -38,7 +38,7 @@ def bench_methods(
         recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
         synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
-        distiller = build_distiller(teacher, learner, recipe.distiller, recipe.seed)
+        distiller = build_distiller(teacher, learner, recipe.learner, recipe.seed)
         _, steps = batches.traced(recipe, teacher.spec)
         if steps:
             variants[f"{method}, images"] = partial(synthesizer.update, learner)

@@ -11,7 +11,7 @@ from dfkd.bench.reference import hooked_statistics, norm_loss
 from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
 from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Work, compile_teacher
+from dfkd.teacher.compilation import Workload, compile_teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.recompute import recomputing, step_bytes
 
@@ -34,7 +34,7 @@ def bench_step(
         "with statistics": partial(_ours, teacher, wide),
         "the same, folded": partial(_ours, folded, wide),
     }
-    work = Work((tuple(images.shape),))
+    work = Workload((tuple(images.shape),))
     for name, asked in (("compiled", teacher), ("folded and compiled", folded)):
         quick = compile_teacher(asked, "on" if compiled else "off", work)
         if quick.used:

@@ -4,7 +4,7 @@ Nothing here imports torch: ``dfkd.cli`` reads this to understand a command befo
 slow is loaded.
 """
 
-from dfkd.cli.image_options import UNSAID, ImageFacts
+from dfkd.cli.image_options import UNSAID, ImageOptions
 from dfkd.cli.info_arguments import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
 from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
 
@@ -15,7 +15,7 @@ __all__ = [
     "Demo",
     "Distill",
     "Evaluate",
-    "ImageFacts",
+    "ImageOptions",
     "Invert",
     "Knowledge",
     "ProbeModel",

@@ -23,7 +23,7 @@ def plan_of(
 ) -> Recipe:
     """``start``, then ``--config``, then the options that have a name, then ``--set``.
 
-    A file's ``arrangement`` is that of ``--scheme``, unless the file names another scheme.
+    A file's ``scheme_config`` is that of ``--scheme``, unless the file names another scheme.
 
     Raises:
         DfkdError: a file that cannot be read, an unknown setting, options that do not go together.
@@ -33,17 +33,17 @@ def plan_of(
     if scheme:
         # Before the file, which may say more of the scheme; what it says of another is not meant.
         if values.get("scheme", scheme) != scheme:
-            values = {k: v for k, v in values.items() if k not in ("scheme", "arrangement")}
+            values = {k: v for k, v in values.items() if k not in ("scheme", "scheme_config")}
         plan = recipes.with_scheme(plan, scheme)
     plan = recipes.from_dict(values, plan)
-    learning = plan.distiller
+    learning = plan.learner
     learning = replace(learning, knowledge=knowledge) if knowledge is not None else learning
     learning = replace(learning, pairs=pairs) if pairs else learning
-    plan = replace(plan, distiller=learning, seed=plan.seed if seed is None else seed)
+    plan = replace(plan, learner=learning, seed=plan.seed if seed is None else seed)
     if exits is not None:
         if plan.scheme != "self":
             raise DfkdError(f"--exits belongs to --scheme self, not to {plan.scheme}")
-        plan = recipes.override(plan, [f"arrangement.exits={exits}"])
+        plan = recipes.override(plan, [f"scheme_config.exits={exits}"])
     _check_arrangement(plan, assignments)
     return recipes.override(plan, list(assignments))
 
@@ -52,7 +52,7 @@ def _check_arrangement(plan: Recipe, assignments: tuple[str, ...]) -> None:
     """Raise where ``--set`` speaks of another scheme's settings without naming that scheme."""
     keys = [assignment.partition("=")[0] for assignment in assignments]
     for group, _, name in (key.partition(".") for key in keys):
-        if group != "arrangement" or hasattr(plan.arrangement, name) or "scheme" in keys:
+        if group != "scheme_config" or hasattr(plan.scheme_config, name) or "scheme" in keys:
             continue
         owner = next((other for other, row in SCHEMES.items() if hasattr(row.config(), name)), "")
         if owner:

@@ -23,12 +23,12 @@ from dfkd.tasks.words import shown, skipped_files
 from dfkd.teacher import Teacher
 
 
-def teacher_of(uri: str, facts: arguments.ImageFacts) -> Teacher:
+def teacher_of(uri: str, facts: arguments.ImageOptions) -> Teacher:
     """The teacher behind a MODEL URI; ``facts`` go over what its source says."""
     return teachers_of([uri], facts)[0]
 
 
-def teachers_of(uris: Sequence[str], facts: arguments.ImageFacts) -> list[Teacher]:
+def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teacher]:
     """The teachers behind MODEL URIs; ``facts`` go over what the source of the first says.
 
     A further one, which often knows its own, takes those of images where its source has none.
@@ -59,12 +59,12 @@ def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
         raise DfkdError("--teachers belongs to --scheme ensemble")
 
 
-def arranged(
-    uri: str, further: Sequence[str], facts: arguments.ImageFacts, plan: Recipe
+def load_wrapped_teacher(
+    uri: str, further: Sequence[str], facts: arguments.ImageOptions, plan: Recipe
 ) -> Teacher:
     """The teacher as the student will see it: several as one, or behind a front end."""
     teachers = teachers_of([uri, *further], facts)
-    teacher = SCHEMES[plan.scheme].arrange(teachers, plan.arrangement)
+    teacher = SCHEMES[plan.scheme].wrap_teacher(teachers, plan.scheme_config)
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
         tell_orders([uri, *further], teachers, teacher.network.lineup)
     return teacher

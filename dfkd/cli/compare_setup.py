@@ -65,8 +65,8 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     devices.resolve_precision(command.precision, device)
     first, *further = teachers_of([command.teacher, *command.teachers], command.facts)
     teachers = {
-        name: SCHEMES[plan.scheme].arrange(
-            [first, *further] if plan.scheme == "ensemble" else [first], plan.arrangement
+        name: SCHEMES[plan.scheme].wrap_teacher(
+            [first, *further] if plan.scheme == "ensemble" else [first], plan.scheme_config
         )
         for name, plan in plans.items()
     }
@@ -120,11 +120,11 @@ def _memory(
     """``step_bytes`` by variant; methods whose students learn alike are measured once."""
     found: dict[Any, int | None] = {}
     for name, plan in plans.items():
-        alike = (plan.scheme, plan.arrangement, plan.distiller)
+        alike = (plan.scheme, plan.scheme_config, plan.learner)
         if alike not in found:
             found[alike] = step_bytes(teachers[name], students[name], plan)
     return {
-        name: found[plan.scheme, plan.arrangement, plan.distiller] for name, plan in plans.items()
+        name: found[plan.scheme, plan.scheme_config, plan.learner] for name, plan in plans.items()
     }
 
 
@@ -132,7 +132,7 @@ def epsilon_of(command: arguments.Compare, plans: Mapping[str, Recipe]) -> float
     """Of the attack that every row is measured under: as told, else that of a robust row."""
     if command.epsilon is not None:
         return command.epsilon
-    own = (SCHEMES[plan.scheme].epsilon(plan.arrangement) for plan in plans.values())
+    own = (SCHEMES[plan.scheme].epsilon(plan.scheme_config) for plan in plans.values())
     found: float | None = next((value for value in own if value is not None), None)
     return found
 

@@ -9,9 +9,9 @@ from dfkd import recipes
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import plan_of
 from dfkd.cli.common import (
-    arranged,
     check_teachers,
     console,
+    load_wrapped_teacher,
     origin_of,
     tell_attack,
     tell_compiled,
@@ -61,11 +61,11 @@ def distill(command: arguments.Distill) -> int:
     plan = _plan(command)
     models = (command.teacher, command.student, *command.teachers)
     reads = local_paths(
-        (*models, *getattr(plan.arrangement, "peers", ())), (command.images, command.eval)
+        (*models, *getattr(plan.scheme_config, "peers", ())), (command.images, command.eval)
     )
     reads += [path for path in (command.config, *command.facts.class_names) if path]
     directory = run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
-    teacher = arranged(command.teacher, command.teachers, command.facts, plan)
+    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, plan)
     if command.recompute:
         _check_recompute(plan, teacher, command.images)
     images = load_images(command.images, teacher) if command.images else None

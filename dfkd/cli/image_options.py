@@ -8,7 +8,7 @@ from dfkd.cli import metavars
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageOptions:
     """What images the model takes, where its source does not say.
 
     Attributes:
@@ -24,5 +24,5 @@ class ImageFacts:
     class_names: UseAppendAction[metavars.Files] = ()
 
 
-UNSAID = ImageFacts()
+UNSAID = ImageOptions()
 """All of it as the model's source says."""

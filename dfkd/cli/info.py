@@ -121,7 +121,7 @@ def show_schemes(command: arguments.Schemes) -> int:
         settings = row.config()
         # As --set reads them: lists, no tuples.
         shown = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(settings).items()}
-        lines = [f"arrangement.{name}={value}" for name, value in shown.items()]
+        lines = [f"scheme_config.{name}={value}" for name, value in shown.items()]
         print("\n".join([row.line, "", inspect.getdoc(settings) or "", *lines]))
         return 0
     for name, row in SCHEMES.items():

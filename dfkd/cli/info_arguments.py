@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from dfkd.cli import metavars
-from dfkd.cli.image_options import UNSAID, ImageFacts
+from dfkd.cli.image_options import UNSAID, ImageOptions
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ProbeModel:
 
     teacher: Positional[metavars.Teacher]
     layers: bool = False
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     debug: metavars.Debug = False
 
 
@@ -37,8 +37,8 @@ class Evaluate:
 
     models: Positional[metavars.Models]
     data: metavars.RealData
-    epsilon: metavars.Number = None
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    epsilon: metavars.OptionalFloat = None
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     debug: metavars.Debug = False
 
 
@@ -46,7 +46,7 @@ class Evaluate:
 class Recipes:
     """List the recipes, or print one as YAML."""
 
-    name: Positional[metavars.Word] = None
+    name: Positional[metavars.OptionalStr] = None
     debug: metavars.Debug = False
 
 
@@ -61,7 +61,7 @@ class Knowledge:
 class Schemes:
     """List how teacher and students can stand to one another (--scheme), or one's settings."""
 
-    name: Positional[metavars.Word] = None
+    name: Positional[metavars.OptionalStr] = None
     debug: metavars.Debug = False
 
 
@@ -85,5 +85,5 @@ class Bench:
     batch_size: int = 128
     rounds: int = 11
     compile: str = "on"
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     debug: metavars.Debug = False

@@ -19,7 +19,7 @@ from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
 from dfkd.runs import run_directory, run_records
 from dfkd.runs.inversion import invert_run
-from dfkd.synthesis.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     default_config,
     small,

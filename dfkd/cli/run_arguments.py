@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from dfkd.cli import metavars
-from dfkd.cli.image_options import UNSAID, ImageFacts
+from dfkd.cli.image_options import UNSAID, ImageOptions
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Demo:
     """
 
     minutes: float = 4.0
-    seed: metavars.Count = None
-    init: metavars.Word = None
+    seed: metavars.OptionalInt = None
+    init: metavars.OptionalStr = None
     out: metavars.Directory = Path("runs/demo")
     set: UseAppendAction[metavars.Settings] = ()
     debug: metavars.Debug = False
@@ -57,8 +57,8 @@ class Invert:
     classes: metavars.Commas
     out: metavars.Directory
     count: int = 16
-    steps: metavars.Count = None
-    minutes: metavars.Number = None
+    steps: metavars.OptionalInt = None
+    minutes: metavars.OptionalFloat = None
     config: metavars.File = None
     set: UseAppendAction[metavars.Settings] = ()
     seed: int = 0
@@ -66,7 +66,7 @@ class Invert:
     compile: str = "auto"
     recompute: bool = False
     batch_size: metavars.Size = None
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     overwrite: bool = False
     debug: metavars.Debug = False
 
@@ -95,7 +95,7 @@ class Distill:
         epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
             may change by so much; that of scheme robust where it is used.
         config: YAML file laid over the recipe.
-        set: key=value laid over both, such as distiller.lr=0.01.
+        set: key=value laid over both, such as learner.lr=0.01.
         init: Where the student starts: auto, teacher or random.
         seed: Of every random choice; the recipe's (0) where none is given.
         device: auto, cpu, cuda or mps.
@@ -112,21 +112,21 @@ class Distill:
     teacher: Positional[metavars.Teacher]
     student: Positional[metavars.Student]
     out: metavars.Directory
-    method: metavars.Word = None
-    knowledge: metavars.Word = None
+    method: metavars.OptionalStr = None
+    knowledge: metavars.OptionalStr = None
     pair: UseAppendAction[metavars.Pairs] = ()
-    scheme: metavars.Word = None
+    scheme: metavars.OptionalStr = None
     teachers: metavars.Models = ()
-    exits: metavars.Word = None
+    exits: metavars.OptionalStr = None
     images: metavars.Data = None
-    minutes: metavars.Number = None
-    steps: metavars.Count = None
+    minutes: metavars.OptionalFloat = None
+    steps: metavars.OptionalInt = None
     eval: metavars.Data = None
-    epsilon: metavars.Number = None
+    epsilon: metavars.OptionalFloat = None
     config: metavars.File = None
     set: UseAppendAction[metavars.Settings] = ()
-    init: metavars.Word = None
-    seed: metavars.Count = None
+    init: metavars.OptionalStr = None
+    seed: metavars.OptionalInt = None
     device: str = "auto"
     precision: str = "auto"
     devices: int = 1
@@ -134,7 +134,7 @@ class Distill:
     recompute: bool = False
     batch_size: metavars.Size = None
     checkpoint_every: float = 60.0
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
     debug: metavars.Debug = False
@@ -161,7 +161,7 @@ class Compare:
         images: DATA of images to learn from, in place of a method's.
         teachers: MODELs of further teachers, for the scheme ensemble.
         curve: At how many points of a run the student is kept, to be measured after the run.
-        set: key=value laid over every method's recipe, such as distiller.lr=0.01.
+        set: key=value laid over every method's recipe, such as learner.lr=0.01.
         init: Where the students start: auto, teacher or random.
         device: auto, cpu, cuda or mps.
         precision: auto, bf16 or fp32.
@@ -176,20 +176,20 @@ class Compare:
     vary: str = "methods"
     methods: metavars.Names = None
     only: metavars.Names = None
-    minutes: metavars.Number = None
-    steps: metavars.Count = None
+    minutes: metavars.OptionalFloat = None
+    steps: metavars.OptionalInt = None
     seeds: metavars.Integers = (0, 1, 2)
     eval: metavars.Data = None
-    epsilon: metavars.Number = None
+    epsilon: metavars.OptionalFloat = None
     images: metavars.Data = None
     teachers: metavars.Models = ()
     curve: int = 10
     set: UseAppendAction[metavars.Settings] = ()
-    init: metavars.Word = None
+    init: metavars.OptionalStr = None
     device: str = "auto"
     precision: str = "auto"
     checkpoint_every: float = 60.0
-    facts: Annotated[ImageFacts, arg(name="")] = UNSAID
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
     debug: metavars.Debug = False

@@ -30,7 +30,7 @@ def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None
     with torch.random.fork_rng(devices=[]):  # dropout and re-drawn weights are the run's, not ours
         try:
             distiller = build_distiller(
-                teacher, trained, plan.distiller, plan.seed, plan.scheme, plan.arrangement
+                teacher, trained, plan.learner, plan.seed, plan.scheme, plan.scheme_config
             )
             distiller.set_progress(0.5)
             distiller.update(batch)

@@ -12,12 +12,12 @@ from dfkd.recipes.schemes import SCHEMES
 
 VARIED = {
     "methods": ("method",),
-    "knowledge": ("distiller.knowledge",),
-    "scheme": ("scheme", "arrangement.form"),
+    "knowledge": ("learner.knowledge",),
+    "scheme": ("scheme", "scheme_config.form"),
 }
 """What can be varied, and the settings in which the rows then differ."""
 
-ALONE = ("kd", "dkd", "l1", "mse", "kd_mean")
+STANDALONE_LOSSES = ("kd", "dkd", "l1", "mse", "kd_mean")
 """Kinds that say all that is to be learnt; the others are weighed beside ``kd``."""
 
 
@@ -32,8 +32,8 @@ def variants(
 ) -> dict[str, Recipe]:
     """The recipes to be compared, ``--set`` laid over each.
 
-    A scheme's own settings (``arrangement``) go to the schemes that have them, layers to compare
-    (``distiller.pairs``) to the knowledge that compares layers.
+    A scheme's own settings (``scheme_config``) go to the schemes that have them, layers to compare
+    (``learner.pairs``) to the knowledge that compares layers.
 
     Args:
         vary: one of ``VARIED``.
@@ -78,7 +78,7 @@ def _check_assignments(vary: str, assignments: Sequence[str]) -> None:
     for key in (assignment.partition("=")[0].strip() for assignment in assignments):
         if key in VARIED[vary]:
             flag = "--methods" if vary == "methods" else "--only"
-            example = ", such as robust:ard" if key == "arrangement.form" else ""
+            example = ", such as robust:ard" if key == "scheme_config.form" else ""
             raise DfkdError(f"--set {key} is what the rows differ in: name them by {flag}{example}")
 
 
@@ -86,8 +86,8 @@ def _refuse_twins(found: Mapping[str, Recipe]) -> None:
     """Raise where two variants are one recipe in two spellings: their runs would share a folder."""
     seen: dict[str, tuple[Mapping[str, float], Recipe]] = {}
     for name, plan in found.items():
-        learner = replace(plan.distiller, knowledge="kd")
-        value = parse(plan.distiller.knowledge), replace(plan, distiller=learner)
+        learner = replace(plan.learner, knowledge="kd")
+        value = parse(plan.learner.knowledge), replace(plan, learner=learner)
         twin = next((other for other, its in seen.items() if its == value), None)
         if twin is not None:
             raise DfkdError(f"{twin!r} and {name!r} are one and the same: leave one out")
@@ -110,10 +110,10 @@ def _shared(
 
 def _suits(vary: str, key: str, start: Recipe) -> bool:
     group, _, name = key.partition(".")
-    if vary == "scheme" and group == "arrangement":
-        return hasattr(start.arrangement, name)
-    if vary == "knowledge" and key == "distiller.pairs":
-        return any(KINDS[kind].features for kind in parse(start.distiller.knowledge))
+    if vary == "scheme" and group == "scheme_config":
+        return hasattr(start.scheme_config, name)
+    if vary == "knowledge" and key == "learner.pairs":
+        return any(KINDS[kind].features for kind in parse(start.learner.knowledge))
     return True
 
 
@@ -128,10 +128,11 @@ def _knowledge(base: Recipe, expressions: tuple[str, ...] | None) -> dict[str, R
     if expressions is None:
         beside = [f"kd + {kind.weight:g}*{name}" for name, kind in KINDS.items()]
         expressions = tuple(
-            name if name in ALONE else sum_ for name, sum_ in zip(KINDS, beside, strict=True)
+            name if name in STANDALONE_LOSSES else sum_
+            for name, sum_ in zip(KINDS, beside, strict=True)
         )
     return {
-        words: replace(base, distiller=replace(base.distiller, knowledge=words))
+        words: replace(base, learner=replace(base.learner, knowledge=words))
         for words in expressions
     }
 
@@ -142,7 +143,7 @@ def _schemes(base: Recipe, names: tuple[str, ...]) -> dict[str, Recipe]:
     for words in names:
         name, _, form = words.partition(":")
         plan = recipes.with_scheme(base, name)
-        found[words] = recipes.override(plan, [f"arrangement.form={form}"]) if form else plan
+        found[words] = recipes.override(plan, [f"scheme_config.form={form}"]) if form else plan
     return found
 
 
@@ -150,8 +151,8 @@ def _every_scheme(several: bool, images: bool) -> tuple[str, ...]:
     """Every scheme in each of the forms for which there is all that they want."""
     names = []
     for name, row in SCHEMES.items():
-        if not row.arranged or (several and name == "ensemble"):
-            forms = row.forms + (row.given_forms if images else ())
+        if not row.wrapped_type or (several and name == "ensemble"):
+            forms = row.forms + (row.forms_with_images if images else ())
             names += [name, *(f"{name}:{form}" for form in forms)]
     return tuple(names)
 

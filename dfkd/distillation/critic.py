@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.critic import Kind, critic_loss, fooling_loss, told_apart
-from dfkd.networks.modes import watching
+from dfkd.losses.critic import Kind, critic_accuracy, critic_loss, fooling_loss
+from dfkd.networks.modes import frozen
 from dfkd.training.distributed import Runtime
-from dfkd.training.sharded_rng import Draws
+from dfkd.training.sharded_rng import ShardedRNG
 
 BETAS = (0.5, 0.999)
 
 
-class Judge:
+class CriticTrainer:
     """One critic for each thing that is judged, with their optimiser.
 
     Args:
@@ -27,7 +27,7 @@ class Judge:
         noise: instance noise (Sonderby et al., ICLR 2017), in standard deviations of what is real.
         seed: of the noise.
         device: where the critics live.
-        place: processes; critics are the same in all of them.
+        runtime: processes; critics are the same in all of them.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Judge:
         noise: float,
         seed: int,
         device: torch.device,
-        place: Runtime,
+        runtime: Runtime,
     ) -> None:
         self.critics = nn.ModuleList(critics).to(device)
-        self._loss, self._noise, self._place, self._lr = loss, noise, place, lr
+        self._loss, self._noise, self._runtime, self._lr = loss, noise, runtime, lr
         self._optimizer = torch.optim.Adam(self.critics.parameters(), lr, betas=BETAS)
-        self._draws = Draws(seed, place)
+        self._draws = ShardedRNG(seed, runtime)
 
     def set_progress(self, progress: float) -> None:
         """Half a cosine, as the student's: against one that hardly moves any critic wins."""
@@ -59,19 +59,19 @@ class Judge:
         for critic, truth, other in zip(self.critics, real, fake, strict=True):
             scores = [critic(self._blurred(side.detach(), truth)) for side in (truth, other)]
             losses.append(critic_loss(scores[0], scores[1], kind=self._loss))
-            shares.append(told_apart(scores[0].detach(), scores[1].detach(), kind=self._loss))
+            shares.append(critic_accuracy(scores[0].detach(), scores[1].detach(), kind=self._loss))
         return torch.stack(losses).sum(), torch.stack(shares).mean()
 
     def learn(self, loss: Tensor) -> None:
         """One step of the critics."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._place.average(self.critics)
+        self._runtime.all_reduce_gradients(self.critics)
         self._optimizer.step()
 
     def fixed(self) -> AbstractContextManager[None]:
         """What is computed in this block has no gradient for the critics and moves no buffer."""
-        return watching(self.critics)
+        return frozen(self.critics)
 
     def fooling(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
         """What those minimise who made the fakes, averaged over the critics; call it ``fixed``."""
@@ -84,7 +84,7 @@ class Judge:
     def _blurred(self, values: Tensor, truth: Tensor) -> Tensor:
         if not self._noise:
             return values
-        deviation = self._place.gather(truth).std()  # of all processes' images, as one would see
+        deviation = self._runtime.gather(truth).std()  # of all processes' images, as one would see
         return values + self._noise * deviation * self._draws.normal(values)
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from dfkd.teacher.layout import arranged, layout_of
+from dfkd.teacher.layout import layout_of, to_layout
 from dfkd.teacher.statistics import statistics_layers
 from dfkd.training.augment import flip
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from dfkd.training.optimizers import follow, make_optimizer
 
 
@@ -37,7 +37,7 @@ class Learner:
         teacher: frozen.
         student: trained in place.
         seed: of the flips and of adapters' weights.
-        place: processes and precision.
+        runtime: processes and precision.
         network: what is called, trained and averaged in the student's place: a module that holds
             it and answers alike.
         also: further kinds of knowledge that are looked at, and whose parts learn; what they weigh
@@ -55,18 +55,18 @@ class Learner:
         student: nn.Module,
         config: LearnerConfig,
         seed: int,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
         also: Sequence[str] = (),
         network: nn.Module | None = None,
     ) -> None:
-        self.teacher, self.student, self.config, self.place = teacher, student, config, place
+        self.teacher, self.student, self.config, self.runtime = teacher, student, config, runtime
         self.network = student if network is None else network
         own = {id(parameter) for parameter in student.parameters()}
         beside = [p for p in self.network.parameters() if id(p) not in own]
         self._optimizer = make_optimizer(
             student, config.optimizer, config.lr, config.weight_decay, beside
         )
-        place.share(self.network)
+        runtime.broadcast_module(self.network)
         self._weights = parse(config.knowledge)
         kinds = {name: KINDS[name] for name in (*self._weights, *also)}
         pairs = tuple(read_pair(pair) for pair in config.pairs)
@@ -77,7 +77,7 @@ class Learner:
             kinds.values(),
             config.temperature,
             pairs,
-            place.autocast,
+            runtime.autocast,
         )
         self._losses, self.aids = begin(kinds, self._ask.example, seed)
         self.aids.to(teacher.device)
@@ -110,7 +110,7 @@ class Learner:
         for optimizer in filter(None, (self._optimizer, self._aids_optimizer)):
             for group in optimizer.param_groups:
                 group["lr"] = self.config.rate(progress)
-        self._ask.temperature = self.config.softness(progress)
+        self._ask.temperature = self.config.temperature_at(progress)
 
     def receive(self, batch: Batch) -> Batch:
         """This process's share, flipped; every process flips the whole batch alike."""
@@ -118,8 +118,8 @@ class Learner:
         images = flip(batch.images, self.config.flip or 0.0, self._generator)
         if batch.mirrorable is not None:
             images = torch.where(batch.mirrorable.view(-1, 1, 1, 1), images, batch.images)
-        part = slice(self.place.rank, None, self.place.world_size)
-        images = arranged(images[part], layout_of(self.student))
+        part = slice(self.runtime.rank, None, self.runtime.world_size)
+        images = to_layout(images[part], layout_of(self.student))
         self._shown = images.shape
         known = (None if value is None else value[part] for value in batch[1:3])
         return Batch(images, *known)
@@ -130,9 +130,9 @@ class Learner:
         for module in self._resting:
             module.eval()
         asked = self._ask.asks_teacher(lesson.teacher_logits)
-        self.teacher_images += self.place.world_size * len(lesson.images) * asked
+        self.teacher_images += self.runtime.world_size * len(lesson.images) * asked
         answers = self._ask(*lesson[:3])
-        classes = self.place.gather(answers.classes)
+        classes = self.runtime.gather(answers.classes)
         self._counts.index_add_(0, classes, torch.ones_like(classes))
         return answers
 
@@ -140,7 +140,11 @@ class Learner:
         """The terms of the knowledge by name, without their weights."""
         related = [KINDS[name] for name in self._weights if KINDS[name].relation]
         features = any(kind.features for kind in related)
-        whole = answers.of_all(self.place.together, features=features) if related else answers
+        whole = (
+            answers.of_all(self.runtime.all_gather_with_grad, features=features)
+            if related
+            else answers
+        )
         return {
             name: self._losses[name](whole if KINDS[name].relation else answers)
             for name in self._weights
@@ -157,10 +161,10 @@ class Learner:
             self._aids_optimizer.zero_grad(set_to_none=True)
         with calling("the student", self._shown, known=TRIAL):
             loss.backward()  # type: ignore[no-untyped-call]
-        self.place.average(self.network)
+        self.runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
         if self._aids_optimizer:
-            self.place.average(self.aids)
+            self.runtime.all_reduce_gradients(self.aids)
             self._aids_optimizer.step()
         self.steps += 1
         if self._average is not None:

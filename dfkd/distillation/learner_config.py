@@ -60,7 +60,7 @@ class LearnerConfig:
         peak = self.lr * (CARE if self.careful else 1.0)
         return peak * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-    def softness(self, progress: float) -> float:
+    def temperature_at(self, progress: float) -> float:
         """The temperature at ``progress``."""
         end = self.temperature if self.temperature_end is None else self.temperature_end
         return self.temperature + progress * (end - self.temperature)

@@ -35,7 +35,7 @@ def by_confidence(logits: Sequence[Tensor]) -> Tensor:
     return ((-entropy).softmax(0) * stacked).sum(0)
 
 
-def side_by_side(logits: Sequence[Tensor], strangeness: Sequence[Tensor] = ()) -> Tensor:
+def concat_logits(logits: Sequence[Tensor], ood_score: Sequence[Tensor] = ()) -> Tensor:
     """N x all classes: each teacher's logits, less their mean, over how strange the image is to it.
 
     Strangeness counts relative to its geometric mean over the teachers: where an image is as
@@ -43,23 +43,23 @@ def side_by_side(logits: Sequence[Tensor], strangeness: Sequence[Tensor] = ()) -
 
     Args:
         logits: a teacher's N x its own classes each.
-        strangeness: of ``strangeness``, a teacher's N x 1; left out: all the same.
+        strangeness: of ``ood_score``, a teacher's N x 1; left out: all the same.
 
     >>> side_by_side([torch.tensor([[3.0, 1.0]]), torch.tensor([[9.0, 9.0]])]).tolist()
     [[1.0, -1.0, 0.0, 0.0]]
     """
     # A teacher whose classes are not in the image answers them all about alike: near 0 here.
     centred = [part - part.mean(1, keepdim=True) for part in logits]
-    if strangeness:
-        middle = torch.stack(tuple(strangeness)).mean(0)
-        nearness = [(middle - own).exp() for own in strangeness]
+    if ood_score:
+        middle = torch.stack(tuple(ood_score)).mean(0)
+        nearness = [(middle - own).exp() for own in ood_score]
         centred = [near * part for near, part in zip(nearness, centred, strict=True)]
     return torch.cat(centred, 1)
 
 
-def strangeness(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
+def ood_score(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
     """N x 1: log of how many stored deviations an image lies from the stored means, by its
-    channels' means at what ``open_means`` watched; geometric mean over the layers.
+    channels' means at what ``record_input_means`` watched; geometric mean over the layers.
     """
     logs = []
     for layer, mean in means:
@@ -72,7 +72,7 @@ def strangeness(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
 
 
 @contextmanager
-def open_means(layers: Iterable[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+def record_input_means(layers: Iterable[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
     """While the block runs: the layers that are called, and the means N x C of what enters them."""
     # A hook must keep nothing for backward: it is gone when a block is recomputed.
     found: list[tuple[nn.Module, Tensor]] = []

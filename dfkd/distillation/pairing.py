@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.layers import (
-    ENTERS,
-    check_one,
+    INPUT_SUFFIX,
     classifier,
     feature_maps,
     last_map,
     named_layers,
     open_features,
+    require_single_network,
 )
-from dfkd.networks.modes import evaluating
+from dfkd.networks.modes import eval_mode
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -35,7 +35,7 @@ def pair_layers(
     Raises:
         DfkdError: no size in common, or a teacher that stands for several.
     """
-    check_one(teacher)
+    require_single_network(teacher)
     mine, theirs = (
         {tuple(shape[2:]): name for name, shape in feature_maps(network, images).items()}
         for network in (student, teacher)
@@ -88,7 +88,7 @@ def checked_pairs(
     shapes = []
     for side, (network, whose) in enumerate(((student, "student"), (teacher, "teacher"))):
         names = list(dict.fromkeys(pair[side] for pair in pairs))
-        with evaluating(network), open_features(named_layers(network), names, whose) as captured:
+        with eval_mode(network), open_features(named_layers(network), names, whose) as captured:
             network(images)
         shapes.append({name: tuple(value.shape) for name, value in captured.items()})
     for mine, theirs in pairs:
@@ -114,9 +114,9 @@ def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, who
         whose: network, for the sake of errors: "teacher" or "student".
     """
     layers = named_layers(network)
-    with evaluating(network), open_features(layers, (last, head + ENTERS), whose) as captured:
+    with eval_mode(network), open_features(layers, (last, head + INPUT_SUFFIX), whose) as captured:
         network(images)
-    maps, read = captured[last].mean((2, 3)), captured[head + ENTERS]
+    maps, read = captured[last].mean((2, 3)), captured[head + INPUT_SUFFIX]
     if maps.shape != read.shape:
         return  # ``class_activation_map`` has the numbers
     room = torch.finfo(maps.dtype).eps ** 0.5 * maps.abs().max()
@@ -135,6 +135,6 @@ def embedding_layer(network: nn.Module, num_classes: int, images: Tensor) -> str
         DfkdError: it has neither.
     """
     try:
-        return classifier(network, num_classes) + ENTERS
+        return classifier(network, num_classes) + INPUT_SUFFIX
     except DfkdError:
         return last_map(network, images)

@@ -9,7 +9,7 @@ from dfkd.errors import DfkdError
 from dfkd.networks.layers import clean_name
 
 
-class Start(NamedTuple):
+class StudentInit(NamedTuple):
     """What a student was given.
 
     ``copied`` names tensors, ``share`` is their part of its parameters, ``frozen`` names the
@@ -21,7 +21,7 @@ class Start(NamedTuple):
     share: float = 0.0
     frozen: tuple[str, ...] = ()
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As ``result.json`` has it."""
         layers, frozen = list(self.copied), list(self.frozen)
         return {"mode": self.mode, "share": self.share, "layers": layers, "frozen": frozen}
@@ -78,7 +78,7 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 @torch.no_grad()
 def start_student(
     student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
-) -> Start:
+) -> StudentInit:
     """Copy into ``student`` what ``mode`` says: all that fits (``teacher``), or nothing: it was
     drawn (``random``), or brings weights of its own (``given``).
 
@@ -99,7 +99,7 @@ def start_student(
     if mode == "teacher" and not names:
         raise DfkdError("no layer of the student fits the teacher's; use --init random")
     if mode in ("random", "given") or (mode == "auto" and share < 0.5):
-        return Start("given" if mode == "given" else "random")
+        return StudentInit("given" if mode == "given" else "random")
     source = {clean_name(name): value for name, value in teacher.state_dict().items()}
     target = student.state_dict()
     for name in names:
@@ -107,7 +107,7 @@ def start_student(
     frozen = shared_trunk(teacher, student) if trunk == "frozen" else ()
     for name in frozen:
         student.get_submodule(name).requires_grad_(False)
-    return Start("teacher", names, share, frozen)
+    return StudentInit("teacher", names, share, frozen)
 
 
 def is_frozen(module: nn.Module) -> bool:

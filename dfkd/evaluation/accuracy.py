@@ -18,7 +18,7 @@ from dfkd.errors import DfkdError
 from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
 from dfkd.networks.foreign import calling
-from dfkd.networks.modes import evaluating
+from dfkd.networks.modes import eval_mode
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
 from dfkd.teacher.spec import ImageSpec
@@ -61,7 +61,7 @@ def predictions(
     """
     network = model.network if isinstance(model, Teacher) else model
     place = _device(network) if device is None else torch.device(device)
-    with evaluating(network):
+    with eval_mode(network):
         logits = [
             ask(network, spec.normalize(chunk.to(place).float() / 255)).float().cpu()
             for chunk in torch.split(images, batch_size)
@@ -116,7 +116,7 @@ def flops(network: nn.Module, spec: ImageSpec) -> int:
     backends = torch.backends.mkldnn, torch.backends.cudnn
     image = spec.normalize(torch.full((1, *spec.shape), 0.5)).to(_device(network))
     with ExitStack() as stack:
-        stack.enter_context(evaluating(network))
+        stack.enter_context(eval_mode(network))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # oneDNN's, of a format that no GPU here has
         for backend in backends:
@@ -145,7 +145,7 @@ def latencies(
         images = torch.rand(batch_size, *spec.shape, generator=generator)
         inputs.append((network, spec.normalize(images).to(_device(network))))
     times: list[list[float]] = [[] for _ in models]
-    with evaluating(*(network for network, _ in models)):
+    with eval_mode(*(network for network, _ in models)):
         start = time.perf_counter()
         for _ in range(2):
             for network, images in inputs:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dfkd.evaluation.accuracy import predictions
 from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.default import Default
-from dfkd.synthesis.methods.default_settings import DefaultConfig
+from dfkd.synthesis.methods.default_config import DefaultConfig
 from dfkd.teacher import Teacher
 
 SEED = 0x4E1D

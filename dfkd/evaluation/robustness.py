@@ -11,7 +11,7 @@ from dfkd.datasets import LabelledImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import ask, predictions
 from dfkd.networks.attack import pgd
-from dfkd.networks.modes import differentiable, evaluating
+from dfkd.networks.modes import eval_mode, without_cudnn_rnn
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -96,7 +96,7 @@ def robust_accuracy(
         return ask(model, spec.normalize(images))
 
     right = 0
-    with evaluating(model), differentiable(model.modules()):
+    with eval_mode(model), without_cudnn_rnn(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
             pixels, targets = images.to(place).float() / 255, labels.to(place)

@@ -144,7 +144,7 @@ def map_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     return F.mse_loss(student_map, teacher_map)
 
 
-def of_one_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def pool_to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Both averaged over cells, to the smaller height and width: their means over places stay.
 
     Args:

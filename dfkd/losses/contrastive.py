@@ -43,7 +43,7 @@ def instance_discrimination(
         shapes = f"{tuple(local_features.shape)} and {tuple(global_features.shape)}"
         raise DfkdError(f"local and global views must give features of one shape, not {shapes}")
     local = F.normalize(local_features, dim=1)
-    losses = _own_among(local, F.normalize(global_features.detach(), dim=1), temperature)
+    losses = _info_nce(local, F.normalize(global_features.detach(), dim=1), temperature)
     cached = losses[current:] if current is not None else losses[:0]
     loss = losses[:current].mean()
     return loss + cached.mean() if len(cached) else loss
@@ -96,12 +96,12 @@ def representation_contrast(
         )
     student, teacher = (F.normalize(e, dim=1) for e in (student_embedding, teacher_embedding))
     teachers, students = (F.normalize(remembered, dim=1) for remembered in negatives)
-    to_teacher = _own_among(student, torch.cat([teacher, teachers]), temperature)
-    to_student = _own_among(teacher, torch.cat([student, students]), temperature)
+    to_teacher = _info_nce(student, torch.cat([teacher, teachers]), temperature)
+    to_student = _info_nce(teacher, torch.cat([student, students]), temperature)
     return to_teacher.mean() + to_student.mean()
 
 
-def _own_among(anchors: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+def _info_nce(anchors: Tensor, candidates: Tensor, temperature: float) -> Tensor:
     """-log softmax_j(a_i . c_j / T) at j = i, N values; after the Nth all c_j are strangers."""
     logits = anchors @ candidates.T / temperature
     own = torch.arange(len(logits), device=logits.device)

@@ -93,7 +93,7 @@ def fooling_loss(fake_scores: Tensor, *, kind: Kind) -> Tensor:
     raise _unknown(kind)
 
 
-def told_apart(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> Tensor:
+def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> Tensor:
     """Share told apart rightly: the mean of the shares of real above and fake below the threshold.
 
     It lies midway between what the critic aims at: 0 for ``hinge`` and ``bce``, 1/2 for

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.layers import feature_maps, named_layers, open_features
-from dfkd.networks.truncated import Partial
+from dfkd.networks.truncated import Truncated
 
 
 class Head(nn.Module):
@@ -97,7 +97,7 @@ class EarlyExits(nn.Module):
 
     def exit(self, index: int) -> nn.Module:
         """A copy of the network as far as one exit, in eval mode: nothing behind is computed."""
-        part = Partial(self.module, self.layers[index], self._grey(self.module))
+        part = Truncated(self.module, self.layers[index], self._grey(self.module))
         return nn.Sequential(part, copy.deepcopy(self.heads[index])).eval()
 
     def exits(self) -> dict[str, nn.Module]:
@@ -118,6 +118,6 @@ def _depths(maps: Mapping[str, torch.Size]) -> tuple[str, ...]:
     if not found:
         raise DfkdError(
             "early exits sit where a network halves its maps, and the student's have one size: "
-            "take a deeper student, or --set arrangement.form=generations"
+            "take a deeper student, or --set scheme_config.form=generations"
         )
     return tuple(name for name in maps if name in found)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.networks.modes import evaluating
+from dfkd.networks.modes import eval_mode
 
-ENTERS = ".input"
+INPUT_SUFFIX = ".input"
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -79,8 +79,8 @@ def _open(
         return layers[name].register_forward_hook(
             lambda module, inputs, output: keep(output, "returns")
         )
-    layer = name.removesuffix(ENTERS)
-    if name.endswith(ENTERS) and layer in layers:
+    layer = name.removesuffix(INPUT_SUFFIX)
+    if name.endswith(INPUT_SUFFIX) and layer in layers:
         return layers[layer].register_forward_pre_hook(
             lambda module, inputs: (keep(inputs[0], "takes"), *inputs[1:])
         )
@@ -94,7 +94,7 @@ def classifier(network: nn.Module, num_classes: int) -> str:
         DfkdError: there is none with ``num_classes`` outputs, or one for each of several networks.
     """
     remedy = "--method default and --knowledge kd need none"
-    if stands_for_several(network):
+    if is_ensemble(network):
         raise DfkdError(f"several teachers as one have no classifier of their own: {remedy}")
     found = [
         name
@@ -108,14 +108,14 @@ def classifier(network: nn.Module, num_classes: int) -> str:
     return found[-1]
 
 
-def stands_for_several(network: nn.Module) -> bool:
+def is_ensemble(network: nn.Module) -> bool:
     """Whether layers that are found by themselves would be those of one network among others."""
     return any(getattr(module, "several", False) for module in network.modules())
 
 
-def check_one(network: nn.Module) -> None:
-    """Raise a ``DfkdError`` where ``stands_for_several``, which says how to do without."""
-    if stands_for_several(network):
+def require_single_network(network: nn.Module) -> None:
+    """Raise a ``DfkdError`` where ``is_ensemble``, which says how to do without."""
+    if is_ensemble(network):
         raise DfkdError(
             "several teachers as one have no feature maps of their own: compare answers alone with "
             "--knowledge kd, or maps of one that you name with --pair "
@@ -142,7 +142,7 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
 
         handles.append(module.register_forward_hook(note))
     try:
-        with evaluating(network):
+        with eval_mode(network):
             network(images)
     finally:
         for handle in handles:
@@ -156,7 +156,7 @@ def last_map(network: nn.Module, images: Tensor) -> str:
     Raises:
         DfkdError: no layer returns a map, or it would be one of several networks'.
     """
-    check_one(network)
+    require_single_network(network)
     maps = list(feature_maps(network, images))
     if not maps:
         raise DfkdError(

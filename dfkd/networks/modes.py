@@ -36,7 +36,7 @@ def keep_inputs(network: nn.Module) -> None:
 
 
 @contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
+def eval_mode(*networks: nn.Module) -> Iterator[None]:
     """Eval mode while the block runs; then, whatever happened, every module's own mode again."""
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
@@ -48,7 +48,7 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def differentiable(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
+def without_cudnn_rnn(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
     """For forward passes of ``modules`` in eval mode whose gradients are wanted.
 
     cuDNN's recurrent layers have no backward pass there; torch's own, which step in, have one.
@@ -58,7 +58,7 @@ def differentiable(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
+def frozen(student: nn.Module, *, training: bool = False) -> Iterator[None]:
     """No parameter gradients while the block runs, no buffer that moves; then all as before.
 
     Without parameter gradients a loss that is differentiated *through* the student leaves
@@ -69,8 +69,8 @@ def watching(student: nn.Module, *, training: bool = False) -> Iterator[None]:
             and do not track it; what has running statistics and no such switch stays in eval mode.
     """
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    # ``evaluating`` puts back the modes, whatever they are inside.
-    with evaluating(student), differentiable(student.modules()):
+    # ``eval_mode`` puts back the modes, whatever they are inside.
+    with eval_mode(student), without_cudnn_rnn(student.modules()):
         tracking = _watch(student, training)
         try:
             yield

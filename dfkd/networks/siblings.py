@@ -32,7 +32,7 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
         if _same(matrix, before[name]) and bool((matrix != matrix.flatten()[0]).any()):
             raise DfkdError(
                 f"the student's {name!r} cannot be drawn anew, and students that learn together "
-                "must differ: name the others by --set arrangement.peers=[MODEL]"
+                "must differ: name the others by --set scheme_config.peers=[MODEL]"
             )
     return module
 

@@ -11,7 +11,7 @@ from dfkd.networks.layers import named_layers
 from dfkd.networks.modes import set_mode
 
 
-class Partial(nn.Module):
+class Truncated(nn.Module):
     """A copy of a network, in eval mode: images -> what one of its layers returns.
 
     Layers that the pass has not begun when that one is done are not part of it.

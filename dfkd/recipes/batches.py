@@ -11,7 +11,7 @@ def largest_batch(value: Recipe) -> int:
     """Images in the larger of a recipe's two kinds of step."""
     name = METHODS[value.method].batch
     made = getattr(value.synthesizer, name) if name else 1
-    return max(int(made), value.rhythm.batch_size)
+    return max(int(made), value.alternation.batch_size)
 
 
 def with_batch_size(value: Recipe, size: int) -> Recipe:
@@ -21,7 +21,9 @@ def with_batch_size(value: Recipe, size: int) -> Recipe:
         # Two at least: one image has no statistics to speak of.
         made = max(2, min(size, getattr(synthesizer, name)))
         synthesizer = replace(synthesizer, **{name: made})
-    return replace(value, synthesizer=synthesizer, rhythm=replace(value.rhythm, batch_size=size))
+    return replace(
+        value, synthesizer=synthesizer, alternation=replace(value.alternation, batch_size=size)
+    )
 
 
 def traced(value: Recipe, spec: ImageSpec) -> tuple[Shapes, int]:

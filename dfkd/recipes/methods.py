@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Synthesizer
-from dfkd.synthesis.methods import deep_inversion_settings
+from dfkd.synthesis.methods import deep_inversion_config
 from dfkd.synthesis.methods.adi import Adi, AdiConfig
 from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
 from dfkd.synthesis.methods.dafl import Dafl, DaflConfig
@@ -26,7 +26,7 @@ from dfkd.synthesis.methods.pre import Pre, PreConfig
 from dfkd.synthesis.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -43,8 +43,8 @@ class Method(NamedTuple):
         config: gives the setting that ``--method`` starts from, a frozen dataclass.
         build: (teacher, setting, seed, autocast=...) -> the ``Synthesizer``.
         line: what it does, and its paper.
-        rhythm: how its updates and the student's steps take turns.
-        distiller: how its paper trains the student (its loss; the optimiser is everybody's).
+        alternation: how its updates and the student's steps take turns.
+        learner: how its paper trains the student (its loss; the optimiser is everybody's).
         batch: the setting that says how many images are optimised together, "" for none.
         passes: the setting that says how many passes of the teacher an update makes, "" for one.
         drawn: the setting that says how many images an update draws, "" for none.
@@ -57,8 +57,8 @@ class Method(NamedTuple):
     config: Callable[[], Any]
     build: Callable[..., Synthesizer]
     line: str
-    rhythm: Rhythm = Rhythm()
-    distiller: LearnerConfig = LearnerConfig()
+    alternation: Alternation = Alternation()
+    learner: LearnerConfig = LearnerConfig()
     batch: str = ""
     passes: str = ""
     drawn: str = ""
@@ -76,7 +76,7 @@ METHODS: dict[str, Method] = {
         DefaultConfig,
         Default,
         "Drawings, their pixels corrected by what the teacher remembers",
-        Rhythm(warmup_updates=8, warmup_share=0.1, steps_per_update=80),
+        Alternation(warmup_updates=8, warmup_share=0.1, steps_per_update=80),
         LearnerConfig(temperature=20.0),
         batch="refine_batch",
         passes="refine_steps",
@@ -91,20 +91,20 @@ METHODS: dict[str, Method] = {
         statistics=False,
     ),
     "deep_inversion": Method(
-        deep_inversion_settings.cifar,
+        deep_inversion_config.cifar,
         DeepInversion,
         "DeepInversion, the authors' CIFAR setting (Yin et al., CVPR 2020): pixels, then student",
         # One update is one iteration: the warm-up is the first batch, or half of a budget in time.
-        Rhythm(warmup_updates=deep_inversion_settings.cifar().iterations),
+        Alternation(warmup_updates=deep_inversion_config.cifar().iterations),
         batch="batch_size",
-        shapes=deep_inversion_settings.traced_shapes,
+        shapes=deep_inversion_config.traced_shapes,
     ),
     "adi": Method(
         partial(AdiConfig, batch_size=128, iterations=100),
         Adi,
         "Adaptive DeepInversion (Yin et al., CVPR 2020): pixels on which the student is wrong yet",
         # The loop's rhythm is unpublished; ours.
-        Rhythm(warmup_updates=1, steps_per_update=100),
+        Alternation(warmup_updates=1, steps_per_update=100),
         batch="batch_size",
         passes="iterations",
     ),
@@ -112,7 +112,7 @@ METHODS: dict[str, Method] = {
         FastConfig,
         Fast,
         "FastDFKD (Fang et al., AAAI 2022): a meta-generator, adapted to each batch in five steps",
-        Rhythm(warmup_updates=20, warmup_share=0.25, steps_per_update=40),
+        Alternation(warmup_updates=20, warmup_share=0.25, steps_per_update=40),
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
         partial(CmiConfig, ngf=32, synthesis_batch_size=128, g_steps=50, cr_negatives=1024),
         Cmi,
         "CMI (Fang et al., IJCAI 2021): a new generator a round, images unlike earlier ones",
-        Rhythm(warmup_updates=1, steps_per_update=100),
+        Alternation(warmup_updates=1, steps_per_update=100),
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
@@ -133,7 +133,7 @@ METHODS: dict[str, Method] = {
         "MAD (Do et al., NeurIPS 2022): a generator beside an average of what it was",
         # Ours, as DFQ's: 1 step of the generator to 10 of the student. T = 1, so that what the
         # generator raises is what the student lowers.
-        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
+        Alternation(warmup_updates=1, steps_per_update=10, batch_size=256),
         LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
     ),
@@ -142,7 +142,7 @@ METHODS: dict[str, Method] = {
         Dafl,
         "DAFL (Chen et al., ICCV 2019): sure answers, even classes and an excited classifier",
         # Generator and student step on the same batch, in turns.
-        Rhythm(warmup_updates=1, steps_per_update=1, batch_size=512),
+        Alternation(warmup_updates=1, steps_per_update=1, batch_size=512),
         LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
         statistics=False,
@@ -153,7 +153,7 @@ METHODS: dict[str, Method] = {
         PreConfig,
         Pre,
         "PRE-DFKD (Binici et al., AAAI 2022): the student rehearses what a memory draws",
-        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=1024),
+        Alternation(warmup_updates=1, steps_per_update=10, batch_size=1024),
         LearnerConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
@@ -164,7 +164,7 @@ METHODS: dict[str, Method] = {
         DfadConfig,
         Dfad,
         "DFAD (Fang et al., 2019): images on which student and teacher differ most",
-        Rhythm(warmup_updates=1, steps_per_update=5, batch_size=256),
+        Alternation(warmup_updates=1, steps_per_update=5, batch_size=256),
         LearnerConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
@@ -174,7 +174,7 @@ METHODS: dict[str, Method] = {
         ZsktConfig,
         Zskt,
         "ZSKT (Micaelli & Storkey, NeurIPS 2019): adversarial images, and where the teacher looks",
-        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=128),
+        Alternation(warmup_updates=1, steps_per_update=10, batch_size=128),
         LearnerConfig(knowledge="kd_mean + 250*at", temperature=1.0),
         batch="synthesis_batch_size",
         statistics=False,
@@ -184,7 +184,7 @@ METHODS: dict[str, Method] = {
         DfqConfig,
         Dfq,
         "DFQ (Choi et al., CVPRW 2020): an adversary that keeps to what the teacher knows",
-        Rhythm(warmup_updates=1, steps_per_update=10, batch_size=256),
+        Alternation(warmup_updates=1, steps_per_update=10, batch_size=256),
         # T is ours: so the student lowers what the generator raises.
         LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
@@ -193,7 +193,7 @@ METHODS: dict[str, Method] = {
         partial(SpaceshipConfig, ngf=32, synthesis_batch_size=128, g_steps=50),
         Spaceship,
         "SpaceshipNet (Yu et al., CVPR 2023): exchanged features, and where the teacher looks",
-        Rhythm(warmup_updates=1, steps_per_update=100),
+        Alternation(warmup_updates=1, steps_per_update=100),
         LearnerConfig(knowledge="kd + cam + grad_cam", temperature=30.0),
         batch="synthesis_batch_size",
         passes="g_steps",
@@ -205,7 +205,7 @@ METHODS: dict[str, Method] = {
         ),
         Nayer,
         "NAYER (Tran et al., CVPR 2024): class embeddings through a noisy layer drawn anew",
-        Rhythm(warmup_updates=10, warmup_share=0.25, steps_per_update=60),
+        Alternation(warmup_updates=10, warmup_share=0.25, steps_per_update=60),
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",

@@ -21,10 +21,10 @@ from dfkd.recipes.published import PUBLISHED
 from dfkd.recipes.settings import Recipe as Recipe
 from dfkd.recipes.settings import with_scheme as with_scheme
 from dfkd.synthesis.methods import dafl
-from dfkd.synthesis.methods import deep_inversion_settings as settings
-from dfkd.synthesis.methods.deep_inversion_settings import DeepInversionConfig
+from dfkd.synthesis.methods import deep_inversion_config as settings
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 from dfkd.training.distributed import Autocast
 
 
@@ -37,13 +37,13 @@ def with_method(value: Recipe, name: str) -> Recipe:
     Raises:
         DfkdError: there is none of that name.
     """
-    fresh, own = recipe(name), recipe(value.method).distiller
-    mine = {key: v for key, v in vars(value.distiller).items() if v != getattr(own, key)}
+    fresh, own = recipe(name), recipe(value.method).learner
+    mine = {key: v for key, v in vars(value.learner).items() if v != getattr(own, key)}
     return replace(
         fresh,
-        distiller=replace(fresh.distiller, **mine),
+        learner=replace(fresh.learner, **mine),
         scheme=value.scheme,
-        arrangement=value.arrangement,
+        scheme_config=value.scheme_config,
         init=value.init,
         trunk=value.trunk,
         seed=value.seed,
@@ -62,8 +62,8 @@ def dafl_cifar100() -> Recipe:
 
 def _dafl(config: dafl.DaflConfig) -> Recipe:
     base = RECIPES["dafl"]()
-    rhythm = replace(base.rhythm, batch_size=config.synthesis_batch_size)
-    return replace(base, synthesizer=config, rhythm=rhythm)
+    alternation = replace(base.alternation, batch_size=config.synthesis_batch_size)
+    return replace(base, synthesizer=config, alternation=alternation)
 
 
 def deep_inversion_imagenet_0() -> Recipe:
@@ -84,24 +84,24 @@ def deep_inversion_imagenet_2() -> Recipe:
 def _pixels(config: DeepInversionConfig) -> Recipe:
     # One update is one iteration: the warm-up is the first batch, or half of a budget in minutes.
     iterations = config.iterations + config.low_resolution_iterations
-    return Recipe("deep_inversion", config, rhythm=Rhythm(warmup_updates=iterations))
+    return Recipe("deep_inversion", config, alternation=Alternation(warmup_updates=iterations))
 
 
 def _of(name: str) -> Callable[[], Recipe]:
     method = METHODS[name]
 
     def build() -> Recipe:
-        return Recipe(name, method.config(), method.distiller, rhythm=method.rhythm)
+        return Recipe(name, method.config(), method.learner, alternation=method.alternation)
 
     build.__doc__ = f"{method.line}."
     return build
 
 
 def _published(name: str) -> Callable[[], Recipe]:
-    method, (config, rhythm) = METHODS[name], PUBLISHED[name]
+    method, (config, alternation) = METHODS[name], PUBLISHED[name]
 
     def build() -> Recipe:
-        return Recipe(name, config(), method.distiller, rhythm=rhythm)
+        return Recipe(name, config(), method.learner, alternation=alternation)
 
     build.__doc__ = f"{method.line}; the paper's sizes, for a GPU."
     return build
@@ -149,6 +149,7 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     Raises:
         DfkdError: an unknown key (the nearest is named) or a value of the wrong type.
     """
+    values = overlay.renamed(values)
     start = base or recipe(str(values.get("method", "default")))
     if "method" in values and values["method"] != start.method:
         start = with_method(start, str(values["method"]))
@@ -173,7 +174,7 @@ def read_yaml(text: str) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or "not YAML"
         raise DfkdError(f"the configuration cannot be read{line}: {problem}") from None
     if not isinstance(values, dict):
-        raise DfkdError("the configuration must be a YAML mapping such as 'distiller: {lr: 0.01}'")
+        raise DfkdError("the configuration must be a YAML mapping such as 'learner: {lr: 0.01}'")
     return values
 
 

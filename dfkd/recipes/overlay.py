@@ -14,6 +14,25 @@ FINITE = ConfigDict(allow_inf_nan=False)
 """No setting means anything at infinity, and what is compared with NaN is never out of range."""
 
 
+RENAMED: Mapping[str, str] = {
+    "distiller": "learner",
+    "arrangement": "scheme_config",
+    "rhythm": "alternation",
+}
+"""Groups of settings by the names that recipes of version 0.1 have for them."""
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the groups of an earlier version their present names.
+
+    Raises:
+        DfkdError: a group by both of its names.
+    """
+    if twice := [old for old, new in RENAMED.items() if old in values and new in values]:
+        raise DfkdError(f"{twice[0]} is the old name of {RENAMED[twice[0]]}: use one of the two")
+    return {RENAMED.get(key, key): value for key, value in values.items()}
+
+
 def assigned(assignments: list[str]) -> dict[str, Any]:
     """``key.path=value`` settings as one nested mapping; values are YAML scalars or lists.
 
@@ -24,11 +43,11 @@ def assigned(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator or not path:
-            raise DfkdError(f"--set wants key=value such as distiller.lr=0.01, not {assignment!r}")
+            raise DfkdError(f"--set wants key=value such as learner.lr=0.01, not {assignment!r}")
         *groups, key = path.split(".")
         group = values
         for name in groups:
-            group = group.setdefault(name, {})
+            group = group.setdefault(RENAMED.get(name, name), {})
             if not isinstance(group, dict):
                 raise DfkdError(f"--set gives {path!r} two meanings: a value and a group")
         group[key] = _scalar(text)

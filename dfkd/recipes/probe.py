@@ -123,7 +123,7 @@ def _looked_at(teacher: Teacher, method: Method) -> list[str]:
     network, needs = teacher.network, []
     if method.classifier:
         needs.append(f"looks at its linear classifier, {classifier(network, teacher.num_classes)}")
-    kinds = {name: KINDS[name] for name in parse(method.distiller.knowledge)}
+    kinds = {name: KINDS[name] for name in parse(method.learner.knowledge)}
     begin(kinds, Asking(teacher, network, network, kinds.values(), 1.0).example, 0)
     if any(kind.features for kind in kinds.values()):
         grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)

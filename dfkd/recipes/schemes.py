@@ -12,21 +12,21 @@ from torch import nn
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial import adversarial
-from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig, check_images
+from dfkd.distillation.schemes.adversarial_config import AdversarialConfig, check_images
 from dfkd.distillation.schemes.born_again import BornAgain
 from dfkd.distillation.schemes.cross_modal import BehindFrontEnd, CrossModalConfig
-from dfkd.distillation.schemes.cross_modal import arrange as behind_front_end
-from dfkd.distillation.schemes.early_exits import OwnTeacher
+from dfkd.distillation.schemes.cross_modal import wrap_teacher as behind_front_end
+from dfkd.distillation.schemes.early_exits import BeYourOwnTeacher
 from dfkd.distillation.schemes.ensemble import Ensemble, EnsembleConfig
-from dfkd.distillation.schemes.ensemble import arrange as as_one
+from dfkd.distillation.schemes.ensemble import wrap_teacher as as_one
 from dfkd.distillation.schemes.offline import Offline, OfflineConfig
 from dfkd.distillation.schemes.online import Online
-from dfkd.distillation.schemes.online_settings import OnlineConfig
+from dfkd.distillation.schemes.online_config import OnlineConfig
 from dfkd.distillation.schemes.robust import Robust, RobustConfig
-from dfkd.distillation.schemes.self_settings import SelfConfig
+from dfkd.distillation.schemes.self_config import SelfConfig
 from dfkd.errors import DfkdError
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 
 class SchemeRow(NamedTuple):
@@ -43,21 +43,23 @@ class SchemeRow(NamedTuple):
         learner: by name, the learner's settings that it starts from in place of the method's.
         epsilon: settings -> of the attack under which its students are measured as well, or None.
         check: (settings, whether the user gives images) -> raises where they do not go together.
-        how: to come by what ``arranged`` asks for, in words.
+        how: to come by what ``wrapped_type`` asks for, in words.
         agrees: whether its student is to answer as the teacher does, and is judged by that.
     """
 
     config: Callable[[], Any]
     build: Callable[..., Scheme]
     line: str
-    arrange: Callable[[Sequence[Teacher], Any], Teacher] = lambda teachers, settings: teachers[0]
-    arranged: type[nn.Module] | None = None
+    wrap_teacher: Callable[[Sequence[Teacher], Any], Teacher] = lambda teachers, settings: teachers[
+        0
+    ]
+    wrapped_type: type[nn.Module] | None = None
     forms: tuple[str, ...] = ()
-    given_forms: tuple[str, ...] = ()
+    forms_with_images: tuple[str, ...] = ()
     learner: Mapping[str, Any] = MappingProxyType({})
     epsilon: Callable[[Any], float | None] = lambda settings: None
     check: Callable[[Any, bool], None] = lambda settings, given: None
-    how: str = ""
+    hint: str = ""
     agrees: bool = True
 
 
@@ -67,10 +69,10 @@ def _self(
     config: LearnerConfig,
     seed: int,
     scheme: SelfConfig,
-    place: Runtime = ALONE,
+    runtime: Runtime = SINGLE_PROCESS,
 ) -> Scheme:
-    form = BornAgain if scheme.form == "generations" else OwnTeacher
-    return form(teacher, student, config, seed, scheme, place)
+    form = BornAgain if scheme.form == "generations" else BeYourOwnTeacher
+    return form(teacher, student, config, seed, scheme, runtime)
 
 
 SCHEMES: dict[str, SchemeRow] = {
@@ -91,7 +93,7 @@ SCHEMES: dict[str, SchemeRow] = {
         adversarial,
         "A critic tells the student's answers from the teacher's (Xu et al., 2018)",
         forms=("features",),
-        given_forms=("images",),
+        forms_with_images=("images",),
         check=check_images,
     ),
     "robust": SchemeRow(
@@ -106,17 +108,17 @@ SCHEMES: dict[str, SchemeRow] = {
         EnsembleConfig,
         Offline,
         "Several teachers as one, of the same or of different classes (You et al., 2017)",
-        arrange=as_one,
-        arranged=Ensemble,
-        how="name further teachers with --teachers, or merge them by dfkd.ensemble",
+        wrap_teacher=as_one,
+        wrapped_type=Ensemble,
+        hint="name further teachers with --teachers, or merge them by dfkd.ensemble",
     ),
     "cross_modal": SchemeRow(
         CrossModalConfig,
         Offline,
         "A teacher of spectrograms, a student of the signals (after Mukherjee et al., 2018)",
-        arrange=behind_front_end,
-        arranged=BehindFrontEnd,
-        how="dfkd.distillation.schemes.cross_modal.arrange puts one behind a front end",
+        wrap_teacher=behind_front_end,
+        wrapped_type=BehindFrontEnd,
+        hint="dfkd.distillation.schemes.cross_modal.wrap_teacher puts one behind a front end",
         learner={"flip": 0.0},  # a mirror image is the signal backwards
     ),
 }
@@ -129,15 +131,15 @@ def build_distiller(
     seed: int,
     scheme: str = "offline",
     settings: Any = None,
-    place: Runtime = ALONE,
+    runtime: Runtime = SINGLE_PROCESS,
 ) -> Scheme:
     """The distiller of a scheme; ``settings`` are those that its row starts from if left out.
 
     Raises:
-        DfkdError: a teacher that the scheme's ``arrange`` has not made; what the scheme refuses.
+        DfkdError: a teacher that ``wrap_teacher`` has not made; what the scheme refuses.
     """
     row = SCHEMES[scheme]
-    if row.arranged and not isinstance(teacher.network, row.arranged):
-        raise DfkdError(f"the scheme {scheme} does not take a teacher as it is: {row.how}")
+    if row.wrapped_type and not isinstance(teacher.network, row.wrapped_type):
+        raise DfkdError(f"the scheme {scheme} does not take a teacher as it is: {row.hint}")
     chosen = row.config() if settings is None else settings
-    return row.build(teacher, student, config, seed, chosen, place)
+    return row.build(teacher, student, config, seed, chosen, runtime)

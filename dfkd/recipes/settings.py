@@ -7,7 +7,7 @@ from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError, nearest
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Recipe:
     Attributes:
         method: who makes the images; decides the type of ``synthesizer``.
         init: ``auto``, ``teacher`` or ``random``: where the student starts.
-        distiller: how a student learns, whatever the scheme.
-        scheme: how teacher and students stand to one another; decides the type of ``arrangement``.
+        learner: how a student learns, whatever the scheme.
+        scheme: how teacher and students stand to one another; decides the type of
+            ``scheme_config``.
         trunk: what becomes of copied layers from the input on that are the teacher's own:
             ``frozen`` leaves them, ``trained`` trains them like the rest.
         seed: of every random choice.
@@ -26,10 +27,10 @@ class Recipe:
 
     method: str = "default"
     synthesizer: Any = field(default_factory=METHODS["default"].config)
-    distiller: LearnerConfig = field(default_factory=LearnerConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
     scheme: str = "offline"
-    arrangement: Any = field(default_factory=SCHEMES["offline"].config)
-    rhythm: Rhythm = field(default_factory=Rhythm)
+    scheme_config: Any = field(default_factory=SCHEMES["offline"].config)
+    alternation: Alternation = field(default_factory=Alternation)
     init: str = "auto"
     trunk: str = "frozen"
     seed: int = 0
@@ -41,8 +42,8 @@ class Recipe:
         if not isinstance(self.synthesizer, wanted):
             raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
         check_scheme(self.scheme)
-        if not isinstance(self.arrangement, type(SCHEMES[self.scheme].config())):
-            raise DfkdError(f"{type(self.arrangement).__name__} does not configure {self.scheme}")
+        if not isinstance(self.scheme_config, type(SCHEMES[self.scheme].config())):
+            raise DfkdError(f"{type(self.scheme_config).__name__} does not configure {self.scheme}")
 
 
 def check_scheme(name: str) -> None:
@@ -59,5 +60,5 @@ def with_scheme(value: Recipe, name: str) -> Recipe:
     """
     check_scheme(name)
     row = SCHEMES[name]
-    learning = replace(value.distiller, **row.learner)
-    return replace(value, scheme=name, arrangement=row.config(), distiller=learning)
+    learning = replace(value.learner, **row.learner)
+    return replace(value, scheme=name, scheme_config=row.config(), learner=learning)

@@ -11,7 +11,7 @@ from dfkd.evaluation.accuracy import accuracy, predictions
 from dfkd.networks.copying import copy_network
 from dfkd.protocols import Distiller
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import Account
+from dfkd.training.budget import RunProgress
 
 
 class Curve:
@@ -45,7 +45,7 @@ class Curve:
         """Shares of the budget, in (0, 1), at which the student is yet to be kept."""
         return tuple(i / self._points for i in range(1 + len(self._kept), self._points))
 
-    def keep(self, account: Account) -> None:
+    def keep(self, account: RunProgress) -> None:
         """Copy the student as it is now to the CPU; one that took no step is not copied again."""
         last = self._kept[-1] if self._kept else None
         if last and last["steps"] == account.steps:

@@ -27,7 +27,7 @@ def check_run(
 ) -> None:
     """Raise a ``DfkdError`` unless all of it goes together; see ``dfkd.distill``."""
     check_student(student, teacher)
-    SCHEMES[plan.scheme].check(plan.arrangement, images is not None)
+    SCHEMES[plan.scheme].check(plan.scheme_config, images is not None)
     check_epsilon(epsilon, evaluation is not None)
     if evaluation is not None:
         check_fits(evaluation, teacher.spec, teacher.num_classes)

@@ -19,7 +19,7 @@ from dfkd.runs import mirror, pace
 from dfkd.runs.costs import Cost, Costs, measure
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def ask(
     teacher: Teacher,
     working: Teacher,
     student: nn.Module,
-    place: Runtime,
+    runtime: Runtime,
     saved: Mapping[str, Any] | None = None,
 ) -> Asked:
     """Settle what ``plan`` leaves open, by the teacher's answers and by what the work costs.
@@ -76,7 +76,7 @@ def ask(
     """
     if saved:
         effort = Effort(*saved["effort"])
-        held_out, _ = _held_out(teacher, working, effort, place)
+        held_out, _ = _held_out(teacher, working, effort, runtime)
         said = saved["mirror"] and mirror.Mirror(**saved["mirror"])
         validation = Validation(held_out, teacher, student)
         settled = from_dict(saved["recipe"])
@@ -85,26 +85,26 @@ def ask(
     effort, settled = pace.unclocked(teacher.spec), plan
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
-        costs = _shared(measure(working, student, place.autocast), place)
+        costs = _shared(measure(working, student, runtime.autocast), runtime)
         effort = pace.effort(costs, seconds)
-        settled = pace.paced(plan, costs, seconds, place.world_size)
+        settled = pace.paced(plan, costs, seconds, runtime.world_size)
         if changes := _changes(plan, settled):
             lines.append(f"sized to the budget: {changes}")
     # Whoever says how many images the teacher is shown at once means these as well.
     most = max(2, batches.largest_batch(settled))
     effort = replace(effort, images=min(effort.images, most))
-    held_out, remembered = _held_out(teacher, working, effort, place)
+    held_out, remembered = _held_out(teacher, working, effort, runtime)
     said = None
     if mirror.unsettled(settled):
         said = mirror.ask(teacher, held_out)
-        mirrored, moved = place.of_first(said.mirrored), place.of_first(said.moved)
+        mirrored, moved = runtime.from_rank_zero(said.mirrored), runtime.from_rank_zero(said.moved)
         said = replace(said, mirrored=mirrored, moved=moved)
         settled = mirror.settled(settled, said.keeps)
         lines.append(said.told())
     validation = Validation(held_out, teacher, student)
-    if settled.distiller.careful is None:
-        careful = place.agree(validation.knows)
-        settled = replace(settled, distiller=replace(settled.distiller, careful=careful))
+    if settled.learner.careful is None:
+        careful = runtime.any_rank(validation.knows)
+        settled = replace(settled, learner=replace(settled.learner, careful=careful))
         if careful:
             lines.append(
                 "trained with care: from the start the student answers as the teacher on "
@@ -134,7 +134,7 @@ def ask_mirror(
     if minutes is not None:
         effort = pace.effort(measure(working), 60 * minutes)
     effort = replace(effort, images=min(effort.images, max(2, most)))
-    return mirror.ask(teacher, _held_out(teacher, working, effort, ALONE)[0])
+    return mirror.ask(teacher, _held_out(teacher, working, effort, SINGLE_PROCESS)[0])
 
 
 _MADE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
@@ -142,23 +142,23 @@ _MADE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
 
 
 def _held_out(
-    teacher: Teacher, working: Teacher, effort: Effort, place: Runtime
+    teacher: Teacher, working: Teacher, effort: Effort, runtime: Runtime
 ) -> tuple[HeldOut, float]:
     """They, and the seconds that were not spent because they were there."""
-    key = (teacher.fingerprint(), teacher.spec, effort, teacher.device.type, place.precision)
+    key = (teacher.fingerprint(), teacher.spec, effort, teacher.device.type, runtime.precision)
     if key in _MADE:
         return _MADE[key]
     if len(_MADE) >= 4:  # the schemes of a comparison have a few teachers
         _MADE.clear()
     start = time.perf_counter()
-    made = hold_out(teacher, effort, place.autocast, working)
+    made = hold_out(teacher, effort, runtime.autocast, working)
     _MADE[key] = made, time.perf_counter() - start
     return made, 0.0
 
 
-def _shared(costs: Costs, place: Runtime) -> Costs:
+def _shared(costs: Costs, runtime: Runtime) -> Costs:
     """Of the first process, in all: where clocks decide, all must decide alike."""
-    return Costs(*(Cost(*map(place.of_first, cost)) for cost in costs))
+    return Costs(*(Cost(*map(runtime.from_rank_zero, cost)) for cost in costs))
 
 
 def _changes(before: Recipe, after: Recipe) -> str:

@@ -22,13 +22,19 @@ from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.checks import check_resume, check_run, check_same_run
 from dfkd.runs.decisions import ask
 from dfkd.runs.manifest import Origin
-from dfkd.runs.prepare import compile_mode, maker_of, sized, work_ahead, working_teacher
+from dfkd.runs.prepare import (
+    accelerate,
+    build_source,
+    compile_mode,
+    estimate_workload,
+    resolve_batch_size,
+)
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
 from dfkd.training import checkpoint, distributed
 from dfkd.training.background import Background
-from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.budget import Alternation, Budget, RunProgress
 from dfkd.training.engine import Engine
 from dfkd.training.finite import check_network, infinities
 
@@ -100,7 +106,7 @@ def distill(
             every value in [0, 1] may change by so much; the scheme's own when left out.
         out: directory for manifest, log, page, student and checkpoint.
         resume: continue the run in ``out``, set as it was (see ``dfkd.runs.manifest.identity``).
-        device, precision, devices: ``auto``, or what ``dfkd.training.distributed.start`` takes.
+        device, precision, devices: ``auto``, or what ``dfkd.training.distributed.init`` takes.
         compile: ``auto``, ``on`` or ``off``, see ``dfkd.teacher.compilation``.
         recompute: keep only what enters the teacher's blocks, see ``dfkd.teacher.recompute``.
         batch_size: images in a student's step, or ``auto``: the recipe's batches of either
@@ -118,54 +124,60 @@ def distill(
     budget, origin = Budget(minutes, steps), origin or Origin()
     plan = recipe or replace(recipes.recipe(method), seed=seed)
     plan = replace(plan, init=init) if init else plan
-    plan = replace(plan, rhythm=Rhythm(batch_size=plan.rhythm.batch_size)) if images else plan
+    plan = (
+        replace(plan, alternation=Alternation(batch_size=plan.alternation.batch_size))
+        if images
+        else plan
+    )
     check_run(plan, teacher, student, evaluation, images, curve, epsilon)
     check_resume(resume, out)
     checkpoint.check_interval(checkpoint_every)
     if epsilon is None and evaluation is not None:
-        epsilon = SCHEMES[plan.scheme].epsilon(plan.arrangement)
+        epsilon = SCHEMES[plan.scheme].epsilon(plan.scheme_config)
     directory = None
     if out is not None:
         models = (origin.teacher, origin.student, *origin.further)
         reads = local_paths(models, [data.name for data in (evaluation, images) if data])
         directory = run_directory.prepare(Path(out), overwrite, resume, reads=reads)
-    place = distributed.start(device, precision, devices)
-    teacher.to(place.device)
-    layout = settle(student, teacher.spec, place.device)
+    runtime = distributed.init(device, precision, devices)
+    teacher.to(runtime.device)
+    layout = settle(student, teacher.spec, runtime.device)
     saved = checkpoint.load(directory / "checkpoint") if resume and directory else {}
-    plan = sized(plan, batch_size, teacher, place.world_size, saved.get("batch_size"))
-    batch_before = plan.rhythm.batch_size
+    plan = resolve_batch_size(
+        plan, batch_size, teacher, runtime.world_size, saved.get("batch_size")
+    )
+    batch_before = plan.alternation.batch_size
     hash_before, digests_before = teacher.fingerprint(), teacher.digests()
     run = manifest.identity(plan, teacher, hash_before, student, images)
     check_same_run(saved.get("run", run), run)
     start = start_student(student, teacher.network, plan.init, plan.trunk)
-    compile = compile_mode(compile, saved.get("compiled"), place.world_size)
+    compile = compile_mode(compile, saved.get("compiled"), runtime.world_size)
     folded = fold(teacher).teacher
-    asked = ask(plan, budget, teacher, folded, student, place, saved.get("asked"))
+    asked = ask(plan, budget, teacher, folded, student, runtime, saved.get("asked"))
     plan, validation = asked.plan, asked.validation
     # A folded convolution gives what its norm gave: what a user names is the teacher's own.
-    looked_into = teacher if plan.distiller.pairs else folded
+    looked_into = teacher if plan.learner.pairs else folded
     # Before anything is compiled: what does not fit together is said at once.
     distiller = build_distiller(
-        looked_into, student, plan.distiller, plan.seed, plan.scheme, plan.arrangement, place
+        looked_into, student, plan.learner, plan.seed, plan.scheme, plan.scheme_config, runtime
     )
     known = infinities(distiller.state_dict())
     kept = Curve(curve, distiller, saved.get("curve"))
-    work = work_ahead(plan, budget, teacher.spec, given=images is not None)
-    compiled = working_teacher(
-        folded, work, compile=compile, recompute=recompute, autocast=place.autocast
+    work = estimate_workload(plan, budget, teacher.spec, given=images is not None)
+    compiled = accelerate(
+        folded, work, compile=compile, recompute=recompute, autocast=runtime.autocast
     )
-    synthesizer = maker_of(plan, compiled.teacher, images, place.autocast)
+    synthesizer = build_source(plan, compiled.teacher, images, runtime.autocast)
     log: MetricsLog | None = None
 
-    def report(progress: float, account: Account, metrics: dict[str, float]) -> None:
+    def report(progress: float, account: RunProgress, metrics: dict[str, float]) -> None:
         if log:
             background.submit(log.write, account.steps, account.seconds, metrics)
-        if place.rank == 0:
+        if runtime.rank == 0:
             show(progress, account.steps, metrics, distiller.class_counts())
 
     def save() -> None:
-        if directory and place.rank == 0:
+        if directory and runtime.rank == 0:
             decided = {
                 "compiled": compiled.used,
                 "batch_size": batch_before,
@@ -179,34 +191,34 @@ def distill(
         synthesizer,
         distiller,
         budget,
-        plan.rhythm,
-        agree=place.agree,
-        shared=place.of_first,
+        plan.alternation,
+        agree=runtime.any_rank,
+        shared=runtime.from_rank_zero,
         report=report,
         save=save,
         marks=kept.marks,
         keep=kept.keep,
         save_every=checkpoint_every,
     )
-    if place.world_size == 1:
+    if runtime.world_size == 1:
         compiled.teacher.before_pass = engine.pulse
     if saved:
         checkpoint.restore(engine, saved)
     # The budget pays for what was asked, and in advance for judging the student at its end.
     spent = time.perf_counter() - began + asked.remembered
     engine.account.earlier_seconds += spent + validation.seconds
-    if directory and place.rank == 0:
+    if directory and runtime.rank == 0:
         run_directory.create(directory, resume, overwrite)
         log = MetricsLog(directory, engine.account.steps if resume else None)
     beginning = {
-        "init": start.told(),
+        "init": start.as_dict(),
         "compiled": {"used": compiled.used, "reason": compiled.reason},
         "pairs": list(distiller.pairs),
         **asked.told(),
     }
     if own := layout.told("the student"):
         beginning["decisions"] = [own, *asked.lines]
-    if place.rank == 0:
+    if runtime.rank == 0:
         begun(beginning)
     background = Background(directory)
     try:
@@ -223,28 +235,28 @@ def distill(
     check_network(finished, "the student", engine.account.steps, known)
     verdict = validation.judged(finished, _judges(plan))
     finished, source = verdict.student, distiller.source() or origin.source
-    cost = results.spent(teacher, finished, engine, synthesizer, distiller)
-    if directory and place.rank == 0:  # whatever happens to the measuring, the student is there
+    cost = results.run_cost(teacher, finished, engine, synthesizer, distiller)
+    if directory and runtime.rank == 0:  # whatever happens to the measuring, the student is there
         results.save_student(
             directory, finished, teacher, origin.source if verdict.returned else source
         )
     figures = {
         "method": plan.method if images is None else images.name,
         "scheme": plan.scheme,
-        "knowledge": plan.distiller.knowledge,
-        **results.figures(
+        "knowledge": plan.learner.knowledge,
+        **results.run_metrics(
             teacher, cost, distiller, evaluation, kept, complete, epsilon, validation, verdict
         ),
         **beginning,
     }
-    if directory and place.rank == 0:
+    if directory and runtime.rank == 0:
         real = manifest.real_data(evaluation, curve, images)
-        record = manifest.manifest(plan, budget, place, teacher, origin, hash_before, real)
+        record = manifest.manifest(plan, budget, runtime, teacher, origin, hash_before, real)
         results.write(directory, record | asked.told(), figures, synthesizer, teacher)
-    place.barrier()
+    runtime.barrier()
     return Result(finished, figures, directory, not complete, figures["failure"])
 
 
 def _judges(plan: Recipe) -> bool:
     """Whether agreement with the teacher is what the student is trained for."""
-    return SCHEMES[plan.scheme].agrees and "hard" not in parse(plan.distiller.knowledge)
+    return SCHEMES[plan.scheme].agrees and "hard" not in parse(plan.learner.knowledge)

@@ -16,8 +16,8 @@ def failure_of(
     """What a reader must know before any figure; empty where the student has learnt something.
 
     Args:
-        cost: steps and seconds of the run, see ``dfkd.runs.results.spent``.
-        measured: accuracies, see ``dfkd.runs.results.quality``.
+        cost: steps and seconds of the run, see ``dfkd.runs.results.run_cost``.
+        measured: accuracies, see ``dfkd.runs.results.evaluate_networks``.
         kept: how the student stands to its teacher on held-out images.
         evaluation: the real images that the accuracies are of.
     """

@@ -13,16 +13,16 @@ from dfkd.errors import DfkdError
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Batch, Metrics
 from dfkd.runs.decisions import ask_mirror
-from dfkd.runs.prepare import batch_size_of, working_teacher
+from dfkd.runs.prepare import accelerate, batch_size_of
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
-from dfkd.synthesis.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     default_config,
     traced_shapes,
 )
 from dfkd.synthesis.objective import Term
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Work
+from dfkd.teacher.compilation import Workload
 from dfkd.teacher.folding import fold
 from dfkd.training.augment import with_flip
 from dfkd.training.budget import Budget
@@ -149,8 +149,8 @@ def invert_run(
     if steps is not None:
         config = with_steps(config, steps)
     seconds = None if minutes is None else 60 * minutes
-    work = Work(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
-    compiled = working_teacher(folded, work, compile=compile, recompute=recompute)
+    work = Workload(traced_shapes(config, teacher.spec), seconds, batches * config.total_iterations)
+    compiled = accelerate(folded, work, compile=compile, recompute=recompute)
     decided = {
         "compiled": {"used": compiled.used, "reason": compiled.reason},
         "mirror": said and asdict(said),

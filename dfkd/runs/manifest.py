@@ -102,7 +102,7 @@ def _words(value: Any) -> str:
 def manifest(
     plan: Recipe,
     budget: Budget,
-    place: Runtime,
+    runtime: Runtime,
     teacher: Teacher,
     origin: Origin,
     hash_before: str,
@@ -110,14 +110,14 @@ def manifest(
 ) -> dict[str, Any]:
     """Where the run came from: all that another needs to repeat it."""
     return {
-        **run_records.provenance(origin.command, hardware(place.device)),
+        **run_records.provenance(origin.command, hardware(runtime.device)),
         "teacher": origin.teacher,
         "further_teachers": list(origin.further),
         "student": origin.student,
         "recipe": to_dict(plan),
         "budget": asdict(budget),
-        "precision": place.precision,
-        "processes": place.world_size,
+        "precision": runtime.precision,
+        "processes": runtime.world_size,
         "seed": plan.seed,
         "class_names": list(teacher.class_names),
         "teacher_hash_before": hash_before,

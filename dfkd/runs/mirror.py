@@ -67,10 +67,10 @@ def ask(teacher: Teacher, held_out: HeldOut) -> Mirror:
 
 def unsettled(plan: Recipe) -> bool:
     """Whether ``plan`` leaves it to the teacher if there are mirror images."""
-    return plan.distiller.flip is None or getattr(plan.synthesizer, "flip", 0.0) is None
+    return plan.learner.flip is None or getattr(plan.synthesizer, "flip", 0.0) is None
 
 
 def settled(plan: Recipe, keeps: bool) -> Recipe:
     """``plan`` with mirror images where it leaves them to the teacher, if they keep their class."""
-    learning, making = (with_flip(part, keeps) for part in (plan.distiller, plan.synthesizer))
-    return replace(plan, distiller=learning, synthesizer=making)
+    learning, making = (with_flip(part, keeps) for part in (plan.learner, plan.synthesizer))
+    return replace(plan, learner=learning, synthesizer=making)

@@ -12,7 +12,7 @@ from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 
 ASKING = 0.03
 """Share of a budget that the held-out images may take."""
@@ -64,39 +64,39 @@ def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Rec
         if smaller is None:
             break
         plan = smaller
-    rhythm = plan.rhythm
+    alternation = plan.alternation
     while (
-        rhythm.batch_size >= 2 * SMALLEST_BATCH
-        and rhythm.batch_size % (2 * processes) == 0
+        alternation.batch_size >= 2 * SMALLEST_BATCH
+        and alternation.batch_size % (2 * processes) == 0
         and STEPS * step_seconds(plan, costs) > (1 - SHARE) * seconds
     ):
-        rhythm = replace(rhythm, batch_size=rhythm.batch_size // 2)
-        plan = replace(plan, rhythm=rhythm)
-    plan = replace(plan, rhythm=_as_fresh(plan, before))
-    return replace(plan, rhythm=_unhurried(plan, costs, seconds))
+        alternation = replace(alternation, batch_size=alternation.batch_size // 2)
+        plan = replace(plan, alternation=alternation)
+    plan = replace(plan, alternation=_as_fresh(plan, before))
+    return replace(plan, alternation=_unhurried(plan, costs, seconds))
 
 
-def _as_fresh(plan: Recipe, before: Recipe) -> Rhythm:
+def _as_fresh(plan: Recipe, before: Recipe) -> Alternation:
     """Updates as often as it takes for the student to see as many new images among its own."""
     made, batch = (
         sum(_sizes(plan)[:2]) / max(1, sum(_sizes(before)[:2])),
-        plan.rhythm.batch_size / before.rhythm.batch_size,
+        plan.alternation.batch_size / before.alternation.batch_size,
     )
-    turns = round(before.rhythm.steps_per_update * made / batch)
-    least = min(1, before.rhythm.steps_per_update)  # 0: there are no later updates
-    return replace(plan.rhythm, steps_per_update=max(least, turns))
+    turns = round(before.alternation.steps_per_update * made / batch)
+    least = min(1, before.alternation.steps_per_update)  # 0: there are no later updates
+    return replace(plan.alternation, steps_per_update=max(least, turns))
 
 
-def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Rhythm:
+def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Alternation:
     """More of the student's steps between updates, where it would not come to ``STEPS``."""
-    rhythm = plan.rhythm
+    alternation = plan.alternation
     update, step, turns = (
-        update_seconds(plan, costs), step_seconds(plan, costs), rhythm.steps_per_update,
+        update_seconds(plan, costs), step_seconds(plan, costs), alternation.steps_per_update,
     )  # fmt: skip
     if not turns or seconds >= STEPS * (step + update / turns):
-        return rhythm
+        return alternation
     most = math.ceil(update * (1 - SHARE) / SHARE / step)
-    return replace(rhythm, steps_per_update=max(turns, most))
+    return replace(alternation, steps_per_update=max(turns, most))
 
 
 def update_seconds(plan: Recipe, costs: Costs) -> float:
@@ -108,7 +108,7 @@ def update_seconds(plan: Recipe, costs: Costs) -> float:
 
 def step_seconds(plan: Recipe, costs: Costs) -> float:
     """What one step of the student will take; a method without updates makes its images then."""
-    size, row = plan.rhythm.batch_size, METHODS[plan.method]
+    size, row = plan.alternation.batch_size, METHODS[plan.method]
     making = 0.0 if row.batch else costs.draw(size) + costs.answer(size)
     return max(1e-9, costs.learn(size) + making)
 

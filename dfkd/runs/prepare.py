@@ -8,17 +8,17 @@ from dfkd.datasets import GivenImages
 from dfkd.errors import DfkdError
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, batches, build_synthesizer
-from dfkd.synthesis.fixed_images import Given
+from dfkd.synthesis.fixed_images import FixedImages
 from dfkd.teacher import Teacher
-from dfkd.teacher.compilation import Compilation, Work, compile_teacher
+from dfkd.teacher.compilation import Compilation, Workload, compile_teacher
 from dfkd.teacher.recompute import fitting_batch, recomputing
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Budget
 
 
-def working_teacher(
+def accelerate(
     teacher: Teacher,
-    work: Work,
+    work: Workload,
     *,
     compile: str = "auto",
     recompute: bool = False,
@@ -43,25 +43,27 @@ def compile_mode(asked: str, before: bool | None, processes: int) -> str:
     return "on" if before else "off"
 
 
-def work_ahead(plan: Recipe, budget: Budget, spec: ImageSpec, given: bool = False) -> Work:
+def estimate_workload(
+    plan: Recipe, budget: Budget, spec: ImageSpec, given: bool = False
+) -> Workload:
     """What the teacher is in for: of a budget in minutes synthesis takes half at most.
 
     Args:
         given: whether the user's own images stand in for the method's: nothing is traced then.
     """
     if given:
-        return Work(())
+        return Workload(())
     shapes, traces = batches.traced(plan, spec)
     if budget.minutes is not None:
-        return Work(shapes, seconds=30 * budget.minutes)
-    rhythm, steps = plan.rhythm, budget.steps or 0
-    updates = rhythm.warmup_updates
-    if rhythm.steps_per_update:
-        updates += steps // rhythm.steps_per_update
-    return Work(shapes, traces=updates * traces)
+        return Workload(shapes, seconds=30 * budget.minutes)
+    alternation, steps = plan.alternation, budget.steps or 0
+    updates = alternation.warmup_updates
+    if alternation.steps_per_update:
+        updates += steps // alternation.steps_per_update
+    return Workload(shapes, traces=updates * traces)
 
 
-def sized(
+def resolve_batch_size(
     plan: Recipe, words: str | None, teacher: Teacher, processes: int, found: int | None = None
 ) -> Recipe:
     """``plan`` with the batches that ``--batch-size`` asks for, or its own where it is left out.
@@ -84,10 +86,10 @@ def sized(
 
 def check_shares(plan: Recipe, processes: int) -> None:
     """Raise unless every process has as many images of a batch as any other."""
-    if plan.rhythm.batch_size % processes:
+    if plan.alternation.batch_size % processes:
         raise DfkdError(
-            f"{processes} processes cannot share {plan.rhythm.batch_size} images evenly: --set "
-            f"rhythm.batch_size to a multiple of {processes}"
+            f"{processes} processes cannot share {plan.alternation.batch_size} images evenly: "
+            f"--set alternation.batch_size to a multiple of {processes}"
         )
 
 
@@ -104,7 +106,7 @@ def batch_size_of(words: str, teacher: Teacher, wanted: int) -> int:
     raise DfkdError(f"--batch-size must be auto or a positive number, not {words!r}")
 
 
-def maker_of(
+def build_source(
     plan: Recipe,
     teacher: Teacher,
     images: GivenImages | None,
@@ -113,4 +115,4 @@ def maker_of(
     """Who makes the images: the recipe's method, or the user, whose ``images`` stand in for it."""
     if images is None:
         return build_synthesizer(plan, teacher, autocast)
-    return Given(teacher, images.images, images.labels, plan.seed, autocast=autocast)
+    return FixedImages(teacher, images.images, images.labels, plan.seed, autocast=autocast)

@@ -25,7 +25,7 @@ from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
 
-def figures(
+def run_metrics(
     teacher: Teacher,
     cost: dict[str, Any],
     distiller: Distiller,
@@ -39,12 +39,12 @@ def figures(
     """What the run took, and how good its student is; with ``evaluation`` over time as well.
 
     Args:
-        cost: what ``spent`` gave when the run ended.
+        cost: what ``run_cost`` gave when the run ended.
         complete: whether the budget was spent; a run without a step of the student never is.
         epsilon: of the attack under which all networks are measured too, if any.
         verdict: which student is kept, and how it stands on held-out images.
     """
-    measured = quality(teacher, verdict, distiller, evaluation, epsilon, validation)
+    measured = evaluate_networks(teacher, verdict, distiller, evaluation, epsilon, validation)
     student = verdict.student
     failure = failure_of(cost, measured, verdict.kept, evaluation) if complete else ""
     complete = complete and cost["student_steps"] > 0
@@ -59,7 +59,7 @@ def figures(
     }  # fmt: skip
 
 
-def spent(
+def run_cost(
     teacher: Teacher,
     student: nn.Module,
     engine: Engine,
@@ -88,7 +88,7 @@ def spent(
     }
 
 
-def quality(
+def evaluate_networks(
     teacher: Teacher,
     verdict: Verdict,
     distiller: Distiller,
@@ -146,13 +146,13 @@ def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: 
 def write(
     directory: Path,
     manifest: dict[str, Any],
-    figures: dict[str, Any],
+    run_metrics: dict[str, Any],
     synthesizer: Synthesizer,
     teacher: Teacher,
 ) -> None:
     """``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
     run_records.write_json(directory / "manifest.json", manifest)
-    run_records.write_json(directory / "result.json", figures)
+    run_records.write_json(directory / "result.json", run_metrics)
     if not synthesizer.images_made:
         write_page(directory)
         return

@@ -14,7 +14,7 @@ from dfkd.teacher import Teacher
 CHUNK = 256
 
 
-class Given:
+class FixedImages:
     """A ``Synthesizer`` that makes nothing: a bank of images with the teacher's answers.
 
     Args:

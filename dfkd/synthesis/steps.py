@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import TRIAL, calling
-from dfkd.networks.modes import watching
+from dfkd.networks.modes import frozen
 from dfkd.synthesis.bank import dequantize, quantize
 from dfkd.teacher import Teacher, Trace
 from dfkd.teacher.layout import fitted, layout_of
@@ -26,7 +26,7 @@ Average = dict[str, tuple[Tensor, Tensor]]
 """By a layer's name, running mean and variance of *generated* images, each of shape (C,)."""
 
 
-def observe(
+def forward_pair(
     teacher: Teacher,
     images: Tensor,
     student: nn.Module | None = None,
@@ -50,12 +50,12 @@ def observe(
         trace = trace._replace(logits=trace.logits.float())
         if student is None:
             return trace, None
-        with watching(student, training=training):
-            student_logits = asked(student, teacher.spec, images)
+        with frozen(student, training=training):
+            student_logits = student_logits_of(student, teacher.spec, images)
     return trace, student_logits
 
 
-def asked(student: nn.Module, spec: ImageSpec, images: Tensor) -> Tensor:
+def student_logits_of(student: nn.Module, spec: ImageSpec, images: Tensor) -> Tensor:
     """A student's logits to images in [0, 1], in float32, in the mode that it is in.
 
     Raises:
@@ -67,7 +67,9 @@ def asked(student: nn.Module, spec: ImageSpec, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def stored(teacher: Teacher, images: Tensor, autocast: Autocast) -> tuple[Tensor, Tensor]:
+def quantize_and_label(
+    teacher: Teacher, images: Tensor, autocast: Autocast
+) -> tuple[Tensor, Tensor]:
     """Images as a bank keeps them (8 bits a pixel), and the teacher's logits to *those*."""
     images = dequantize(quantize(images))
     with autocast():
@@ -75,7 +77,7 @@ def stored(teacher: Teacher, images: Tensor, autocast: Autocast) -> tuple[Tensor
     return images, logits
 
 
-def lower(best: dict[str, Tensor], made: dict[str, Tensor]) -> dict[str, Tensor]:
+def keep_best(best: dict[str, Tensor], made: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of two batches, tensors by name, the one whose ``"loss"`` is lower.
 
     Chosen tensor by tensor on their device, so that no value is read back, and copied: the best
@@ -99,12 +101,12 @@ def smooth(
     )
 
 
-def averaged(statistics: tuple[LayerStatistics, ...]) -> Average:
+def detached_average(statistics: tuple[LayerStatistics, ...]) -> Average:
     """What ``smooth`` gave, as the average of the next round."""
     return {layer.name: (layer.mean.detach(), layer.var.detach()) for layer in statistics}
 
 
-def snapshot(method: Any, parts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+def pack_state(method: Any, parts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """A method's state, as copies: training goes on, a checkpoint does not.
 
     Args:
@@ -116,10 +118,10 @@ def snapshot(method: Any, parts: Sequence[str], values: Sequence[str]) -> dict[s
     return copy.deepcopy({**state, "rng": method._rng.get_state()})
 
 
-def restore(
+def unpack_state(
     method: Any, state: dict[str, Any], parts: Sequence[str], values: Sequence[str]
 ) -> None:
-    """Continue from ``snapshot``, on the method's ``device``: a checkpoint is read on the CPU."""
+    """Continue from ``pack_state``, on the method's ``device``: a checkpoint is read on the CPU."""
     state = copy.deepcopy(state)
     for name in parts:
         getattr(method, name).load_state_dict(state[name])
@@ -138,7 +140,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def require(condition: bool, what: str) -> None:
+def check(condition: bool, what: str) -> None:
     """Refuse a configuration in one line.
 
     Raises:

@@ -42,7 +42,7 @@ class Compilation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What a run will ask of its teacher: ``traces`` of ``shapes``, or ``seconds`` spent so."""
 
     shapes: tuple[Shape, ...]
@@ -53,7 +53,7 @@ class Work:
 def compile_teacher(
     teacher: Teacher,
     mode: str,
-    work: Work,
+    work: Workload,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Compilation:
     """``teacher`` with its statistics compiled for the batches of ``work``; others stay eager.
@@ -96,7 +96,7 @@ def compile_teacher(
         return Compilation(teacher, False, "it failed here", time.perf_counter() - started)
     spent = time.perf_counter() - started
     fast = teacher.like(teacher.network)
-    fast.trace_with(traced)
+    fast.use_fast_trace(traced)
     return Compilation(fast, True, f"it took {spent:.0f} s", spent)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dfkd.networks.copying import trying
 from dfkd.networks.foreign import says
 from dfkd.networks.layers import unwrap
-from dfkd.networks.modes import differentiable, set_mode
+from dfkd.networks.modes import set_mode, without_cudnn_rnn
 from dfkd.teacher.spec import ImageSpec
 
 TOLERANCE = 0.05
@@ -82,13 +82,13 @@ class Sign:
     """Where a network's own strides tell its layout: looked for once, read often."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._place = next(_telling(network), None)
+        self._runtime = next(_telling(network), None)
 
     def order(self) -> torch.memory_format:
         """``channels_last`` where the weights lie so, else ``contiguous_format``."""
-        if self._place is None:
+        if self._runtime is None:
             return torch.contiguous_format
-        values, name = self._place
+        values, name = self._runtime
         _, last = _strides(values[name])
         wide = values[name].stride() == last
         return torch.channels_last if wide else torch.contiguous_format
@@ -108,7 +108,7 @@ def layout_of(network: nn.Module) -> torch.memory_format:
     return Sign(network).order()
 
 
-def arranged(images: Tensor, order: torch.memory_format) -> Tensor:
+def to_layout(images: Tensor, order: torch.memory_format) -> Tensor:
     """The same images, N x C x H x W, lying in that order; differentiable."""
     if order is torch.channels_last:
         return images.contiguous(memory_format=order)
@@ -119,7 +119,7 @@ def arranged(images: Tensor, order: torch.memory_format) -> Tensor:
 
 def fitted(images: Tensor, order: torch.memory_format) -> Tensor:
     """``images`` as a network of that layout can take them: a contiguous one takes no other."""
-    return images if order is torch.channels_last else arranged(images, order)
+    return images if order is torch.channels_last else to_layout(images, order)
 
 
 def _strides(value: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -171,7 +171,7 @@ def _attempt(network: nn.Module, images: Tensor) -> Seen | str:
     """A pass forward and back, or what the network says against it."""
     images = images.detach().requires_grad_()
     try:
-        with torch.enable_grad(), differentiable(network.modules()):
+        with torch.enable_grad(), without_cudnn_rnn(network.modules()):
             logits: Tensor = network(images)
             leaves = [images, *(p for p in network.parameters() if p.requires_grad)]
             if not logits.requires_grad:

@@ -102,7 +102,7 @@ def recomputing(teacher: Teacher) -> Teacher:
     for block in blocks(tapped.network):
         block.forward = _recomputed(block.forward)
     thrifty = teacher.like(teacher.network)
-    thrifty.trace_with(TappedTrace(teacher, tapped, None))
+    thrifty.use_fast_trace(TappedTrace(teacher, tapped, None))
     return thrifty
 
 

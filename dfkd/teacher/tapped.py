@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
-from dfkd.teacher.layout import arranged, layout_of
+from dfkd.teacher.layout import layout_of, to_layout
 from dfkd.teacher.statistics import BatchStatistics, LayerStatistics
 from dfkd.teacher.teacher import Teacher, Trace
 
@@ -68,14 +68,14 @@ class TappedTrace:
         self._stored: dict[str, Any] = dict(teacher.layers)
         self._order = layout_of(teacher.network)
 
-    def covers(self, images: Tensor) -> bool:
+    def accepts(self, images: Tensor) -> bool:
         """Whether ``images`` has one of the shapes."""
         return self._shapes is None or tuple(images.shape) in self._shapes
 
     def __call__(self, images: Tensor) -> Trace:
         """Logits and statistics, in the order of registration."""
         # One layout, so that nothing is compiled twice.
-        normalised = arranged(self._spec.normalize(images), self._order)
+        normalised = to_layout(self._spec.normalize(images), self._order)
         logits, names, values = self._run(normalised)
         calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._stored}
         for name, (mean, var) in zip(names, values, strict=True):

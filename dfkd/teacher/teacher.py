@@ -13,7 +13,7 @@ from dfkd.errors import DfkdError
 from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
-from dfkd.networks.modes import differentiable, set_learning, set_mode
+from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.teacher.spec import ImageSpec
@@ -34,9 +34,9 @@ class Trace(NamedTuple):
 
 
 class FastTrace(Protocol):
-    """Another way to the same ``Trace``, for the batches that it ``covers``."""
+    """Another way to the same ``Trace``, for the batches that it ``accepts``."""
 
-    def covers(self, images: Tensor) -> bool:
+    def accepts(self, images: Tensor) -> bool:
         """Whether it was made for such a batch."""
 
     def __call__(self, images: Tensor) -> Trace:
@@ -145,7 +145,7 @@ class Teacher:
             self.freeze()  # somebody called .train() on a shared module: buffers would move
         with (
             self._calling(images),
-            differentiable(self._modules) if torch.is_grad_enabled() else nullcontext(),
+            without_cudnn_rnn(self._modules) if torch.is_grad_enabled() else nullcontext(),
         ):
             logits: Tensor = network(fitted(self.spec.normalize(images), self._sign.order()))
         return logits
@@ -170,7 +170,7 @@ class Teacher:
         """
         self.before_pass()
         fast = self._fast_trace
-        if fast and statistics and not features and fast.covers(images):
+        if fast and statistics and not features and fast.accepts(images):
             with self._calling(images):
                 return fast(images)
         watched = self._layers if statistics else {}
@@ -189,7 +189,7 @@ class Teacher:
         records = tuple(record for tap in taps for record in tap.records)
         return Trace(logits, records, captured)
 
-    def trace_with(self, fast: FastTrace) -> None:
+    def use_fast_trace(self, fast: FastTrace) -> None:
         """Let ``fast`` trace the statistics of what it covers (``dfkd.teacher.tapped``)."""
         self._fast_trace = fast
 

@@ -25,7 +25,7 @@ class Background:
     """
 
     def __init__(self, place: Path | None = None, depth: int = 4) -> None:
-        self._place, self._depth = place, depth
+        self._runtime, self._depth = place, depth
         self._thread = ThreadPoolExecutor(1)
         self._pending: deque[Future[Any]] = deque()
 
@@ -40,7 +40,7 @@ class Background:
         try:
             self._pending.popleft().result()
         except OSError as error:
-            raise unwritable(error, self._place or "a file of this run") from error
+            raise unwritable(error, self._runtime or "a file of this run") from error
 
     def __enter__(self) -> Self:
         return self

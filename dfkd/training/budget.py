@@ -32,7 +32,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class Alternation:
     """When the synthesizer's turn comes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Rhythm:
 
 
 @dataclass
-class Account:
+class RunProgress:
     """What the run has spent so far."""
 
     steps: int = 0

@@ -49,7 +49,7 @@ class Runtime:
         return nullcontext()
 
     @torch.no_grad()
-    def share(self, network: nn.Module) -> None:
+    def broadcast_module(self, network: nn.Module) -> None:
         """Ready ``network`` for training by all: the first one's weights, batch-norm over all."""
         if self.world_size == 1:
             return
@@ -59,7 +59,7 @@ class Runtime:
             dist.broadcast(first, 0)
             value.copy_(first)
 
-    def agree(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any process says yes: all must stop at the same step or the others hang."""
         if self.world_size == 1:
             return flag
@@ -67,7 +67,7 @@ class Runtime:
         dist.all_reduce(vote, op=dist.ReduceOp.MAX)
         return bool(vote.item())
 
-    def of_first(self, value: float) -> float:
+    def from_rank_zero(self, value: float) -> float:
         """Rank 0's number, in every process: clocks differ, and all must see the same time."""
         if self.world_size == 1:
             return value
@@ -79,8 +79,8 @@ class Runtime:
         return float(first)
 
     @torch.no_grad()
-    def average(self, module: nn.Module) -> None:
-        """Mean over processes of the gradients of ``module``, in place; who has none, gets none.
+    def all_reduce_gradients(self, module: nn.Module) -> None:
+        """Mean over processes of the gradients of ``module``, in chosen; who has none, gets none.
 
         torch's DistributedDataParallel wants a gradient for whatever leads to the output, and
         knowledge that looks inside a network alone leaves its classifier without one.
@@ -104,7 +104,7 @@ class Runtime:
         dist.all_gather(rows, values.contiguous())
         return torch.cat(rows)
 
-    def together(self, values: Tensor) -> Tensor:
+    def all_gather_with_grad(self, values: Tensor) -> Tensor:
         """The rows of all processes as one would have them, with gradients to all of them."""
         if self.world_size == 1:
             return values
@@ -119,11 +119,11 @@ class Runtime:
             dist.barrier()
 
 
-ALONE = Runtime(torch.device("cpu"), "fp32", 0, 1)
+SINGLE_PROCESS = Runtime(torch.device("cpu"), "fp32", 0, 1)
 """One process in float32: what is used where nothing else is said."""
 
 
-def start(device: str = "auto", precision: str = "auto", devices: int = 1) -> Runtime:
+def init(device: str = "auto", precision: str = "auto", devices: int = 1) -> Runtime:
     """The runtime of this process; ``devices > 1`` or ``torchrun`` makes it one of several.
 
     Raises:
@@ -131,24 +131,24 @@ def start(device: str = "auto", precision: str = "auto", devices: int = 1) -> Ru
     """
     if devices < 1:
         raise DfkdError(f"--devices must be at least 1, not {devices}")
-    place = resolve_device(device)
+    chosen = resolve_device(device)
     world_size = int(os.environ.get("WORLD_SIZE", devices))
     fabric = None
     if world_size > 1:
         if "MASTER_PORT" not in os.environ:
             os.environ["MASTER_PORT"] = str(_free_port())
         fabric = lightning_fabric.Fabric(
-            accelerator=place.type, devices=_local_devices(world_size), strategy="ddp"
+            accelerator=chosen.type, devices=_local_devices(world_size), strategy="ddp"
         )
         if not dist.is_initialized():  # else a caller's own, who also ends it
-            atexit.register(_leave)
+            atexit.register(_destroy_group)
         fabric.launch()
-        place, world_size = fabric.device, fabric.world_size
+        chosen, world_size = fabric.device, fabric.world_size
     rank = fabric.global_rank if fabric else 0
-    return Runtime(place, resolve_precision(precision, place), rank, world_size)
+    return Runtime(chosen, resolve_precision(precision, chosen), rank, world_size)
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     """End the process group: gloo's threads, met by the interpreter's end, abort the process.
 
     Such an abort comes rarely and after everything is written, and turns success into a failure

@@ -15,7 +15,7 @@ import torch
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Distiller, Metrics, Synthesizer
-from dfkd.training.budget import Account, Budget, Rhythm
+from dfkd.training.budget import Alternation, Budget, RunProgress
 from dfkd.training.checkpoint import snapshot
 from dfkd.training.interruption import interruption
 
@@ -49,19 +49,19 @@ class Engine:
         synthesizer: Synthesizer,
         distiller: Distiller,
         budget: Budget,
-        rhythm: Rhythm,
+        alternation: Alternation,
         *,
         agree: Callable[[bool], bool] = bool,
         shared: Callable[[float], float] = float,
-        report: Callable[[float, Account, dict[str, float]], None] = lambda *_: None,
+        report: Callable[[float, RunProgress, dict[str, float]], None] = lambda *_: None,
         save: Callable[[], None] = lambda: None,
         marks: Sequence[float] = (),
-        keep: Callable[[Account], None] = lambda _: None,
+        keep: Callable[[RunProgress], None] = lambda _: None,
         report_every: float = 2.0,
         save_every: float = 60.0,
     ) -> None:
         self.synthesizer, self.distiller = synthesizer, distiller
-        self.budget, self.rhythm, self.account = budget, rhythm, Account()
+        self.budget, self.alternation, self.account = budget, alternation, RunProgress()
         self._agree, self._shared, self._report, self._save = agree, shared, report, save
         self._marks, self._keep = list(marks), keep
         self._report_every, self._save_every = report_every, save_every
@@ -127,22 +127,22 @@ class Engine:
             self.account.started += time.perf_counter() - start
 
     def _wants_synthesis(self, progress: float) -> bool:
-        account, rhythm = self.account, self.rhythm
+        account, alternation = self.account, self.alternation
         if not account.steps:
             if not account.updates:
-                return rhythm.warmup_updates > 0  # the student needs something to see
+                return alternation.warmup_updates > 0  # the student needs something to see
             longest = self.budget.progress(self._longest_update, 0)
-            in_time = self.budget.minutes is None or progress + longest < rhythm.warmup_share
-            return in_time and account.updates < rhythm.warmup_updates
-        if not rhythm.steps_per_update:
+            in_time = self.budget.minutes is None or progress + longest < alternation.warmup_share
+            return in_time and account.updates < alternation.warmup_updates
+        if not alternation.steps_per_update:
             return False
         if self.budget.minutes:
             remaining = 60 * self.budget.minutes * (1 - progress)
             if self._longest_update > remaining:
                 return False  # images that no student would see
-        turns, done = rhythm.steps_per_update, account.warmup_updates
+        turns, done = alternation.steps_per_update, account.warmup_updates
         # What the warm-up had no time for comes with the first steps, a few at a time.
-        late = min(rhythm.warmup_updates - done, account.steps // max(1, turns // LATE))
+        late = min(alternation.warmup_updates - done, account.steps // max(1, turns // LATE))
         due = done + late + account.steps // turns
         return account.updates < due
 
@@ -168,7 +168,7 @@ class Engine:
         start = time.perf_counter()
         if not self.account.steps:
             self.account.warmup_updates = self.account.updates
-        batch = self.synthesizer.sample(self.rhythm.batch_size)
+        batch = self.synthesizer.sample(self.alternation.batch_size)
         sampled = time.perf_counter()
         self.distiller.set_progress(progress)
         self._metrics.update(self.distiller.update(batch))
@@ -205,7 +205,7 @@ class Engine:
         """Continue exactly where ``state_dict`` was taken."""
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.distiller.load_state_dict(state["distiller"])
-        self.account = Account(**state["account"])
+        self.account = RunProgress(**state["account"])
         torch.set_rng_state(state["torch_generator"])
         for kind, device in self._accelerator().items():
             if kind in state.get("device_generator", {}):  # or the run comes from another device

@@ -23,7 +23,7 @@ LEARNER = {
 }
 """What the entries of a learner's state are called; any other is the student's."""
 
-STUDENT = "distiller.lr or distiller.weight_decay"
+STUDENT = "learner.lr or learner.weight_decay"
 SYNTHESIS = "rate of synthesis (dfkd recipes METHOD prints it)"
 
 

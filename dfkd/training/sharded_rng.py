@@ -8,11 +8,11 @@ from torch import Tensor
 from dfkd.training.distributed import Runtime
 
 
-class Draws:
+class ShardedRNG:
     """Tensors from one seed; every process draws for all and takes its share."""
 
-    def __init__(self, seed: int, place: Runtime) -> None:
-        self._generator, self._place = torch.Generator().manual_seed(seed), place
+    def __init__(self, seed: int, runtime: Runtime) -> None:
+        self._generator, self._runtime = torch.Generator().manual_seed(seed), runtime
 
     def normal(self, like: Tensor) -> Tensor:
         """N(0, 1), of the shape, type and place of ``like``, whose rows are this process's."""
@@ -23,11 +23,11 @@ class Draws:
         return self._share(2 * torch.rand(self._shape(like), generator=self._generator) - 1, like)
 
     def _shape(self, like: Tensor) -> tuple[int, ...]:
-        return (self._place.world_size * len(like), *like.shape[1:])
+        return (self._runtime.world_size * len(like), *like.shape[1:])
 
     def _share(self, values: Tensor, like: Tensor) -> Tensor:
         # As ``Learner.receive`` deals the images out.
-        return values[self._place.rank :: self._place.world_size].to(like)
+        return values[self._runtime.rank :: self._runtime.world_size].to(like)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the draws stand."""

@@ -54,7 +54,7 @@ class Answers(NamedTuple):
         """What relations look at, of the images of all processes: embeddings and last features.
 
         Args:
-            together: rows of one process -> those of all (``Runtime.together``).
+            together: rows of one process -> those of all (``Runtime.all_gather_with_grad``).
             features: whether a relation looks at features at all; they are many numbers.
         """
         mine, theirs = self.student_embedding, self.teacher_embedding

@@ -20,7 +20,7 @@ from dfkd.errors import DfkdError
 from dfkd.losses.attention import logit_gradients
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import classifier, last_map, named_layers, open_features, unwrap
-from dfkd.networks.modes import differentiable, evaluating
+from dfkd.networks.modes import eval_mode, without_cudnn_rnn
 from dfkd.teacher import Teacher
 
 
@@ -107,8 +107,8 @@ class Asking:
         """Answers to two grey images: the shapes of what a learnt loss will see."""
         grey = torch.full((2, *self.teacher.spec.shape), 0.5, device=self.teacher.device)
         # In train mode the norms would take the grey images into account.
-        recurrent = differentiable(self._student.modules())
-        with evaluating(self._student), recurrent, torch.enable_grad():
+        recurrent = without_cudnn_rnn(self._student.modules())
+        with eval_mode(self._student), recurrent, torch.enable_grad():
             return self(grey)
 
     def __call__(

@@ -61,7 +61,7 @@ def cam(answers: Answers) -> Tensor:
         assert last is not None
         assert head is not None
         maps.append(attention.class_activation_map(last, head, answers.classes))
-    student, teacher = attention.of_one_size(*maps)
+    student, teacher = attention.pool_to_common_size(*maps)
     return attention.map_distance(student, teacher.detach())
 
 

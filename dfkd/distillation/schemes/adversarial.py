@@ -9,19 +9,19 @@ critic; there only a gradient reversal, off by default, makes an adversary of it
 
 from torch import Tensor, nn
 
-from dfkd.distillation.critic import Judge
+from dfkd.distillation.critic import CriticTrainer
 from dfkd.distillation.knowledge import Answers
 from dfkd.distillation.knowledge.learned import Hints
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
-from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
-from dfkd.distillation.schemes.augmented import Augmented
+from dfkd.distillation.schemes.adversarial_config import AdversarialConfig
+from dfkd.distillation.schemes.adversarial_images import AdversarialImages
 from dfkd.losses.response import cross_entropy
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from generators.critics import FeatureCritic, LogitCritic
 
 
@@ -38,20 +38,20 @@ class Adversarial(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: AdversarialConfig,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
         self.config = scheme
         # With weight 0 nothing is looked at that offline distillation does not look at.
         inside = ("hint",) if scheme.weight and scheme.form == "features" else ()
-        learner = Learner(teacher, student, config, seed, place, also=inside)
+        learner = Learner(teacher, student, config, seed, runtime, also=inside)
         self.learners = (learner,)
-        self._judge: Judge | None = None
+        self._judge: CriticTrainer | None = None
         if not scheme.weight:
             return
         with seeded(seed):
             critics = self._critics(teacher.num_classes)
         rates = (scheme.critic_lr, scheme.noise)
-        self._judge = Judge(critics, scheme.loss, *rates, seed, teacher.device, place)
+        self._judge = CriticTrainer(critics, scheme.loss, *rates, seed, teacher.device, runtime)
 
     def _critics(self, classes: int) -> list[nn.Module]:
         width = self.config.width
@@ -85,7 +85,7 @@ class Adversarial(Scheme):
             return (answers.teacher_logits,), (answers.student_logits,)
         return answers.teacher_features, self._hints().adapted(answers)
 
-    def _teach(self, judge: Judge, answers: Answers) -> Metrics:
+    def _teach(self, judge: CriticTrainer, answers: Answers) -> Metrics:
         """One step of the critics."""
         loss, share = judge.tell(*self._judged(answers))
         told = {"distillation/critic": loss.detach(), "distillation/critic_accuracy": share}
@@ -94,7 +94,7 @@ class Adversarial(Scheme):
         judge.learn(loss)
         return told
 
-    def _contest(self, judge: Judge, answers: Answers) -> dict[str, Tensor]:
+    def _contest(self, judge: CriticTrainer, answers: Answers) -> dict[str, Tensor]:
         """The student's terms by name, and ``added``, their weighted sum."""
         config = self.config
         with judge.fixed():
@@ -126,7 +126,7 @@ class Adversarial(Scheme):
         return {"judge": self._judge} if self._judge else {}
 
 
-def _class_loss(judge: Judge, logits: Tensor, labels: Tensor) -> Tensor:
+def _class_loss(judge: CriticTrainer, logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the class that the critic reads from an answer."""
     (critic,) = judge.critics
     assert isinstance(critic, LogitCritic)
@@ -139,8 +139,8 @@ def adversarial(
     config: LearnerConfig,
     seed: int,
     scheme: AdversarialConfig,
-    place: Runtime = ALONE,
+    runtime: Runtime = SINGLE_PROCESS,
 ) -> Scheme:
     """The scheme of the form that is asked for."""
-    kind = Augmented if scheme.form == "images" else Adversarial
-    return kind(teacher, student, config, seed, scheme, place)
+    kind = AdversarialImages if scheme.form == "images" else Adversarial
+    return kind(teacher, student, config, seed, scheme, runtime)

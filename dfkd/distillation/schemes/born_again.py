@@ -17,19 +17,19 @@ from torch import nn
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
-from dfkd.distillation.schemes.self_settings import SelfConfig
+from dfkd.distillation.schemes.self_config import SelfConfig
 from dfkd.losses import response
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.synthesis.steps import asked
+from dfkd.synthesis.steps import student_logits_of
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 GENERATIONS = SelfConfig(form="generations")
 
 
-class Lineage:
+class Generations:
     """Which generation it is, and those before it.
 
     Attributes:
@@ -88,10 +88,10 @@ class BornAgain(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: SelfConfig = GENERATIONS,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
-        self.learners = (Learner(teacher, student, config, seed, place),)
-        self.scheme, self.lineage, self._seed = scheme, Lineage(student), seed
+        self.learners = (Learner(teacher, student, config, seed, runtime),)
+        self.scheme, self.lineage, self._seed = scheme, Generations(student), seed
 
     def update(self, batch: Batch) -> Metrics:
         """One step on the knowledge and, where there is a predecessor, on its answers."""
@@ -101,8 +101,8 @@ class BornAgain(Scheme):
         parts = learner.losses(answers)
         reported, loss = metrics(parts, answers), learner.weighted(parts)
         if predecessor := self.lineage.predecessor():
-            with torch.no_grad(), learner.place.autocast():
-                former = asked(predecessor, learner.teacher.spec, lesson.images)
+            with torch.no_grad(), learner.runtime.autocast():
+                former = student_logits_of(predecessor, learner.teacher.spec, lesson.images)
             apart = response.kl_divergence(
                 answers.student_logits, former, temperature=answers.temperature
             )
@@ -140,7 +140,7 @@ class BornAgain(Scheme):
         learner.student.load_state_dict(lineage.start)
         # A fresh learner has what a beginning has: optimiser, average, adapters; only what was
         # counted is the run's.
-        fresh = Learner(learner.teacher, learner.student, learner.config, seed, learner.place)
+        fresh = Learner(learner.teacher, learner.student, learner.config, seed, learner.runtime)
         counted = {name: learner.state_dict()[name] for name in ("class_counts", "teacher_images")}
         learner.load_state_dict(fresh.state_dict() | counted)
 

@@ -95,7 +95,7 @@ def front_end_of(config: CrossModalConfig) -> nn.Module:
     return Cepstral(config.channels, *size, *shades, config.lifter)
 
 
-def arrange(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
+def wrap_teacher(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
     """The teacher behind its front end: a ``Teacher`` of signals.
 
     Raises:
@@ -109,7 +109,7 @@ def arrange(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
         given, wanted = ("x".join(map(str, shape)) for shape in (shown, teacher.spec.shape))
         raise DfkdError(
             f"the front end gives {given} images and the teacher takes {wanted}: set "
-            "arrangement.height and arrangement.width, and say what a signal is (channels, frames)"
+            "scheme_config.height and .width, and say what a signal is (channels, frames)"
         )
     # Moved before a ``Teacher`` asks it how many classes there are.
     front_end = front_end_of(config).to(teacher.device)

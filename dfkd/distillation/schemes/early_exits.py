@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
-from dfkd.distillation.schemes.self_settings import SelfConfig
+from dfkd.distillation.schemes.self_config import SelfConfig
 from dfkd.losses import feature, response
 from dfkd.networks.early_exits import EarlyExits, Head
 from dfkd.networks.layers import named_layers, open_features
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 EXITS = SelfConfig()
 
 
-class OwnTeacher(Scheme):
+class BeYourOwnTeacher(Scheme):
     """The ``Scheme`` ``self`` in the form ``exits``.
 
     Attributes:
@@ -41,12 +41,12 @@ class OwnTeacher(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: SelfConfig = EXITS,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
         self.scheme = scheme
         with seeded(seed):  # whatever else is drawn is drawn as without heads
             self.whole = EarlyExits(student, teacher.spec.shape, teacher.num_classes)
-        learner = Learner(teacher, student, config, seed, place, network=self.whole)
+        learner = Learner(teacher, student, config, seed, runtime, network=self.whole)
         self.learners = (learner,)
         self._layers = named_layers(student)
 
@@ -60,7 +60,7 @@ class OwnTeacher(Scheme):
         reported, losses = metrics(parts, answers), [learner.weighted(parts)]
         end = maps[whole.last].detach().mean((2, 3)).float()
         for number, (head, layer) in enumerate(zip(whole.heads, whole.layers, strict=True), 1):
-            with learner.place.autocast():
+            with learner.runtime.autocast():
                 assert isinstance(head, Head)
                 embedding = head.embedding(maps[layer])
                 logits = head.classifier(embedding).float()

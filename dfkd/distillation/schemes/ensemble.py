@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dfkd.distillation.merging import (
     by_confidence,
-    open_means,
-    side_by_side,
-    strangeness,
+    concat_logits,
+    ood_score,
+    record_input_means,
     weighted,
     wide,
 )
@@ -93,18 +93,18 @@ class Ensemble(nn.Module):
         for number, (member, spec) in enumerate(zip(self.members, self._specs, strict=True)):
             own = x if spec == self.spec else spec.normalize(self.spec.denormalize(x))
             watched = statistics_layers(member).values() if self._compared else ()
-            with open_means(watched) as means:
+            with record_input_means(watched) as means:
                 answers = wide(member(own))
             order = getattr(self, f"order_{number}")
             logits.append(answers if order is None else answers.index_select(1, order))
             if means:
-                strange.append(strangeness(means))
+                strange.append(ood_score(means))
         combine = self.config.combine
         if combine == "confidence":
             return by_confidence(logits)
         if combine == "classes":
             # A teacher whose norms are never called cannot be compared either.
-            return side_by_side(logits, strange if len(strange) == len(logits) else ())
+            return concat_logits(logits, strange if len(strange) == len(logits) else ())
         return weighted(logits, self.config.weights)
 
 
@@ -122,10 +122,10 @@ def ensemble(
     Raises:
         DfkdError: fewer than two teachers, or teachers that do not go together.
     """
-    return arrange(teachers, EnsembleConfig(combine, tuple(weights)))
+    return wrap_teacher(teachers, EnsembleConfig(combine, tuple(weights)))
 
 
-def arrange(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
+def wrap_teacher(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
     """``ensemble`` as the table of schemes wants it."""
     if len(teachers) < 2:
         raise DfkdError("an ensemble wants more than one teacher")

@@ -13,7 +13,7 @@ from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Offline(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: OfflineConfig = OfflineConfig(),
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
-        self.learners = (Learner(teacher, student, config, seed, place),)
+        self.learners = (Learner(teacher, student, config, seed, runtime),)
 
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step on the weighted sum of the knowledge."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
-from dfkd.distillation.schemes.online_settings import OnlineConfig
+from dfkd.distillation.schemes.online_config import OnlineConfig
 from dfkd.errors import DfkdError
 from dfkd.loading import LoadedModel, load_student_model
 from dfkd.loading.exits import without_exits
@@ -28,16 +28,16 @@ from dfkd.networks.siblings import redrawn
 from dfkd.protocols import Batch, Metrics, Source, Stateful
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import settle
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 PAIR = OnlineConfig()
 
-APART = 10_007
+SEED_STRIDE = 10_007
 """Between the seeds of two students: the next number may well be what the first is drawn from, and
 twins would never differ."""
 
 
-class Standing(nn.Module):
+class AgreementEMA(nn.Module):
     """How often each student decided as the teacher did, of late and before each step."""
 
     DECAY = 0.99
@@ -63,7 +63,7 @@ class Online(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: OnlineConfig = PAIR,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
         named = _named(teacher, seed, scheme)
         students = [student, *(loaded.network for loaded in named)]
@@ -74,17 +74,17 @@ class Online(Scheme):
             set_learning(drawn, True)
             if teacher.device.type != "meta":
                 drawn.cpu()  # where a seed gives the same whatever the teacher is on
-            students.append(_placed(redrawn(drawn, seed + APART * index), teacher))
+            students.append(_placed(redrawn(drawn, seed + SEED_STRIDE * index), teacher))
         learners = []
         for index, one in enumerate(students):
             try:
-                learners.append(Learner(teacher, one, config, seed + APART * index, place))
+                learners.append(Learner(teacher, one, config, seed + SEED_STRIDE * index, runtime))
             except DfkdError as error:  # --pair may well name layers that a peer has not
                 if not 0 < index <= len(scheme.peers):
                     raise
                 raise DfkdError(f"peer {index + 1}, {scheme.peers[index - 1]}: {error}") from None
         self.learners = tuple(learners)
-        self.scheme, self.standing = scheme, Standing(len(students), teacher.device)
+        self.scheme, self.standing = scheme, AgreementEMA(len(students), teacher.device)
 
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step of every student."""
@@ -113,7 +113,7 @@ class Online(Scheme):
                 reported[f"distillation/peer_{number}_agreement"] = agreements[-1]
             learner.learn(learner.weighted(parts) + self.scheme.mutual * apart)
         # Each process saw its share of the images, and all must name the same student best.
-        self.standing.note(first.place.gather(torch.stack(agreements)[None]).mean(0))
+        self.standing.note(first.runtime.gather(torch.stack(agreements)[None]).mean(0))
         return reported
 
     def finished(self) -> nn.Module:
@@ -152,7 +152,7 @@ def _named(teacher: Teacher, seed: int, scheme: OnlineConfig) -> list[LoadedMode
     """The students that have a MODEL URI, where the teacher is."""
     found = []
     for index, uri in enumerate(scheme.peers, 1):
-        with seeded(seed + APART * index):
+        with seeded(seed + SEED_STRIDE * index):
             loaded = without_exits(load_student_model(uri, teacher))
         _placed(loaded.network, teacher)
         found.append(loaded)

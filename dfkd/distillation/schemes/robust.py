@@ -21,12 +21,12 @@ from dfkd.distillation.scheme import Scheme
 from dfkd.errors import DfkdError, nearest
 from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
-from dfkd.networks.modes import watching
+from dfkd.networks.modes import frozen
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.synthesis.steps import asked
+from dfkd.synthesis.steps import student_logits_of
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
-from dfkd.training.sharded_rng import Draws
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
+from dfkd.training.sharded_rng import ShardedRNG
 
 FORMS = ("rslad", "ard")
 
@@ -35,7 +35,7 @@ FORMS = ("rslad", "ard")
 class RobustConfig:
     """(1 - weight) * knowledge + weight * T^2 KL(teacher(x) || student(x_adv)).
 
-    RSLAD as published is ``--knowledge kd`` at ``distiller.temperature=1``; ARD is ``form=ard``
+    RSLAD as published is ``--knowledge kd`` at ``learner.temperature=1``; ARD is ``form=ard``
     with ``--knowledge hard``, whose code starts from weight 1 and temperature 30. The authors'
     code also divides by the number of classes.
 
@@ -81,11 +81,11 @@ class Robust(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: RobustConfig = RobustConfig(),
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
-        self.config, self._place = scheme, place
-        self.learners = (Learner(teacher, student, config, seed, place),)
-        self._draws = Draws(seed, place)
+        self.config, self._runtime = scheme, runtime
+        self.learners = (Learner(teacher, student, config, seed, runtime),)
+        self._draws = ShardedRNG(seed, runtime)
 
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step on images as they are and as the attack leaves them."""
@@ -107,8 +107,8 @@ class Robust(Scheme):
 
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         """Logits of the student, in the mode it is in."""
-        with self._place.autocast():
-            return asked(network, self.learners[0].teacher.spec, images)
+        with self._runtime.autocast():
+            return student_logits_of(network, self.learners[0].teacher.spec, images)
 
     def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
         """The images, moved in the ball around them; the student comes out as it went in.
@@ -118,7 +118,7 @@ class Robust(Scheme):
         """
         config, student = self.config, self.learners[0].student
         start = images + config.epsilon * self._draws.uniform(images)
-        with watching(student):
+        with frozen(student):
             return pgd(
                 lambda moved: self._answer(student, moved),
                 images,

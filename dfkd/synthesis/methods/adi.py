@@ -24,7 +24,14 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.objective import Evidence, Objective, Term
-from dfkd.synthesis.steps import lower, observe, require, restore, snapshot, stored
+from dfkd.synthesis.steps import (
+    check,
+    forward_pair,
+    keep_best,
+    pack_state,
+    quantize_and_label,
+    unpack_state,
+)
 from dfkd.teacher import Teacher
 from dfkd.training.augment import flip, jitter
 from generators.pixels import Pixels
@@ -71,13 +78,13 @@ class AdiConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON and YAML bring lists
         counts = (self.batch_size - 1, self.iterations, self.capacity)
-        require(min(counts) >= 1, f"a batch of at least 2, other counts at least 1: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2, other counts at least 1: {self}")
         weights = (self.main, self.r_feature, self.adi, self.tv_l1, self.tv_l2, self.l2)
-        require(min(weights) >= 0 < max(weights), f"weights >= 0, and not all 0: {self}")
-        require(self.first_bn_multiplier >= 0, f"first_bn_multiplier must be >= 0: {self}")
-        require(self.lr > 0, f"lr must be positive: {self}")
-        require(min(self.betas) >= 0 and max(self.betas) < 1, f"betas must be in [0, 1): {self}")
-        require(self.jitter >= 0 and 0 <= self.flip <= 1, f"jitter >= 0, flip in [0, 1]: {self}")
+        check(min(weights) >= 0 < max(weights), f"weights >= 0, and not all 0: {self}")
+        check(self.first_bn_multiplier >= 0, f"first_bn_multiplier must be >= 0: {self}")
+        check(self.lr > 0, f"lr must be positive: {self}")
+        check(min(self.betas) >= 0 and max(self.betas) < 1, f"betas must be in [0, 1): {self}")
+        check(self.jitter >= 0 and 0 <= self.flip <= 1, f"jitter >= 0, flip in [0, 1]: {self}")
 
 
 class Adi:
@@ -116,7 +123,7 @@ class Adi:
         for _ in range(config.iterations):
             images = pixels()
             shown = flip(jitter(images, config.jitter, self._rng), config.flip, self._rng)
-            trace, student_logits = observe(
+            trace, student_logits = forward_pair(
                 self.teacher, shown, student if config.adi else None,
                 autocast=self._autocast, statistics=True,
             )  # fmt: skip
@@ -124,12 +131,12 @@ class Adi:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             made = {"images": images.detach(), "loss": loss.detach(), **parts}
-            best = lower(best, made)
+            best = keep_best(best, made)
             optimizer.step()
             if config.clip:
                 pixels.clip_()
         # Clipped and rounded to 8 bits: the teacher labels what the bank holds.
-        images, logits = stored(self.teacher, best.pop("images"), self._autocast)
+        images, logits = quantize_and_label(self.teacher, best.pop("images"), self._autocast)
         self.bank.add(images, logits, targets)
         self.round += 1
         self.images_made += len(images)
@@ -146,11 +153,11 @@ class Adi:
 
     def state_dict(self) -> dict[str, Any]:
         """Bank, generator and counters: a round leaves nothing else behind."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _objective(self) -> Objective:
         """At weight 0 a term is not computed."""

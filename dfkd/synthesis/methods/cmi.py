@@ -14,12 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
-from dfkd.networks.layers import ENTERS
+from dfkd.networks.layers import INPUT_SUFFIX
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import lower, observe, require, restore, snapshot, stored
+from dfkd.synthesis.steps import (
+    check,
+    forward_pair,
+    keep_best,
+    pack_state,
+    quantize_and_label,
+    unpack_state,
+)
 from dfkd.teacher import Teacher
 from dfkd.training.augment import crop, flip, padded_crop
 from generators.latents import build_decoder, gaussian, random_targets
@@ -61,13 +68,13 @@ class CmiConfig:
 
     def __post_init__(self) -> None:
         counts = (self.g_steps, self.capacity, self.cr_dim, self.latent_dim, self.ngf)
-        require(
+        check(
             min(counts) >= 1 and min(self.synthesis_batch_size - 2, self.cr_negatives) >= 0,
             f"a batch of at least 2, cr_negatives at least 0, other counts at least 1: {self}",
         )
         weights = (self.bn, self.oh, self.adv, self.cr)
-        require(min(weights) >= 0 < self.bn + self.oh, f"weights >= 0, bn or oh positive: {self}")
-        require(min(self.lr_g, self.cr_T) > 0, f"lr_g and cr_T must be positive: {self}")
+        check(min(weights) >= 0 < self.bn + self.oh, f"weights >= 0, bn or oh positive: {self}")
+        check(min(self.lr_g, self.cr_T) > 0, f"lr_g and cr_T must be positive: {self}")
 
 
 class Cmi:
@@ -94,8 +101,8 @@ class Cmi:
         self.generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf).to(
             self.device
         )
-        inputs = [name + ENTERS for name in teacher.layers]
-        self._observe = partial(observe, teacher, autocast=autocast, features=inputs)
+        inputs = [name + INPUT_SUFFIX for name in teacher.layers]
+        self._observe = partial(forward_pair, teacher, autocast=autocast, features=inputs)
         with torch.no_grad():  # a pass of the teacher shows how wide its features are
             width = self._features(torch.zeros(1, *teacher.spec.shape, device=self.device)).shape[1]
         self.head = drawn(lambda: _head(width, c.cr_dim), self._rng).to(self.device)
@@ -137,9 +144,11 @@ class Cmi:
             self.head_optimizer.step()
             # The images precede the step: the loss is theirs.
             parts |= {"contrastive": contrastive, "loss": loss, "images": images}
-            best = lower(best, parts)
+            best = keep_best(best, parts)
         # Rounded to 8 bits, labelled by the teacher as they are then, and banked.
-        self.bank.add(*stored(self.teacher, best.pop("images"), self._autocast), targets)
+        self.bank.add(
+            *quantize_and_label(self.teacher, best.pop("images"), self._autocast), targets
+        )
         self.round += 1
         self.images_made += count
         self.teacher_images += count * (2 * config.g_steps + 1)
@@ -157,11 +166,11 @@ class Cmi:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the round's own Adam and latents, which are new every round; copies."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _views(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A part of each image, enlarged, and the whole, shifted; both mirrored or not."""

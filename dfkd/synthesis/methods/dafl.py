@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.losses.adversarial import activation
-from dfkd.networks.layers import ENTERS, classifier
+from dfkd.networks.layers import INPUT_SUFFIX, classifier
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 
@@ -50,10 +50,10 @@ class DaflConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.latent_dim, self.ngf)
-        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
         weights = (self.oh, self.ie, self.a)
-        require(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
-        require(self.lr_g > 0, f"lr_g must be positive: {self}")
+        check(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
+        check(self.lr_g > 0, f"lr_g must be positive: {self}")
 
 
 def mnist() -> DaflConfig:
@@ -88,7 +88,7 @@ class Dafl:
         self, teacher: Teacher, config: DaflConfig | None = None, seed: int = 0, *,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
-        self._layer = classifier(teacher.network, teacher.num_classes) + ENTERS
+        self._layer = classifier(teacher.network, teacher.num_classes) + INPUT_SUFFIX
         self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
         self.config = c = config or DaflConfig()
         self._rng = torch.Generator().manual_seed(seed)
@@ -110,7 +110,7 @@ class Dafl:
             + Term("activation", lambda e: activation(e.trace.features[layer].float()), config.a)
         )
         images = self._generate()
-        trace, _ = observe(self.teacher, images, autocast=self._autocast, features=[layer])
+        trace, _ = forward_pair(self.teacher, images, autocast=self._autocast, features=[layer])
         loss, parts = objective(Evidence(images, trace.logits.argmax(1), trace))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -141,11 +141,11 @@ class Dafl:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the batch, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _generate(self) -> Tensor:
         """A batch from fresh latents, in the image space of ``Teacher``, not clamped."""

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank, dequantize, quantize
-from dfkd.synthesis.methods.deep_inversion_settings import (
+from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     accepts_half,
     default_config,
     objective,
 )
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe, restore, snapshot
+from dfkd.synthesis.steps import forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from dfkd.training.augment import crop, flip, jitter, with_flip
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
@@ -91,7 +91,7 @@ class DeepInversion:
             self._optimise_from(resize(self.best, spec.height, spec.width).clamp(0, 1))
         images = self.pixels()
         shown = self._augment(images)
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, shown, student, autocast=self._autocast, statistics=config.r_feature > 0
         )
         evidence = Evidence(shown, self.targets, trace, student_logits)
@@ -186,12 +186,12 @@ class DeepInversion:
 
     def state_dict(self) -> dict[str, Any]:
         """Pixels, optimiser, best iterates, bank, generator and counters; copies."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
         self._optimise_from(state["best"].to(self.device))
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
 
 _PARTS = ("pixels", "optimizer", "bank")

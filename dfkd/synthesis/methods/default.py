@@ -28,11 +28,11 @@ from dfkd.losses.statistics import scale_free_distance
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.bank import ImageBank, dequantize, quantize
-from dfkd.synthesis.methods.default_settings import STYLES, DefaultConfig
+from dfkd.synthesis.methods.default_config import STYLES, DefaultConfig
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe
+from dfkd.synthesis.steps import forward_pair
 from dfkd.teacher import Teacher
-from dfkd.teacher.layout import arranged, layout_of
+from dfkd.teacher.layout import layout_of, to_layout
 from generators.procedural import draw
 
 __all__ = ["Default", "DefaultConfig"]
@@ -114,12 +114,12 @@ class Default:
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """Some steps down the objective, under the eyes of the student; the result is kept."""
-        pixels = arranged(images, layout_of(self.teacher.network)).requires_grad_()
+        pixels = to_layout(images, layout_of(self.teacher.network)).requires_grad_()
         optimizer = torch.optim.Adam([pixels], self.config.refine_lr, betas=(0.5, 0.9))
         components: Metrics = {}
         steps = self.config.steps_at(self._updates)
         for _ in range(steps):
-            trace, student_logits = observe(
+            trace, student_logits = forward_pair(
                 self.teacher, pixels, student if self.config.competition else None,
                 autocast=self._autocast, statistics=True,
             )  # fmt: skip

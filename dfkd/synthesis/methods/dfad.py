@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfkd.losses.response import l1_logits
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 
@@ -43,8 +43,8 @@ class DfadConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.latent_dim, self.ngf)
-        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
-        require(self.lr_g > 0, f"lr_g must be positive: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        check(self.lr_g > 0, f"lr_g must be positive: {self}")
 
 
 class Dfad:
@@ -75,7 +75,7 @@ class Dfad:
         """The generator's step: it minimises -mean |s - t|, through student and teacher alike."""
         count = self.config.synthesis_batch_size
         images = self._generate(count)
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, images, student, autocast=self._autocast, training=True
         )
         assert student_logits is not None
@@ -93,11 +93,11 @@ class Dfad:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _generate(self, count: int) -> Tensor:
         """``count`` new images, in the image space of ``Teacher``, not clamped.

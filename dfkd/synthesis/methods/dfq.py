@@ -18,7 +18,7 @@ from dfkd.losses.adversarial import class_balance
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 
@@ -52,10 +52,10 @@ class DfqConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.latent_dim, self.ngf)
-        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
         weights = (self.adv, self.bn, self.oh, self.balance)
-        require(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
-        require(self.lr_g > 0, f"lr_g must be positive: {self}")
+        check(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
+        check(self.lr_g > 0, f"lr_g must be positive: {self}")
 
 
 class Dfq:
@@ -91,7 +91,7 @@ class Dfq:
             + Term("balance", lambda e: class_balance(e.trace.logits), config.balance)
         )
         images = self._generate(count)
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, images, student, autocast=self._autocast, statistics=True
         )
         loss, parts = objective(Evidence(images, trace.logits.argmax(1), trace, student_logits))
@@ -109,11 +109,11 @@ class Dfq:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _generate(self, count: int) -> Tensor:
         """``count`` new images in [0, 1]; the generator stays in train mode."""

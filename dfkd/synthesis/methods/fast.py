@@ -19,14 +19,14 @@ from dfkd.synthesis import steps, terms
 from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.objective import Evidence, Term
 from dfkd.synthesis.steps import (
-    averaged,
-    lower,
-    observe,
-    require,
-    restore,
+    check,
+    detached_average,
+    forward_pair,
+    keep_best,
+    pack_state,
+    quantize_and_label,
     smooth,
-    snapshot,
-    stored,
+    unpack_state,
 )
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian, random_targets
@@ -75,13 +75,13 @@ class FastConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.g_steps, self.capacity, self.ngf)
-        require(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
-        require(min(self.warmup, self.reset_round) >= 0, f"warmup, reset_round >= 0: {self}")
+        check(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
+        check(min(self.warmup, self.reset_round) >= 0, f"warmup, reset_round >= 0: {self}")
         weights = (self.bn, self.oh, self.adv)
-        require(min(weights) >= 0 < self.bn + self.oh, f"weights >= 0, bn or oh positive: {self}")
+        check(min(weights) >= 0 < self.bn + self.oh, f"weights >= 0, bn or oh positive: {self}")
         momentum = 0 <= self.bn_momentum < 1
-        require(min(self.lr_g, self.lr_z) > 0 and momentum, f"rates > 0, m in [0, 1): {self}")
-        require(self.meta in ("fomaml", "reptile"), f"meta: fomaml or reptile, not {self.meta!r}")
+        check(min(self.lr_g, self.lr_z) > 0 and momentum, f"rates > 0, m in [0, 1): {self}")
+        check(self.meta in ("fomaml", "reptile"), f"meta: fomaml or reptile, not {self.meta!r}")
 
 
 def published(k: int) -> FastConfig:
@@ -142,7 +142,7 @@ class Fast:
         for _ in range(config.g_steps):
             with self._autocast():
                 images = adapted(latents).float()
-            trace, student_logits = observe(
+            trace, student_logits = forward_pair(
                 self.teacher, images, student if adv else None,
                 autocast=self._autocast, statistics=True,
             )  # fmt: skip
@@ -157,14 +157,14 @@ class Fast:
             # The images precede the step: the loss is theirs.
             made = {"images": images.detach(), "loss": loss.detach()}
             made |= {"adversarial": loss.new_zeros(()), **parts}  # 0 while nobody watches
-            best = lower(best, made)
+            best = keep_best(best, made)
         if config.meta == "reptile":
             pairs = zip(self.generator.parameters(), adapted.parameters(), strict=True)
             _add_gradients(self.generator, (REPTILE * (p - q).detach() for p, q in pairs))
         self.optimizer.step()
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
-        self.average = averaged(statistics)
-        images, logits = stored(self.teacher, best.pop("images"), self._autocast)
+        self.average = detached_average(statistics)
+        images, logits = quantize_and_label(self.teacher, best.pop("images"), self._autocast)
         self.bank.add(images, logits, targets)
         self.images_made += len(images)
         self.teacher_images += len(images) * (config.g_steps + 1)
@@ -182,11 +182,11 @@ class Fast:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the inner Adam, which is new every round; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
 
 def _add_gradients(network: nn.Module, gradients: Iterable[Tensor | None]) -> None:

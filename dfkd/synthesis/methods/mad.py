@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.conditional import LabelConditioned
 from generators.latents import build_decoder, gaussian, random_targets
@@ -55,14 +55,14 @@ class MadConfig:
     large: bool = False
 
     def __post_init__(self) -> None:
-        require(
+        check(
             min(self.synthesis_batch_size - 1, self.latent_dim, self.ngf) >= 1,
             f"a batch of at least 2 (batch-norm), other counts at least 1: {self}",
         )
         weights = (self.bn, self.oh, self.adv)
-        require(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
-        require(self.lr_g > 0, f"lr_g must be positive: {self}")
-        require(0 <= self.momentum < 1, f"momentum must be in [0, 1): {self}")
+        check(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
+        check(self.lr_g > 0, f"lr_g must be positive: {self}")
+        check(0 <= self.momentum < 1, f"momentum must be in [0, 1): {self}")
 
 
 class Mad:
@@ -99,7 +99,7 @@ class Mad:
             + Term("adversarial", terms.disagreement, config.adv)
         )
         images, targets = self._generate(self.generator, count)
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, images, student, autocast=self._autocast, statistics=True
         )
         loss, parts = objective(Evidence(images, targets, trace, student_logits))
@@ -124,11 +124,11 @@ class Mad:
 
     def state_dict(self) -> dict[str, Any]:
         """Both generators, Adam, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _generate(self, generator: LabelConditioned, count: int) -> tuple[Tensor, Tensor]:
         """``count`` new images and the classes they were made for."""

@@ -19,13 +19,13 @@ from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.objective import Evidence, Term
 from dfkd.synthesis.steps import (
     Average,
-    averaged,
-    lower,
-    observe,
-    restore,
+    detached_average,
+    forward_pair,
+    keep_best,
+    pack_state,
+    quantize_and_label,
     smooth,
-    snapshot,
-    stored,
+    unpack_state,
 )
 from dfkd.teacher import Teacher
 from generators.conditional import EmbeddingConditioned, random_orthogonal
@@ -122,7 +122,7 @@ class Nayer:
         for _ in range(config.g_steps):
             with self._autocast():
                 images = self.generator(targets).float()
-            trace, student_logits = observe(
+            trace, student_logits = forward_pair(
                 self.teacher, images, student, autocast=self._autocast, statistics=True
             )
             statistics = smooth(trace.statistics, self.average, config.bn_momentum)
@@ -133,9 +133,9 @@ class Nayer:
             optimizer.step()
             # The images precede the step: the loss is theirs.
             made = {"images": images.detach(), "loss": loss.detach(), **parts}
-            best = lower(best, made)
+            best = keep_best(best, made)
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
-        self.average = averaged(statistics)
+        self.average = detached_average(statistics)
         self._keep(best.pop("images"), targets)
         return {f"synthesis/{name}": value for name, value in best.items()}
 
@@ -152,11 +152,11 @@ class Nayer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but Adam, which is new every round; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _build(self, embeddings: Tensor | None) -> EmbeddingConditioned:
         config, classes = self.config, self.teacher.num_classes
@@ -173,7 +173,7 @@ class Nayer:
     @torch.no_grad()
     def _keep(self, images: Tensor, targets: Tensor) -> None:
         """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
-        images, logits = stored(self.teacher, images, self._autocast)
+        images, logits = quantize_and_label(self.teacher, images, self._autocast)
         self.bank.add(images, logits, targets)
         self.round += 1
         self.images_made += len(images)

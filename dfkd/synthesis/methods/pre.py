@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from dfkd.losses.adversarial import activation, js_competition
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
-from dfkd.networks.layers import ENTERS, classifier
+from dfkd.networks.layers import INPUT_SUFFIX, classifier
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
@@ -69,10 +69,10 @@ class PreConfig:
     def __post_init__(self) -> None:
         sizes = (self.latent_dim, self.ngf, self.memory_dim, self.memory_ngf)
         counts = (self.synthesis_batch_size - 1, self.memory_steps, *sizes)
-        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
         weights = (self.oh, self.ie, self.a, self.js)
-        require(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
-        require(min(self.lr_g, self.lr_memory) > 0, f"learning rates must be positive: {self}")
+        check(min(weights) >= 0 < sum(weights), f"weights >= 0, one of them positive: {self}")
+        check(min(self.lr_g, self.lr_memory) > 0, f"learning rates must be positive: {self}")
 
 
 class Pre:
@@ -90,7 +90,7 @@ class Pre:
         self, teacher: Teacher, config: PreConfig | None = None, seed: int = 0, *,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
-        self._layer = classifier(teacher.network, teacher.num_classes) + ENTERS
+        self._layer = classifier(teacher.network, teacher.num_classes) + INPUT_SUFFIX
         self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
         self.config = c = config or PreConfig()
         self._rng = rng = torch.Generator().manual_seed(seed)
@@ -115,7 +115,7 @@ class Pre:
         )
         count = config.synthesis_batch_size
         images = self.teacher.spec.denormalize(self._generate(count))
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, images, student, autocast=self._autocast, features=[layer]
         )
         evidence = Evidence(images, trace.logits.argmax(1), trace, student_logits)
@@ -141,11 +141,11 @@ class Pre:
 
     def state_dict(self) -> dict[str, Any]:
         """Both networks and Adams, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _memorise(self, new: int, own: int) -> Metrics:
         """One step on generated images and, lest the memory forget as well, on recalled ones."""

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis import terms
 from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import lower, observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, keep_best, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian, random_targets
 
@@ -54,10 +54,10 @@ class SpaceshipConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.g_steps, self.capacity, self.ngf)
-        require(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
-        require(min(self.bn, self.oh) >= 0 < self.bn + self.oh, f"weights >= 0, one more: {self}")
-        require(self.lr_z >= 0 < self.lr_g, f"lr_g must be positive and lr_z not negative: {self}")
-        require(0 <= self.swap_p <= 1, f"swap_p in [0, 1]: {self}")
+        check(min(*counts, self.latent_dim) >= 1, f"a batch of 2, other counts of 1: {self}")
+        check(min(self.bn, self.oh) >= 0 < self.bn + self.oh, f"weights >= 0, one more: {self}")
+        check(self.lr_z >= 0 < self.lr_g, f"lr_g must be positive and lr_z not negative: {self}")
+        check(0 <= self.swap_p <= 1, f"swap_p in [0, 1]: {self}")
 
 
 class Spaceship:
@@ -108,7 +108,7 @@ class Spaceship:
             with self._autocast():
                 maps = self.generator.features(latents)
                 images = self.generator.from_features(len(maps) - 1, maps[-1]).float()
-            trace, _ = observe(self.teacher, images, autocast=self._autocast, statistics=True)
+            trace, _ = forward_pair(self.teacher, images, autocast=self._autocast, statistics=True)
             loss, parts = objective(Evidence(images, targets, trace))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -116,7 +116,7 @@ class Spaceship:
             # The maps precede the step: the loss is theirs.
             made = {f"depth {d}": m.detach().half() for d, m in enumerate(maps[:DEPTHS])}
             made |= {"loss": loss.detach(), **parts}
-            best = lower(best, made)
+            best = keep_best(best, made)
         self.generator.eval()
         self._remember([best.pop(f"depth {d}") for d in range(DEPTHS)])
         self.teacher_images += count * config.g_steps
@@ -147,11 +147,11 @@ class Spaceship:
         """Everything but Adam and the latents, which are new every round; copies, not aliases."""
         filled = min(self.remembered, self.config.capacity)
         memory = [column[:filled].clone() for column in self._memory]
-        return {**snapshot(self, _PARTS, _STATE), "memory": memory}
+        return {**pack_state(self, _PARTS, _STATE), "memory": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
         for column, values in zip(self._memory, state["memory"], strict=True):
             column[: len(values)] = values
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dfkd.losses.response import kl_divergence
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.steps import observe, require, restore, snapshot
+from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
 from generators.latents import build_decoder, gaussian
 
@@ -48,8 +48,8 @@ class ZsktConfig:
 
     def __post_init__(self) -> None:
         counts = (self.synthesis_batch_size - 1, self.latent_dim, self.ngf)
-        require(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
-        require(min(self.lr_g, self.clip) > 0, f"lr_g and clip must be positive: {self}")
+        check(min(counts) >= 1, f"a batch of at least 2 (batch-norm), other counts of 1: {self}")
+        check(min(self.lr_g, self.clip) > 0, f"lr_g and clip must be positive: {self}")
 
 
 class Zskt:
@@ -81,7 +81,7 @@ class Zskt:
         """The generator's step on new latents, and the images that they give after it."""
         latents = self._latents()
         images = self._decode(latents)
-        trace, student_logits = observe(
+        trace, student_logits = forward_pair(
             self.teacher, images, student, autocast=self._autocast, training=True
         )
         assert student_logits is not None
@@ -109,11 +109,11 @@ class Zskt:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, Adam, the images, the random state and counters; copies, not aliases."""
-        return snapshot(self, _PARTS, _STATE)
+        return pack_state(self, _PARTS, _STATE)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        restore(self, state, _PARTS, _STATE)
+        unpack_state(self, state, _PARTS, _STATE)
 
     def _latents(self) -> Tensor:
         config = self.config

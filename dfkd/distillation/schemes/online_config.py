@@ -39,7 +39,7 @@ class OnlineConfig:
         if self.students <= len(self.peers):
             raise DfkdError(
                 f"{len(self.peers)} peers and the student are more than {self.students} students: "
-                f"--set arrangement.students={len(self.peers) + 1} or more"
+                f"--set scheme_config.students={len(self.peers) + 1} or more"
             )
         if not 0 <= self.mutual < math.inf:
             raise DfkdError(f"mutual must be finite and >= 0, not {self.mutual}")

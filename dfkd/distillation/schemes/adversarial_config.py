@@ -63,6 +63,6 @@ def check_images(settings: AdversarialConfig, given: bool) -> None:
     """Raise a ``DfkdError`` where the form learns from the user's images and there are none."""
     if settings.form == "images" and not given:
         raise DfkdError(
-            "--scheme adversarial with arrangement.form=images learns from your own images: name "
-            "them with --images DATA, or take arrangement.form=logits or features"
+            "--scheme adversarial with scheme_config.form=images learns from your own images: name "
+            "them with --images DATA, or take scheme_config.form=logits or features"
         )

@@ -11,39 +11,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillation.critic import BETAS, Judge
+from dfkd.distillation.critic import BETAS, CriticTrainer
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
-from dfkd.distillation.schemes.adversarial_settings import AdversarialConfig
+from dfkd.distillation.schemes.adversarial_config import AdversarialConfig
 from dfkd.errors import DfkdError
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.teacher import Teacher
-from dfkd.training.distributed import ALONE, Runtime
+from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from generators.critics import ImageCritic
 from generators.latents import build_decoder, gaussian
 
 SMALLEST = 8
 
 
-class Maker:
+class GeneratorTrainer:
     """A generator in training, with its optimiser and the latents it starts from."""
 
-    def __init__(self, teacher: Teacher, config: AdversarialConfig, seed: int, place: Runtime):
+    def __init__(self, teacher: Teacher, config: AdversarialConfig, seed: int, runtime: Runtime):
         self._generator = torch.Generator().manual_seed(seed)
         decoder = build_decoder(teacher.spec.shape, self._generator, config.latent_dim, config.ngf)
-        self.network, self._place = decoder.to(teacher.device), place
+        self.network, self._runtime = decoder.to(teacher.device), runtime
         self._optimizer = torch.optim.Adam(decoder.parameters(), config.generator_lr, betas=BETAS)
         self.made = 0
 
     def images(self, count: int) -> Tensor:
         """``count`` new images, N x C x H x W in [0, 1], as part of the generator's graph."""
         # Every process makes those of all, so that batch-norms see the same images everywhere.
-        rank, size = self._place.rank, self._place.world_size
+        rank, size = self._runtime.rank, self._runtime.world_size
         device = self.network.to_image.weight.device
         latents = gaussian(size * count, self.network.latent_dim, self._generator, device)
-        with self._place.autocast():
+        with self._runtime.autocast():
             images: Tensor = self.network(latents)
         self.made += len(images)
         return images.float()[rank::size]
@@ -52,7 +52,7 @@ class Maker:
         """One step of the generator."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._place.average(self.network)
+        self._runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Maker:
         self.made = state_dict["made"]
 
 
-class Augmented(Scheme):
+class AdversarialImages(Scheme):
     """The ``Scheme`` adversarial, for ``images``; what it is given are the user's images.
 
     Raises:
@@ -87,23 +87,23 @@ class Augmented(Scheme):
         config: LearnerConfig,
         seed: int,
         scheme: AdversarialConfig,
-        place: Runtime = ALONE,
+        runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
-        self.config, self._place = scheme, place
-        self.learners = (Learner(teacher, student, config, seed, place),)
-        self._judge: Judge | None = None
+        self.config, self._runtime = scheme, runtime
+        self.learners = (Learner(teacher, student, config, seed, runtime),)
+        self._judge: CriticTrainer | None = None
         if not scheme.weight:
             return
         if min(teacher.spec.height, teacher.spec.width) < SMALLEST:
             raise DfkdError(
-                f"arrangement.form=images needs images of at least {SMALLEST}x{SMALLEST}, not "
-                f"{teacher.spec.height}x{teacher.spec.width}; take arrangement.form=logits"
+                f"scheme_config.form=images needs images of at least {SMALLEST}x{SMALLEST}, not "
+                f"{teacher.spec.height}x{teacher.spec.width}; take scheme_config.form=logits"
             )
         with seeded(seed):
             critic = ImageCritic(*teacher.spec.shape, scheme.width)
         rates = (scheme.critic_lr, scheme.noise)
-        self._judge = Judge([critic], scheme.loss, *rates, seed, teacher.device, place)
-        self._maker = Maker(teacher, scheme, seed, place)
+        self._judge = CriticTrainer([critic], scheme.loss, *rates, seed, teacher.device, runtime)
+        self._maker = GeneratorTrainer(teacher, scheme, seed, runtime)
 
     def update(self, batch: Batch) -> Metrics:
         """One step of the critic, one of the generator, one of the student."""
@@ -123,13 +123,13 @@ class Augmented(Scheme):
         learner.learn(loss)
         return metrics(parts, answers) | told
 
-    def _contest(self, judge: Judge, real: Tensor) -> Metrics:
+    def _contest(self, judge: CriticTrainer, real: Tensor) -> Metrics:
         """The critic learns to tell generated images, then the generator to fool it."""
         fake = self._maker.images(len(real))
-        with self._place.autocast():
+        with self._runtime.autocast():
             loss, share = judge.tell((real,), (fake,))
         judge.learn(loss)
-        with judge.fixed(), self._place.autocast():
+        with judge.fixed(), self._runtime.autocast():
             fooling = judge.fooling((real,), (fake,))
         self._maker.learn(fooling)
         return {
