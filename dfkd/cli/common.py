@@ -53,9 +53,11 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
 
 def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
     """Raise unless there are further teachers where, and only where, the scheme has several."""
-    if plan.scheme == "ensemble" and not further:
-        raise DfkdError("--scheme ensemble wants more than one teacher: name them after --teachers")
-    if further and plan.scheme != "ensemble":
+    if plan.several_teachers and not further:
+        raise DfkdError(
+            f"--scheme {plan.scheme} wants more than one teacher: name them after --teachers"
+        )
+    if further and not plan.several_teachers:
         raise DfkdError("--teachers belongs to --scheme ensemble")
 
 

@@ -83,7 +83,7 @@ def _distil(setup: Setup, run: Run) -> bool:
     command, folder = setup.command, setup.directory / run.folder
     teacher, plan = setup.teachers[run.method], setup.plans[run.method]
     loaded, init = student_of(command.student, teacher, run.seed, command.init or plan.init)
-    further = command.teachers if plan.scheme == "ensemble" else ()
+    further = command.teachers if plan.several_teachers else ()
     resume = (folder / "checkpoint" / "last.pt").is_file()
     with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
         result = distillation.distill(
@@ -124,7 +124,7 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
         run: record["refused"][run.folder] for run in setup.runs if run.folder in record["refused"]
     }
     # That of an ensemble is its rows' own.
-    plain = min(results, key=lambda run: setup.plans[run.method].scheme == "ensemble", default=None)
+    plain = min(results, key=lambda run: setup.plans[run.method].several_teachers, default=None)
     record["teacher_accuracy"] = results[plain]["teacher_accuracy"] if plain else None
     record["epsilon"] = setup.epsilon
     record["runs"] = len(setup.runs)
@@ -135,7 +135,7 @@ def _write(setup: Setup, record: dict[str, Any]) -> None:
     )
     for row in record["methods"]:
         row["step_bytes"] = record["step_bytes"][row["method"]]
-        several = setup.plans[row["method"]].scheme == "ensemble"
+        several = setup.plans[row["method"]].several_teachers
         row["own_teacher"] = row["teacher_accuracy"] if several else None
     run_records.write_json(setup.directory / FILE, record)
     text = markdown(record)

@@ -66,7 +66,7 @@ def set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     first, *further = teachers_of([command.teacher, *command.teachers], command.facts)
     teachers = {
         name: SCHEMES[plan.scheme].wrap_teacher(
-            [first, *further] if plan.scheme == "ensemble" else [first], plan.scheme_config
+            [first, *further] if plan.several_teachers else [first], plan.scheme_config
         )
         for name, plan in plans.items()
     }
@@ -162,7 +162,7 @@ def checked(command: arguments.Compare) -> dict[str, Recipe]:
         several=bool(command.teachers),
         images=command.images is not None,
     )
-    if command.teachers and all(plan.scheme != "ensemble" for plan in plans.values()):
+    if command.teachers and not any(plan.several_teachers for plan in plans.values()):
         raise DfkdError("--teachers belongs to the scheme ensemble, which is not compared here")
     return plans
 

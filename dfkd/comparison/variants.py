@@ -59,9 +59,9 @@ def variants(
         if vary == "knowledge":
             starts = _knowledge(recipes.recipe(base), words)
         else:
-            if "ensemble" in (words or ()) and not several:
-                raise DfkdError("--only ensemble wants more than one teacher: add --teachers")
             starts = _schemes(recipes.recipe(base), words or _every_scheme(several, images))
+            if alone := not several and [n for n, p in starts.items() if p.several_teachers]:
+                raise DfkdError(f"--only {alone[0]} wants more than one teacher: add --teachers")
     shared = _shared(vary, starts, assignments)
     found = {}
     for name, start in starts.items():
@@ -151,7 +151,7 @@ def _every_scheme(several: bool, images: bool) -> tuple[str, ...]:
     """Every scheme in each of the forms for which there is all that they want."""
     names = []
     for name, row in SCHEMES.items():
-        if not row.wrapped_type or (several and name == "ensemble"):
+        if not row.wrapped_type or (several and row.several_teachers):
             forms = row.forms + (row.forms_with_images if images else ())
             names += [name, *(f"{name}:{form}" for form in forms)]
     return tuple(names)

@@ -52,6 +52,8 @@ class Method(NamedTuple):
         statistics: whether the teacher must store some.
         classifier: whether the teacher must end with a linear layer.
         shapes: of the traced batches, where they are not simply ``batch`` images.
+        published: setting and alternation as printed, where the row's own are smaller. The
+            alternation of CMI and ADI, and how many rounds NAYER makes first, are ours.
     """
 
     config: Callable[[], Any]
@@ -66,11 +68,12 @@ class Method(NamedTuple):
     statistics: bool = True
     classifier: bool = False
     shapes: Callable[[Any, ImageSpec], Shapes] | None = None
+    published: tuple[Callable[[], Any], Alternation] | None = None
 
 
 # What works in rounds is published for GPUs: a round would take minutes on a CPU. ``--method``
 # starts from halves and fractions of the papers' sizes, here and in the rhythm. The papers' own
-# are the dataclasses' defaults, and the recipes NAME_published (``dfkd.recipes``).
+# are the dataclasses' defaults, and ``published``: the recipes NAME_published.
 METHODS: dict[str, Method] = {
     "default": Method(
         DefaultConfig,
@@ -107,6 +110,7 @@ METHODS: dict[str, Method] = {
         Alternation(warmup_updates=1, steps_per_update=100),
         batch="batch_size",
         passes="iterations",
+        published=(AdiConfig, Alternation(warmup_updates=1, steps_per_update=200, batch_size=256)),
     ),
     "fast": Method(
         FastConfig,
@@ -116,6 +120,10 @@ METHODS: dict[str, Method] = {
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
+        published=(
+            FastConfig,
+            Alternation(warmup_updates=20, warmup_share=0.25, steps_per_update=400, batch_size=256),
+        ),
     ),
     "cmi": Method(
         partial(CmiConfig, ngf=32, synthesis_batch_size=128, g_steps=50, cr_negatives=1024),
@@ -126,6 +134,7 @@ METHODS: dict[str, Method] = {
         batch="synthesis_batch_size",
         passes="g_steps",
         shapes=untraced,
+        published=(CmiConfig, Alternation(warmup_updates=1, steps_per_update=200, batch_size=256)),
     ),
     "mad": Method(
         MadConfig,
@@ -198,6 +207,10 @@ METHODS: dict[str, Method] = {
         batch="synthesis_batch_size",
         passes="g_steps",
         classifier=True,
+        published=(
+            SpaceshipConfig,
+            Alternation(warmup_updates=1, steps_per_update=2000, batch_size=256),
+        ),
     ),
     "nayer": Method(
         partial(
@@ -209,5 +222,9 @@ METHODS: dict[str, Method] = {
         LearnerConfig(temperature=20.0),
         batch="synthesis_batch_size",
         passes="g_steps",
+        published=(
+            NayerConfig,
+            Alternation(warmup_updates=2, steps_per_update=400, batch_size=512),
+        ),
     ),
 }

@@ -17,7 +17,6 @@ from dfkd.errors import DfkdError, nearest
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import overlay
 from dfkd.recipes.methods import METHODS
-from dfkd.recipes.published import PUBLISHED
 from dfkd.recipes.settings import Recipe as Recipe
 from dfkd.recipes.settings import with_scheme as with_scheme
 from dfkd.synthesis.methods import dafl
@@ -87,29 +86,20 @@ def _pixels(config: DeepInversionConfig) -> Recipe:
     return Recipe("deep_inversion", config, alternation=Alternation(warmup_updates=iterations))
 
 
-def _of(name: str) -> Callable[[], Recipe]:
+def _of(name: str, published: bool = False) -> Callable[[], Recipe]:
     method = METHODS[name]
-
-    def build() -> Recipe:
-        return Recipe(name, method.config(), method.learner, alternation=method.alternation)
-
-    build.__doc__ = f"{method.line}."
-    return build
-
-
-def _published(name: str) -> Callable[[], Recipe]:
-    method, (config, alternation) = METHODS[name], PUBLISHED[name]
+    config, alternation = (published and method.published) or (method.config, method.alternation)
 
     def build() -> Recipe:
         return Recipe(name, config(), method.learner, alternation=alternation)
 
-    build.__doc__ = f"{method.line}; the paper's sizes, for a GPU."
+    build.__doc__ = method.line + ("; the paper's sizes, for a GPU." if published else ".")
     return build
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **{name: _of(name) for name in METHODS},
-    **{f"{name}_published": _published(name) for name in PUBLISHED},
+    **{f"{name}_published": _of(name, True) for name, row in METHODS.items() if row.published},
     "dafl_cifar10": dafl_cifar10,
     "dafl_cifar100": dafl_cifar100,
     "deep_inversion_imagenet_0": deep_inversion_imagenet_0,

@@ -45,6 +45,7 @@ class SchemeRow(NamedTuple):
         check: (settings, whether the user gives images) -> raises where they do not go together.
         how: to come by what ``wrapped_type`` asks for, in words.
         agrees: whether its student is to answer as the teacher does, and is judged by that.
+        several_teachers: whether it takes more than one.
     """
 
     config: Callable[[], Any]
@@ -61,6 +62,7 @@ class SchemeRow(NamedTuple):
     check: Callable[[Any, bool], None] = lambda settings, given: None
     hint: str = ""
     agrees: bool = True
+    several_teachers: bool = False
 
 
 def _self(
@@ -111,6 +113,7 @@ SCHEMES: dict[str, SchemeRow] = {
         wrap_teacher=as_one,
         wrapped_type=Ensemble,
         hint="name further teachers with --teachers, or merge them by dfkd.ensemble",
+        several_teachers=True,
     ),
     "cross_modal": SchemeRow(
         CrossModalConfig,

@@ -45,6 +45,11 @@ class Recipe:
         if not isinstance(self.scheme_config, type(SCHEMES[self.scheme].config())):
             raise DfkdError(f"{type(self.scheme_config).__name__} does not configure {self.scheme}")
 
+    @property
+    def several_teachers(self) -> bool:
+        """Whether the scheme takes more than one teacher."""
+        return SCHEMES[self.scheme].several_teachers
+
 
 def check_scheme(name: str) -> None:
     """Raise unless there is a scheme of that name."""
