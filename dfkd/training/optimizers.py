@@ -3,7 +3,7 @@
 Muon (Jordan et al., 2024) replaces the momentum of a weight matrix by the nearest
 orthogonal one, so that every direction of the matrix moves alike. On the small
 convolutional students of this package it reaches in 1,200 steps what AdamW needs about
-twice as many for (``ARCHITECTURE.md``, "What was tried").
+twice as many for (``assets/NOTEBOOK.md``).
 """
 
 from collections.abc import Sequence
