@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_version_is_said_to_be_one(tiny_teacher, tiny_st
     # As it was before generations began with the run's own weights.
     del state["distiller"]["extras"]["lineage"]["start"]
     checkpoint.save(out / "checkpoint", state)
-    with pytest.raises(dfkd.DfkdError, match=r"another version .*it has no 'start'.* --overwrite"):
+    with pytest.raises(dfkd.DfkdError, match=r"another version .*it has no 'start'.* `overwrite`"):
         go_on(plan, tiny_teacher, tiny_student, out)
 
 
@@ -183,7 +183,7 @@ def test_a_student_that_cannot_be_measured_is_there_all_the_same(
     def fail(*_):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(results, "run_metrics", fail)
+    monkeypatch.setattr(results, "measured", fail)
     with pytest.raises(RuntimeError, match="full"):
         run(tiny_teacher, tiny_student, "drawings", out=tmp_path / "run")
     assert (tmp_path / "run" / "student.safetensors").is_file()

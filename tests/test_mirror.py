@@ -74,20 +74,20 @@ def test_bundled_teachers_answer_as_of_their_real_images(name, keeps):
 
 
 def test_what_is_set_is_not_asked():
-    assert mirror.unsettled(recipe("default"))
-    assert not mirror.unsettled(override(recipe("default"), ["learner.flip=0.3"]))
+    assert mirror.is_open(recipe("default"))
+    assert not mirror.is_open(override(recipe("default"), ["learner.flip=0.3"]))
     plan = override(recipe("default"), ["learner.flip=0.3"])
-    assert mirror.settled(plan, keeps=False) == plan
-    assert mirror.settled(recipe("default"), keeps=True).learner.flip == FLIP
-    assert mirror.settled(recipe("default"), keeps=False).learner.flip == 0
+    assert mirror.apply(plan, keeps=False) == plan
+    assert mirror.apply(recipe("default"), keeps=True).learner.flip == FLIP
+    assert mirror.apply(recipe("default"), keeps=False).learner.flip == 0
 
 
 def test_the_pixels_of_an_inversion_follow_the_same_answer():
     plan = recipe("deep_inversion_imagenet_1")
-    assert mirror.settled(plan, keeps=True).synthesizer.flip == FLIP
-    assert mirror.settled(plan, keeps=False).synthesizer.flip == 0
+    assert mirror.apply(plan, keeps=True).synthesizer.flip == FLIP
+    assert mirror.apply(plan, keeps=False).synthesizer.flip == 0
     fixed = dataclasses.replace(plan, synthesizer=dataclasses.replace(plan.synthesizer, flip=0.2))
-    assert mirror.settled(fixed, keeps=False).synthesizer.flip == 0.2
+    assert mirror.apply(fixed, keeps=False).synthesizer.flip == 0.2
 
 
 def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
@@ -103,7 +103,7 @@ def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
     flip = FLIP if Mirror(**said).keeps else 0.0
     assert manifest["recipe"]["distiller"]["flip"] == flip
     (line,) = [line for line in manifest["decisions"] if "mirror" in line]
-    assert line == Mirror(**said).told()
+    assert line == Mirror(**said).summary()
     assert line in heard[0]["decisions"]
     assert line in result.figures["decisions"]
     assert "mirror images" in (tmp_path / "run" / "report.html").read_text()
@@ -115,7 +115,7 @@ def test_inversion_asks_as_well(tiny_teacher):
     asked = invert_run(tiny_teacher, [0], 2, steps=1, config=setting)
     said = Mirror(**asked.decided["mirror"])
     assert asked.config.flip == (FLIP if said.keeps else 0.0)
-    assert asked.decided["decisions"] == [said.told()]
+    assert asked.decided["decisions"] == [said.summary()]
     fixed = invert_run(tiny_teacher, [0], 2, steps=1, config=dataclasses.replace(setting, flip=0.3))
     told = invert_run(tiny_teacher, [0], 2, steps=1, config=setting, mirrored=True)
     assert (fixed.config.flip, told.config.flip) == (0.3, FLIP)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from dfkd import recipes
-from dfkd.cli.build_recipe import plan_of
+from dfkd.cli.build_recipe import build_recipe
 from dfkd.errors import DfkdError
 from dfkd.recipes import recipe
 
@@ -13,7 +13,7 @@ from dfkd.recipes import recipe
 def planned(tmp_path, text, **words):
     path = tmp_path / "plan.yaml"
     path.write_text(text)
-    return plan_of(recipe("default"), config=path, **words)
+    return build_recipe(recipe("default"), config=path, **words)
 
 
 def test_a_scheme_that_a_file_describes_keeps_its_settings(tmp_path):
@@ -37,18 +37,18 @@ def test_what_a_file_says_of_another_scheme_is_not_meant(tmp_path):
 
 def test_signals_are_not_turned_round_unless_one_says_so(tmp_path):
     flips = [
-        plan_of(recipe("default"), scheme="cross_modal"),
-        plan_of(recipe("nayer"), assignments=("scheme=cross_modal",)),
+        build_recipe(recipe("default"), scheme="cross_modal"),
+        build_recipe(recipe("nayer"), assignments=("scheme=cross_modal",)),
         planned(tmp_path, "scheme: cross_modal\n"),
-        plan_of(recipe("default"), scheme="cross_modal", assignments=("learner.flip=0.25",)),
+        build_recipe(recipe("default"), scheme="cross_modal", assignments=("learner.flip=0.25",)),
         planned(tmp_path, "distiller: {flip: 0.25}\n", scheme="cross_modal"),
-        plan_of(recipe("default"), scheme="online"),
+        build_recipe(recipe("default"), scheme="online"),
     ]
     assert [plan.learner.flip for plan in flips] == [0, 0, 0, 0.25, 0.25, None]
 
 
 def test_another_method_changes_nothing_that_was_said_before():
-    start = plan_of(recipe("default"), scheme="robust", knowledge="kd + hint")
+    start = build_recipe(recipe("default"), scheme="robust", knowledge="kd + hint")
     start = dataclasses.replace(start, seed=3, init="random", trunk="trained")
     plan = recipes.override(start, ["method=nayer", "scheme_config.epsilon=0.1"])
     fresh = recipe("nayer")
@@ -65,16 +65,16 @@ def test_another_method_changes_nothing_that_was_said_before():
 def test_a_seed_is_the_recipes_unless_one_is_named(tmp_path):
     assert planned(tmp_path, "seed: 5\n").seed == 5
     assert planned(tmp_path, "seed: 5\n", seed=0).seed == 0
-    assert plan_of(recipe("default"), assignments=("seed=5",)).seed == 5
-    assert plan_of(recipe("default")).seed == 0
+    assert build_recipe(recipe("default"), assignments=("seed=5",)).seed == 5
+    assert build_recipe(recipe("default")).seed == 0
 
 
 def test_options_that_do_not_go_together():
     with pytest.raises(DfkdError, match="--scheme self"):
-        plan_of(recipe("default"), scheme="online", exits="keep")
+        build_recipe(recipe("default"), scheme="online", exits="keep")
     with pytest.raises(DfkdError, match="offline has no setting 'students'; add --scheme o"):
-        plan_of(recipe("default"), assignments=("scheme_config.students=3",))
+        build_recipe(recipe("default"), assignments=("scheme_config.students=3",))
     with pytest.raises(DfkdError, match="did you mean 'students'"):
-        plan_of(recipe("default"), scheme="online", assignments=("scheme_config.student=3",))
+        build_recipe(recipe("default"), scheme="online", assignments=("scheme_config.student=3",))
     both = ("scheme_config.students=3", "scheme=online")
-    assert plan_of(recipe("default"), assignments=both).scheme_config.students == 3
+    assert build_recipe(recipe("default"), assignments=both).scheme_config.students == 3

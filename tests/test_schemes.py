@@ -25,7 +25,7 @@ from dfkd.networks import bilstm, initialise, resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES, build_distiller
-from dfkd.runs import distillation
+from dfkd.training import engine
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
@@ -234,14 +234,14 @@ def whole_run(row, **options):
 
 def check_resume(run, out, monkeypatch):
     """Raise unless ``run``, interrupted at its fifth step of eight and resumed, ends as whole."""
-    whole, step = run(), distillation.Engine._distill
+    whole, step = run(), engine.Engine._distill
 
     def stop(self, progress):
         step(self, progress)
         if self.account.steps == 5:  # of generations in the second
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(distillation.Engine, "_distill", stop)
+    monkeypatch.setattr(engine.Engine, "_distill", stop)
     assert run(out=out).interrupted
     monkeypatch.undo()
     again = run(out=out, resume=True)
@@ -255,7 +255,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(row, tmp_path, monkeyp
     check_resume(partial(whole_run, row), tmp_path / "run", monkeypatch)
 
 
-@pytest.mark.parametrize(("name", "says"), [("ensemble", "--teachers"), ("cross_modal", "front")])
+@pytest.mark.parametrize(("name", "says"), [("ensemble", "`teachers`"), ("cross_modal", "front")])
 def test_what_composes_teachers_does_not_take_one_as_it_is(name, says):
     plan = recipes.with_scheme(recipes.recipe("drawings"), name)
     with pytest.raises(DfkdError, match=f"{name} does not take a teacher as.*{says}"):

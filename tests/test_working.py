@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.recipes import batches
 from dfkd.recipes.methods import METHODS as CATALOGUE
 from dfkd.runs.inversion import invert_run
-from dfkd.runs.prepare import batch_size_of
+from dfkd.runs.options import batch_size_of
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,8 +52,8 @@ def test_invert_takes_its_batch_and_recomputes():
 
 @pytest.mark.parametrize("words", ["0", "-3", "many", "2.5", ""])
 def test_other_batch_sizes_are_refused(words):
-    with pytest.raises(DfkdError, match="--batch-size must be auto or a positive number"):
-        batch_size_of(words, teacher(), 8)
+    with pytest.raises(DfkdError, match="`batch_size` must be auto or a positive number"):
+        batch_size_of(words)
 
 
 def test_a_resumed_run_keeps_its_batch_size(tiny_teacher, tiny_student, tmp_path):

@@ -10,7 +10,7 @@ from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
 
 
-def plan_of(
+def build_recipe(
     start: Recipe,
     *,
     config: Path | None = None,
@@ -29,34 +29,34 @@ def plan_of(
         DfkdError: a file that cannot be read, an unknown setting, options that do not go together.
     """
     values = _read(config) if config else {}
-    plan = start
+    recipe = start
     if scheme:
         # Before the file, which may say more of the scheme; what it says of another is not meant.
         if values.get("scheme", scheme) != scheme:
             values = {k: v for k, v in values.items() if k not in ("scheme", "scheme_config")}
-        plan = recipes.with_scheme(plan, scheme)
-    plan = recipes.from_dict(values, plan)
-    learning = plan.learner
-    learning = replace(learning, knowledge=knowledge) if knowledge is not None else learning
-    learning = replace(learning, pairs=pairs) if pairs else learning
-    plan = replace(plan, learner=learning, seed=plan.seed if seed is None else seed)
+        recipe = recipes.with_scheme(recipe, scheme)
+    recipe = recipes.from_dict(values, recipe)
+    learner = recipe.learner
+    learner = replace(learner, knowledge=knowledge) if knowledge is not None else learner
+    learner = replace(learner, pairs=pairs) if pairs else learner
+    recipe = replace(recipe, learner=learner, seed=recipe.seed if seed is None else seed)
     if exits is not None:
-        if plan.scheme != "self":
-            raise DfkdError(f"--exits belongs to --scheme self, not to {plan.scheme}")
-        plan = recipes.override(plan, [f"scheme_config.exits={exits}"])
-    _check_arrangement(plan, assignments)
-    return recipes.override(plan, list(assignments))
+        if recipe.scheme != "self":
+            raise DfkdError(f"--exits belongs to --scheme self, not to {recipe.scheme}")
+        recipe = recipes.override(recipe, [f"scheme_config.exits={exits}"])
+    _check_scheme_settings(recipe, assignments)
+    return recipes.override(recipe, list(assignments))
 
 
-def _check_arrangement(plan: Recipe, assignments: tuple[str, ...]) -> None:
+def _check_scheme_settings(recipe: Recipe, assignments: tuple[str, ...]) -> None:
     """Raise where ``--set`` speaks of another scheme's settings without naming that scheme."""
     keys = [assignment.partition("=")[0] for assignment in assignments]
     for group, _, name in (key.partition(".") for key in keys):
-        if group != "scheme_config" or hasattr(plan.scheme_config, name) or "scheme" in keys:
+        if group != "scheme_config" or hasattr(recipe.scheme_config, name) or "scheme" in keys:
             continue
         owner = next((other for other, row in SCHEMES.items() if hasattr(row.config(), name)), "")
         if owner:
-            raise DfkdError(f"scheme {plan.scheme} has no setting {name!r}; add --scheme {owner}")
+            raise DfkdError(f"scheme {recipe.scheme} has no setting {name!r}; add --scheme {owner}")
 
 
 def _read(config: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What several commands need: the teacher that words describe, where and what to print."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -14,8 +14,11 @@ from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_model, load_teacher
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.report.progress import Progress
 from dfkd.runs import run_records
+from dfkd.runs.callbacks import Callback
 from dfkd.runs.manifest import Origin
+from dfkd.runs.options import Compute, Output, batch_size_of
 from dfkd.tasks.labels import numbered
 from dfkd.tasks.names import check_distinct, read_names
 from dfkd.tasks.orders import Lineup
@@ -51,33 +54,71 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
     return found
 
 
-def check_teachers(plan: Recipe, further: Sequence[str]) -> None:
-    """Raise unless there are further teachers where, and only where, the scheme has several."""
-    if plan.several_teachers and not further:
+def check_teachers(recipe: Recipe, extra: Sequence[str]) -> None:
+    """Raise unless there are extra teachers where, and only where, the scheme has several."""
+    if recipe.several_teachers and not extra:
         raise DfkdError(
-            f"--scheme {plan.scheme} wants more than one teacher: name them after --teachers"
+            f"--scheme {recipe.scheme} wants more than one teacher: name them after --teachers"
         )
-    if further and not plan.several_teachers:
+    if extra and not recipe.several_teachers:
         raise DfkdError("--teachers belongs to --scheme ensemble")
 
 
 def load_wrapped_teacher(
-    uri: str, further: Sequence[str], facts: arguments.ImageOptions, plan: Recipe
+    uri: str, extra: Sequence[str], facts: arguments.ImageOptions, recipe: Recipe
 ) -> Teacher:
     """The teacher as the student will see it: several as one, or behind a front end."""
-    teachers = teachers_of([uri, *further], facts)
-    teacher = SCHEMES[plan.scheme].wrap_teacher(teachers, plan.scheme_config)
+    teachers = teachers_of([uri, *extra], facts)
+    teacher = SCHEMES[recipe.scheme].wrap_teacher(teachers, recipe.scheme_config)
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
-        tell_orders([uri, *further], teachers, teacher.network.lineup)
+        tell_orders([uri, *extra], teachers, teacher.network.lineup)
     return teacher
 
 
-def origin_of(
-    teacher: str, student: str, loaded: LoadedModel, further: Sequence[str] = ()
-) -> Origin:
+def origin_of(teacher: str, student: str, loaded: LoadedModel, extra: Sequence[str] = ()) -> Origin:
     """Where a run's networks came from, and the command that is being run."""
     command = run_records.command_line()
-    return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(further))
+    return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(extra))
+
+
+def compute_of(command: Any) -> Compute:
+    """How a command's run computes, by those of the options that the command has."""
+    names = ("device", "precision", "devices", "compile", "recompute")
+    given = {name: getattr(command, name) for name in names if hasattr(command, name)}
+    return Compute(batch_size=batch_size_of(getattr(command, "batch_size", None)), **given)
+
+
+def output_of(command: Any) -> Output:
+    """What a command's run leaves behind."""
+    return Output(command.out, command.overwrite, command.resume, command.checkpoint_every)
+
+
+class Shown(Callback):
+    """Prints what was decided, and how far the run is.
+
+    Args:
+        progress: the display.
+        begin: prints the facts that are known before the first step.
+    """
+
+    def __init__(
+        self, progress: Progress, begin: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> None:
+        self._progress, self._begin = progress, begin
+
+    def on_start(self, facts: Mapping[str, Any]) -> None:
+        """Print them."""
+        self._begin(facts)
+
+    def on_log(
+        self,
+        progress: float,
+        step: int,
+        metrics: Mapping[str, float],
+        class_counts: Sequence[int],
+    ) -> None:
+        """Show them."""
+        self._progress.update(progress, step, metrics, class_counts)
 
 
 def console() -> Console:

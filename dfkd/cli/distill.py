@@ -1,26 +1,29 @@
 """``dfkd distill`` and ``dfkd demo``."""
 
-import dataclasses
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from dfkd import recipes
 from dfkd.cli import arguments
-from dfkd.cli.build_recipe import plan_of
+from dfkd.cli.build_recipe import build_recipe
 from dfkd.cli.common import (
+    Shown,
     check_teachers,
+    compute_of,
     console,
     load_wrapped_teacher,
     origin_of,
+    output_of,
     tell_attack,
     tell_compiled,
     tell_data,
 )
 from dfkd.cli.students import student_of
-from dfkd.datasets import LabelledImages, load_data, load_images
+from dfkd.datasets import load_data, load_images
 from dfkd.errors import DfkdError
-from dfkd.evaluation.robustness import check_epsilon
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
 from dfkd.report.progress import Progress
@@ -28,8 +31,9 @@ from dfkd.report.sentences import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
+from dfkd.runs.options import Evaluation
 from dfkd.teacher import Teacher
-from dfkd.training import checkpoint, distributed
+from dfkd.training import distributed
 from dfkd.training.budget import Budget
 
 DEMO_TEACHER = "bundled:fashion_resnet20"
@@ -41,7 +45,7 @@ FAILED = 3
 
 def demo(command: arguments.Demo) -> int:
     """The bundled teacher into a student with its first two stages and a third of its size."""
-    shared = dataclasses.asdict(command)
+    shared = asdict(command)
     distillation = arguments.Distill(
         DEMO_TEACHER,
         DEMO_STUDENT,
@@ -56,83 +60,80 @@ def distill(command: arguments.Distill) -> int:
     """``dfkd.distill`` with everything loaded, and the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
-    checkpoint.check_interval(command.checkpoint_every)
-    check_epsilon(command.epsilon, measured=command.eval is not None)
-    plan = _plan(command)
+    compute, output = compute_of(command), output_of(command)
+    if command.epsilon is not None and not command.eval:
+        raise DfkdError("accuracy under attack needs real labelled images: give `evaluation`")
+    Evaluation(None, epsilon=command.epsilon)
+    recipe = _recipe(command)
     models = (command.teacher, command.student, *command.teachers)
     reads = local_paths(
-        (*models, *getattr(plan.scheme_config, "peers", ())), (command.images, command.eval)
+        (*models, *getattr(recipe.scheme_config, "peers", ())), (command.images, command.eval)
     )
     reads += [path for path in (command.config, *command.facts.class_names) if path]
-    directory = run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
-    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, plan)
+    run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
+    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, recipe)
     if command.recompute:
-        _check_recompute(plan, teacher, command.images)
+        _check_recompute(recipe, teacher, command.images)
     images = load_images(command.images, teacher) if command.images else None
-    loaded, init = student_of(command.student, teacher, plan.seed, command.init or plan.init)
-    evaluation = _evaluation(command.eval, teacher)
-    for data in (images, evaluation):
+    init = command.init or recipe.init
+    loaded, init = student_of(command.student, teacher, recipe.seed, init)
+    evaluation = _evaluation(command, teacher)
+    for data in (images, evaluation.data if evaluation else None):
         if data is not None:
             tell_data(data)
     with Progress("Distilling", console()) as progress:
         result = distillation.distill(
             teacher,
             loaded.network,
+            replace(recipe, init=init),
             minutes=command.minutes,
             steps=command.steps,
-            init=init,
-            recipe=plan,
             evaluation=evaluation,
             images=images,
-            epsilon=command.epsilon,
-            out=directory,
-            overwrite=command.overwrite,
-            resume=command.resume,
-            device=command.device,
-            precision=command.precision,
-            devices=command.devices,
-            compile=command.compile,
-            recompute=command.recompute,
-            batch_size=command.batch_size,
-            checkpoint_every=command.checkpoint_every,
-            begun=_tell_beginning,
-            show=progress.update,
+            compute=compute,
+            output=output,
+            callbacks=[Shown(progress, _tell_beginning)],
             origin=origin_of(command.teacher, command.student, loaded, command.teachers),
         )
     if not distributed.is_first():
         return 0
+    return _tell_end(result, command.out)
+
+
+def _tell_end(result: distillation.Result, directory: Path) -> int:
+    """Print what came of it; returns the exit status."""
     if result.interrupted:
         print(f"interrupted; saved in {directory}: continue with --resume", file=sys.stderr)
         return 130
-    rows = result.figures.get("comparison")
-    if rows:
-        if attack := result.figures.get("robustness"):
+    metrics, found = result.metrics, result.metrics.as_dict()
+    if metrics.comparison:
+        if attack := metrics.robustness:
             print(tell_attack(attack["images"], attack["epsilon"]))
-        console().print(comparison_table(rows))
-        if said := earliest_exit(result.figures):
-            print(said.replace(NARROW, " "))
+        console().print(comparison_table(metrics.comparison))
+        if line := earliest_exit(found):
+            print(line.replace(NARROW, " "))
     else:
-        figures = result.figures
-        others = (f", {name} {share:.1%}" for name, share in figures["agreement_of_others"].items())
+        rows = (metrics.agreement_of_others or {}).items()
+        others = "".join(f", {name} {share:.1%}" for name, share in rows)
         print(
             "agreement with the teacher on held-out synthetic images: "
-            f"{figures['agreement']:.1%}{''.join(others)}; no --eval, no accuracy"
+            f"{metrics.agreement:.1%}{others}; no --eval, no accuracy"
         )
     for name in ("student.safetensors", "report.html", "grid.png"):
         if (directory / name).exists():
             print(directory / name)
-    if said := kept_as_it_started(result.figures):
-        print(said.replace(NARROW, " "))
+    if line := kept_as_it_started(found):
+        print(line.replace(NARROW, " "))
     if result.failure:
         print(result.failure)
         return FAILED
     return 0
 
 
-def _plan(command: arguments.Distill) -> Recipe:
+def _recipe(command: arguments.Distill) -> Recipe:
     if command.images and command.method:
         raise DfkdError("--images stands in for a method's: leave --method out")
-    plan = plan_of(
+    recipe = build_recipe(
         recipes.recipe(command.method or "default"),
         config=command.config,
         scheme=command.scheme,
@@ -142,13 +143,13 @@ def _plan(command: arguments.Distill) -> Recipe:
         seed=command.seed,
         assignments=command.set,
     )
-    check_teachers(plan, command.teachers)
-    return plan
+    check_teachers(recipe, command.teachers)
+    return recipe
 
 
-def _check_recompute(plan: Recipe, teacher: Teacher, images: str | None) -> None:
+def _check_recompute(recipe: Recipe, teacher: Teacher, images: str | None) -> None:
     """Raise where no pass of the teacher is made that could be recomputed."""
-    shapes, _ = batches.traced(plan, teacher.spec)
+    shapes, _ = batches.traced(recipe, teacher.spec)
     if images or not shapes or not teacher.layers:
         raise DfkdError(
             "--recompute is for passes that read the teacher's statistics and no features, "
@@ -156,21 +157,24 @@ def _check_recompute(plan: Recipe, teacher: Teacher, images: str | None) -> None
         )
 
 
-def _evaluation(uri: str | None, teacher: Teacher) -> LabelledImages | None:
-    return load_data(uri, spec=teacher.spec, class_names=teacher.class_names) if uri else None
+def _evaluation(command: arguments.Distill, teacher: Teacher) -> Evaluation | None:
+    if not command.eval:
+        return None
+    data = load_data(command.eval, spec=teacher.spec, class_names=teacher.class_names)
+    return Evaluation(data, epsilon=command.epsilon)
 
 
-def _tell_beginning(told: Mapping[str, Any]) -> None:
+def _tell_beginning(facts: Mapping[str, Any]) -> None:
     """What is decided before the first step: where the student starts, what is compared."""
-    start = told["init"]
+    start = facts["init"]
     if start["mode"] == "teacher":
         count, share, frozen = len(start["layers"]), start["share"], len(start["frozen"])
         kept = f"; its first {frozen} layers stayed as they are there" if frozen else ""
         print(f"student started with {count} of the teacher's tensors ({share:.0%} of it){kept}")
     if start["mode"] == "given":
         print("student started with the weights that it brings")
-    for line in told["decisions"]:
+    for line in facts["decisions"]:
         print(line)
-    tell_compiled(told["compiled"])
-    if pairs := told["pairs"]:
+    tell_compiled(facts["compiled"])
+    if pairs := facts["pairs"]:
         print(f"compared: {', '.join(pairs)}", flush=True)

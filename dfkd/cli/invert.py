@@ -11,7 +11,7 @@ import torch
 
 from dfkd import recipes
 from dfkd.cli import arguments, pictures
-from dfkd.cli.build_recipe import plan_of
+from dfkd.cli.build_recipe import build_recipe
 from dfkd.cli.common import console, teacher_of, tell_compiled
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
@@ -131,7 +131,7 @@ def _setting(command: arguments.Invert, start: DeepInversionConfig) -> DeepInver
         DfkdError: a mistake in either, or a setting that has no say in pictures.
     """
     base = replace(recipes.recipe(METHOD), synthesizer=start)
-    plan = plan_of(base, config=command.config, assignments=command.set)
+    plan = build_recipe(base, config=command.config, assignments=command.set)
     if plan.method != METHOD:
         raise DfkdError(f"invert makes pictures by {METHOD}, not by {plan.method}")
     if idle := _without_say(plan):

@@ -9,51 +9,37 @@ from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import accuracy, predictions
 from dfkd.networks.copying import copy_network
-from dfkd.protocols import Distiller
+from dfkd.runs.callbacks import Callback
 from dfkd.teacher.spec import ImageSpec
-from dfkd.training.budget import RunProgress
 
 
-class Curve:
+class Curve(Callback):
     """Copies of the student at evenly spaced points of the budget; the last is the end itself.
 
     Args:
         points: how many, the finished student among them; 0: none is kept.
-        distiller: whose ``finished`` is kept.
         saved: ``state_dict`` of an interrupted session, where one goes on.
 
     Raises:
-        DfkdError: fewer than none, or other ``points`` than the interrupted session had.
+        DfkdError: other ``points`` than the interrupted session had.
     """
 
-    def __init__(
-        self, points: int, distiller: Distiller, saved: Mapping[str, Any] | None = None
-    ) -> None:
-        if points < 0:
-            raise DfkdError(f"a curve has 0 points or more, not {points}")
+    def __init__(self, points: int, saved: Mapping[str, Any] | None = None) -> None:
         state = saved or {"points": points, "kept": []}
         if state["points"] != points:
             raise DfkdError(
                 f"the run was started with a curve of {state['points']} points: "
                 f"resume it with as many, not {points}"
             )
-        self._points, self._distiller = points, distiller
+        self._points = points
         self._kept: list[dict[str, Any]] = list(state["kept"])
+        self.marks = tuple(i / points for i in range(1 + len(self._kept), points))
 
-    @property
-    def marks(self) -> tuple[float, ...]:
-        """Shares of the budget, in (0, 1), at which the student is yet to be kept."""
-        return tuple(i / self._points for i in range(1 + len(self._kept), self._points))
-
-    def keep(self, account: RunProgress) -> None:
+    def on_mark(self, progress: float, step: int, seconds: float, student: nn.Module) -> None:
         """Copy the student as it is now to the CPU; one that took no step is not copied again."""
         last = self._kept[-1] if self._kept else None
-        if last and last["steps"] == account.steps:
-            student = last["student"]
-        else:
-            student = _plain(self._distiller.finished())
-        row = {"seconds": account.seconds, "steps": account.steps, "student": student}
-        self._kept.append(row)
+        kept = last["student"] if last and last["steps"] == step else _state_on_cpu(student)
+        self._kept.append({"seconds": seconds, "steps": step, "student": kept})
 
     def state_dict(self) -> dict[str, Any]:
         """The students kept so far. None of them changes any more: no copy is needed."""
@@ -62,6 +48,7 @@ class Curve:
     def measured(
         self,
         finished: nn.Module,
+        others: Mapping[str, nn.Module],
         spec: ImageSpec,
         data: LabelledImages,
         end: tuple[float, int, float],
@@ -70,18 +57,18 @@ class Curve:
 
         Args:
             finished: the student of the end; unchanged.
+            others: further networks of the run, one of which may have been the best before.
             spec: the teacher's images.
             data: real labelled images.
             end: seconds and steps of the whole run, and the finished student's accuracy.
         """
         if not self._points:
             return []
-        networks = [finished, *self._distiller.networks().values()]
+        networks = [finished, *others.values()]
         known = {end[1]: end[2]}
         rows = []
         for row in self._kept:
             if row["steps"] not in known:
-                # The best of several students may have been another one then.
                 like = next(network for network in networks if _fits(network, row["student"]))
                 trial = copy_network(like)
                 trial.load_state_dict(row["student"])
@@ -100,5 +87,5 @@ def _fits(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
     return own == {name: value.shape for name, value in state.items()}
 
 
-def _plain(network: nn.Module) -> dict[str, Tensor]:
+def _state_on_cpu(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in network.state_dict().items()}

@@ -23,97 +23,107 @@ from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What came of it.
+class Decisions:
+    """What was decided.
 
     Attributes:
-        plan: the recipe with everything settled that it had left open.
+        recipe: with everything filled in that it had left open.
         validation: the images that students are judged by, and how this one starts.
         effort: what those took.
-        mirror: what the teacher said of mirror images, where that was asked.
+        mirror: what the teacher said of mirror images, where it was asked.
         lines: the decisions, one each.
-        remembered: seconds that an earlier run of this process has spent for this one.
+        cached_seconds: spent by an earlier run of this process on the same images.
     """
 
-    plan: Recipe
+    recipe: Recipe
     validation: Validation
     effort: Effort
     mirror: mirror.Mirror | None
     lines: tuple[str, ...]
-    remembered: float = 0.0
+    cached_seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values, for the checkpoint: a run that goes on decides nothing anew."""
         return {
-            "recipe": to_dict(self.plan),
+            "recipe": to_dict(self.recipe),
             "effort": astuple(self.effort),
             "mirror": self.mirror and asdict(self.mirror),
             "lines": list(self.lines),
         }
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As manifest and result have it."""
         return {"mirror": self.mirror and asdict(self.mirror), "decisions": list(self.lines)}
 
 
-def ask(
-    plan: Recipe,
+def decide(
+    recipe: Recipe,
     budget: Budget,
     teacher: Teacher,
-    working: Teacher,
+    fast: Teacher,
     student: nn.Module,
     runtime: Runtime,
     saved: Mapping[str, Any] | None = None,
-) -> Asked:
-    """Settle what ``plan`` leaves open, by the teacher's answers and by what the work costs.
+) -> Decisions:
+    """Fill in what ``recipe`` leaves open, by the teacher's answers and by what the work costs.
 
     A budget in steps leaves all sizes as they are: it has no clock.
 
     Args:
-        working: a teacher that answers as ``teacher`` does and costs less.
+        recipe: as the user has it.
+        budget: of the run.
+        teacher: as the user gave it.
+        fast: a teacher that answers as ``teacher`` does and costs less.
         student: on the same device, as it starts; unchanged.
+        runtime: decides alike in all processes.
         saved: ``state_dict`` of the run that goes on.
     """
     if saved:
-        effort = Effort(*saved["effort"])
-        held_out, _ = _held_out(teacher, working, effort, runtime)
-        said = saved["mirror"] and mirror.Mirror(**saved["mirror"])
-        validation = Validation(held_out, teacher, student)
-        settled = from_dict(saved["recipe"])
-        return Asked(settled, validation, effort, said, tuple(saved["lines"]))
-    lines = list(_networks(teacher))
-    effort, settled = pace.unclocked(teacher.spec), plan
+        return _as_before(saved, teacher, fast, student, runtime)
+    lines = list(_peculiarities(teacher))
+    effort = pace.unclocked(teacher.spec)
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
-        costs = _shared(measure(working, student, runtime.autocast), runtime)
-        effort = pace.effort(costs, seconds)
-        settled = pace.paced(plan, costs, seconds, runtime.world_size)
-        if changes := _changes(plan, settled):
+        costs = _from_first(measure(fast, student, runtime.autocast), runtime)
+        effort, before = pace.effort(costs, seconds), recipe
+        recipe = pace.paced(recipe, costs, seconds, runtime.world_size)
+        if changes := _changes(before, recipe):
             lines.append(f"sized to the budget: {changes}")
     # Whoever says how many images the teacher is shown at once means these as well.
-    most = max(2, batches.largest_batch(settled))
+    most = max(2, batches.largest_batch(recipe))
     effort = replace(effort, images=min(effort.images, most))
-    held_out, remembered = _held_out(teacher, working, effort, runtime)
-    said = None
-    if mirror.unsettled(settled):
-        said = mirror.ask(teacher, held_out)
-        mirrored, moved = runtime.from_rank_zero(said.mirrored), runtime.from_rank_zero(said.moved)
-        said = replace(said, mirrored=mirrored, moved=moved)
-        settled = mirror.settled(settled, said.keeps)
-        lines.append(said.told())
+    held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
+    answer = None
+    if mirror.is_open(recipe):
+        answer = mirror.ask(teacher, held_out)
+        shares = runtime.from_rank_zero(answer.mirrored), runtime.from_rank_zero(answer.moved)
+        answer = replace(answer, mirrored=shares[0], moved=shares[1])
+        recipe = mirror.apply(recipe, answer.keeps)
+        lines.append(answer.summary())
     validation = Validation(held_out, teacher, student)
-    if settled.learner.careful is None:
+    if recipe.learner.careful is None:
         careful = runtime.any_rank(validation.knows)
-        settled = replace(settled, learner=replace(settled.learner, careful=careful))
+        recipe = replace(recipe, learner=replace(recipe.learner, careful=careful))
         if careful:
             lines.append(
                 "trained with care: from the start the student answers as the teacher on "
                 f"{validation.start.agreement:.0%} of {len(held_out)} held-out images"
             )
-    return Asked(settled, validation, effort, said, tuple(lines), remembered)
+    return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds)
 
 
-def _networks(teacher: Teacher) -> Iterator[str]:
+def _as_before(
+    saved: Mapping[str, Any], teacher: Teacher, fast: Teacher, student: nn.Module, runtime: Runtime
+) -> Decisions:
+    """The decisions of the run that goes on."""
+    effort = Effort(*saved["effort"])
+    held_out, _ = _held_out(teacher, fast, effort, runtime)
+    answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
+    validation, recipe = Validation(held_out, teacher, student), from_dict(saved["recipe"])
+    return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))
+
+
+def _peculiarities(teacher: Teacher) -> Iterator[str]:
     """What is out of the ordinary about the way the teacher is run."""
     if teacher.layout and (line := teacher.layout.told("the teacher")):
         yield line
@@ -121,42 +131,42 @@ def _networks(teacher: Teacher) -> Iterator[str]:
         yield f"of the teacher: {teacher.held}"
 
 
-def ask_mirror(
-    teacher: Teacher, working: Teacher, minutes: float | None, most: int
-) -> mirror.Mirror:
-    """Whether mirror images keep their class, at the price that a budget has for it.
+def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int) -> mirror.Mirror:
+    """Ask whether mirror images keep their class, at the price that a budget has for it.
 
     Args:
+        teacher: as the user gave it.
+        fast: a teacher that answers alike and costs less.
         minutes: without any, what a budget in steps would have.
         most: images that the teacher is to be shown at once.
     """
     effort = pace.unclocked(teacher.spec)
     if minutes is not None:
-        effort = pace.effort(measure(working), 60 * minutes)
+        effort = pace.effort(measure(fast), 60 * minutes)
     effort = replace(effort, images=min(effort.images, max(2, most)))
-    return mirror.ask(teacher, _held_out(teacher, working, effort, SINGLE_PROCESS)[0])
+    return mirror.ask(teacher, _held_out(teacher, fast, effort, SINGLE_PROCESS)[0])
 
 
-_MADE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
+_CACHE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
 """Held-out images of the teachers that this process has asked last, and the seconds they took."""
 
 
 def _held_out(
-    teacher: Teacher, working: Teacher, effort: Effort, runtime: Runtime
+    teacher: Teacher, fast: Teacher, effort: Effort, runtime: Runtime
 ) -> tuple[HeldOut, float]:
     """They, and the seconds that were not spent because they were there."""
     key = (teacher.fingerprint(), teacher.spec, effort, teacher.device.type, runtime.precision)
-    if key in _MADE:
-        return _MADE[key]
-    if len(_MADE) >= 4:  # the schemes of a comparison have a few teachers
-        _MADE.clear()
+    if key in _CACHE:
+        return _CACHE[key]
+    if len(_CACHE) >= 4:  # the schemes of a comparison have a few teachers
+        _CACHE.clear()
     start = time.perf_counter()
-    made = hold_out(teacher, effort, runtime.autocast, working)
-    _MADE[key] = made, time.perf_counter() - start
+    made = hold_out(teacher, effort, fast)
+    _CACHE[key] = made, time.perf_counter() - start
     return made, 0.0
 
 
-def _shared(costs: Costs, runtime: Runtime) -> Costs:
+def _from_first(costs: Costs, runtime: Runtime) -> Costs:
     """Of the first process, in all: where clocks decide, all must decide alike."""
     return Costs(*(Cost(*map(runtime.from_rank_zero, cost)) for cost in costs))
 

@@ -1,31 +1,27 @@
 """When a run that came to its end is no success all the same, and what to do about it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from dfkd.datasets import LabelledImages
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.evaluation.validation import Standing
-
-Record = Mapping[str, Any]
+from dfkd.runs.metrics import Cost, Quality
 
 
 def failure_of(
-    cost: Record, measured: Record, kept: Standing, evaluation: LabelledImages | None
+    cost: Cost, quality: Quality, kept: Standing, evaluation: LabelledImages | None
 ) -> str:
     """What a reader must know before any figure; empty where the student has learnt something.
 
     Args:
-        cost: steps and seconds of the run, see ``dfkd.runs.results.run_cost``.
-        measured: accuracies, see ``dfkd.runs.results.evaluate_networks``.
+        cost: steps and seconds of the run.
+        quality: accuracies.
         kept: how the student stands to its teacher on held-out images.
         evaluation: the real images that the accuracies are of.
     """
-    if not cost["student_steps"]:
-        seconds = cost["seconds"]
+    if not cost.student_steps:
+        seconds = cost.seconds
         return (
-            f"No step of the student was made: {seconds['synthesis']:.0f} of "
-            f"{seconds['total']:.0f} s went into images before it could begin. Give it more "
+            f"No step of the student was made: {seconds.synthesis:.0f} of "
+            f"{seconds.total:.0f} s went into images before it could begin. Give it more "
             "--minutes, or smaller pieces of work (--batch-size)."
         )
     if evaluation is None:
@@ -38,13 +34,13 @@ def failure_of(
         )
     share, images = constant_share(evaluation.labels), len(evaluation)
 
-    def guesses(name: str) -> bool:
-        return at_chance(round(measured[f"{name}_accuracy"] * images), images, share)
+    def guesses(accuracy: float | None) -> bool:
+        return at_chance(round((accuracy or 0.0) * images), images, share)
 
-    if not guesses("student"):
+    if not guesses(quality.student_accuracy):
         return ""
-    at = f"{measured['student_accuracy']:.1%} of {images:,} images are right"
-    if guesses("teacher"):
+    at = f"{quality.student_accuracy:.1%} of {images:,} images are right"
+    if guesses(quality.teacher_accuracy):
         return (
             f"Student and teacher are at chance ({at}): do the labels and the normalisation fit "
             "the teacher? See --class-names, --mean and --std."

@@ -6,21 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import Term
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Batch, Metrics
 from dfkd.runs.decisions import ask_mirror
-from dfkd.runs.prepare import accelerate, batch_size_of
+from dfkd.runs.options import batch_size_of
+from dfkd.runs.prepare import accelerate, resolve_size
+from dfkd.synthesis.bank import joined
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     default_config,
     traced_shapes,
 )
-from dfkd.synthesis.objective import Term
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Workload
 from dfkd.teacher.folding import fold
@@ -64,7 +65,7 @@ def invert(
     seed: int = 0,
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
-    compile: str = "auto",
+    compile: Any = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
     mirrored: bool | None = None,
@@ -91,7 +92,7 @@ def invert_run(
     seed: int = 0,
     extra: Term | None = None,
     config: DeepInversionConfig | None = None,
-    compile: str = "auto",
+    compile: Any = "auto",
     recompute: bool = False,
     batch_size: str | None = None,
     mirrored: bool | None = None,
@@ -135,7 +136,7 @@ def invert_run(
     folded = fold(teacher).teacher
     config, said = config or default_config(teacher), None
     if batch_size is not None:
-        size = batch_size_of(batch_size, teacher, config.batch_size)
+        size = resolve_size(batch_size_of(batch_size), teacher, config.batch_size)
         config = replace(config, batch_size=size)
     if config.flip is None and mirrored is None:
         # A few pictures say little: where nobody limits them, as many as make sense are asked of.
@@ -154,7 +155,7 @@ def invert_run(
     decided = {
         "compiled": {"used": compiled.used, "reason": compiled.reason},
         "mirror": said and asdict(said),
-        "decisions": [said.told()] if said else [],
+        "decisions": [said.summary()] if said else [],
     }
     begun(decided)
     begun_with = time.perf_counter() - started  # of ``minutes`` the schedules span the rest
@@ -181,12 +182,13 @@ def invert_run(
         made.append(synthesizer.finish())
         if stopped:
             break
-    images, logits, targets = (
-        torch.cat([value for value in values if value is not None])[:count]
-        for values in zip(*(batch[:3] for batch in made), strict=True)
-    )
+    whole = joined(made)
+    assert whole.prediction is not None
+    assert whole.target is not None
+    images, targets = whole.inputs[:count], whole.target[:count]
+    decided_as = teacher.task.decide(whole.prediction)[:count]
     teacher.check_untouched(digests)
-    own_top1 = (logits.argmax(1) == targets).float().mean().item()
+    own_top1 = (decided_as == targets).float().mean().item()
     seconds = time.perf_counter() - started
     return InversionResult(
         images, targets, own_top1, seconds, taken, synthesizer.teacher_images,
@@ -212,7 +214,7 @@ def _check_losses(losses: Metrics, steps: int) -> None:
         if not math.isfinite(value):
             raise DfkdError(
                 f"{name} is {float(value)} after {steps} steps: lower lr, or the loss's weights "
-                "(--set synthesizer.lr=...)"
+                "(`synthesizer.lr=...`)"
             )
 
 

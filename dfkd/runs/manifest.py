@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.datasets import GivenImages, LabelledImages
+from dfkd.datasets import GivenImages
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs import run_records
+from dfkd.runs.options import Evaluation
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.devices import hardware
@@ -21,7 +22,7 @@ from dfkd.training.distributed import Runtime
 class Origin:
     """Where the networks came from, for the manifest and for ``run:DIR``.
 
-    ``further`` are the URIs of the teachers beside the first, in their order.
+    ``extra_teachers`` are the URIs of the teachers beside the first, in their order.
     """
 
     teacher: str = "a module"
@@ -29,7 +30,7 @@ class Origin:
     factory: str | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] | None = None
-    further: Sequence[str] = ()
+    extra_teachers: Sequence[str] = ()
 
     @property
     def source(self) -> Source:
@@ -37,28 +38,24 @@ class Origin:
         return self.factory, self.keywords
 
 
-def real_data(
-    evaluation: LabelledImages | None, points: int = 0, images: GivenImages | None = None
-) -> dict[str, Any]:
-    """The manifest's word on whether real data was used, and for what.
-
-    Args:
-        points: how many students the accuracy's curve has; 0: there is none.
-    """
+def real_data(evaluation: Evaluation | None, images: GivenImages | None) -> dict[str, Any]:
+    """The manifest's word on whether real data was used, and for what."""
+    data = evaluation.data.name if evaluation else ""
     if images is not None:
         labels = "without labels" if images.labels is None else "with its labels"
         training = f"{len(images)} images of {images.name}, {labels}, for training"
-        measured = f"; {evaluation.name} for measuring afterwards" if evaluation else ""
+        measured = f"; {data} for measuring afterwards" if evaluation else ""
         return {"used": True, "purpose": training + measured}
     if evaluation is None:
         return {"used": False, "purpose": "none"}
+    points = evaluation.curve
     others = f" and of {points - 1} kept on the way" if points > 1 else ""
-    purpose = f"accuracy of the finished student{others} on {evaluation.name}, after the run"
+    purpose = f"accuracy of the finished student{others} on {data}, after the run"
     return {"used": True, "purpose": f"{purpose}; no training, no choice"}
 
 
 def identity(
-    plan: Recipe,
+    recipe: Recipe,
     teacher: Teacher,
     teacher_hash: str,
     student: nn.Module,
@@ -72,13 +69,13 @@ def identity(
     precision, compilation and recomputation, and what is measured afterwards.
 
     Args:
-        plan: with the batch sizes that were settled on.
+        recipe: with the batch sizes that were settled on.
     """
     # What brings other settings along comes first: it is what a refusal should name.
-    first = {"images": images and images.name, "scheme": plan.scheme, "method": plan.method}
+    first = {"images": images and images.name, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
     taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}
-    return flat({**first, **taught, **to_dict(plan), "student": shapes})
+    return flat({**first, **taught, **to_dict(recipe), "student": shapes})
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -100,7 +97,7 @@ def _words(value: Any) -> str:
 
 
 def manifest(
-    plan: Recipe,
+    recipe: Recipe,
     budget: Budget,
     runtime: Runtime,
     teacher: Teacher,
@@ -112,13 +109,13 @@ def manifest(
     return {
         **run_records.provenance(origin.command, hardware(runtime.device)),
         "teacher": origin.teacher,
-        "further_teachers": list(origin.further),
+        "further_teachers": list(origin.extra_teachers),
         "student": origin.student,
-        "recipe": to_dict(plan),
+        "recipe": to_dict(recipe),
         "budget": asdict(budget),
         "precision": runtime.precision,
         "processes": runtime.world_size,
-        "seed": plan.seed,
+        "seed": recipe.seed,
         "class_names": list(teacher.class_names),
         "teacher_hash_before": hash_before,
         "teacher_hash_after": teacher.fingerprint(),

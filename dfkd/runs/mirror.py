@@ -42,7 +42,7 @@ class Mirror:
         """Whether mirror images keep their class; where even a pixel changes it none can tell."""
         return self.mirrored >= KEPT * self.moved and self.moved >= KEPT
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The decision in a line."""
         kind = "its own images" if self.corrected else "drawings"
         decision = "mirror images are used" if self.keeps else "no mirror images"
@@ -65,12 +65,12 @@ def ask(teacher: Teacher, held_out: HeldOut) -> Mirror:
     return Mirror(kept(images.flip(-1)), moved, len(images), bool(held_out.corrected))
 
 
-def unsettled(plan: Recipe) -> bool:
-    """Whether ``plan`` leaves it to the teacher if there are mirror images."""
-    return plan.learner.flip is None or getattr(plan.synthesizer, "flip", 0.0) is None
+def is_open(recipe: Recipe) -> bool:
+    """Whether ``recipe`` leaves it to the teacher if there are mirror images."""
+    return recipe.learner.flip is None or getattr(recipe.synthesizer, "flip", 0.0) is None
 
 
-def settled(plan: Recipe, keeps: bool) -> Recipe:
-    """``plan`` with mirror images where it leaves them to the teacher, if they keep their class."""
-    learning, making = (with_flip(part, keeps) for part in (plan.learner, plan.synthesizer))
-    return replace(plan, learner=learning, synthesizer=making)
+def apply(recipe: Recipe, keeps: bool) -> Recipe:
+    """``recipe`` with mirror images where it leaves them open, if they keep their class."""
+    learning, making = (with_flip(part, keeps) for part in (recipe.learner, recipe.synthesizer))
+    return replace(recipe, learner=learning, synthesizer=making)

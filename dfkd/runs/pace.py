@@ -51,47 +51,47 @@ def unclocked(spec: ImageSpec) -> Effort:
     return EFFORTS[0] if min(spec.height, spec.width) < LARGE else EFFORTS[-1]
 
 
-def paced(plan: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:
-    """``plan`` with sizes that let the student learn within ``seconds``; its own where they do.
+def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:
+    """``recipe`` with sizes that let the student learn within ``seconds``; its own where they do.
 
     An update of synthesis takes no more than its method's share of the budget, a student's batch
     leaves time for ``STEPS`` of them, and where there are fewer synthesis takes no more than
     ``SHARE`` of the time.
     """
-    before, row = plan, METHODS[plan.method]
-    while update_seconds(plan, costs) > row.share * seconds:
-        smaller = _smaller(plan)
+    before, row = recipe, METHODS[recipe.method]
+    while update_seconds(recipe, costs) > row.share * seconds:
+        smaller = _smaller(recipe)
         if smaller is None:
             break
-        plan = smaller
-    alternation = plan.alternation
+        recipe = smaller
+    alternation = recipe.alternation
     while (
         alternation.batch_size >= 2 * SMALLEST_BATCH
         and alternation.batch_size % (2 * processes) == 0
-        and STEPS * step_seconds(plan, costs) > (1 - SHARE) * seconds
+        and STEPS * step_seconds(recipe, costs) > (1 - SHARE) * seconds
     ):
         alternation = replace(alternation, batch_size=alternation.batch_size // 2)
-        plan = replace(plan, alternation=alternation)
-    plan = replace(plan, alternation=_as_fresh(plan, before))
-    return replace(plan, alternation=_unhurried(plan, costs, seconds))
+        recipe = replace(recipe, alternation=alternation)
+    recipe = replace(recipe, alternation=_as_fresh(recipe, before))
+    return replace(recipe, alternation=_unhurried(recipe, costs, seconds))
 
 
-def _as_fresh(plan: Recipe, before: Recipe) -> Alternation:
+def _as_fresh(recipe: Recipe, before: Recipe) -> Alternation:
     """Updates as often as it takes for the student to see as many new images among its own."""
     made, batch = (
-        sum(_sizes(plan)[:2]) / max(1, sum(_sizes(before)[:2])),
-        plan.alternation.batch_size / before.alternation.batch_size,
+        sum(_sizes(recipe)[:2]) / max(1, sum(_sizes(before)[:2])),
+        recipe.alternation.batch_size / before.alternation.batch_size,
     )
     turns = round(before.alternation.steps_per_update * made / batch)
     least = min(1, before.alternation.steps_per_update)  # 0: there are no later updates
-    return replace(plan.alternation, steps_per_update=max(least, turns))
+    return replace(recipe.alternation, steps_per_update=max(least, turns))
 
 
-def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Alternation:
+def _unhurried(recipe: Recipe, costs: Costs, seconds: float) -> Alternation:
     """More of the student's steps between updates, where it would not come to ``STEPS``."""
-    alternation = plan.alternation
+    alternation = recipe.alternation
     update, step, turns = (
-        update_seconds(plan, costs), step_seconds(plan, costs), alternation.steps_per_update,
+        update_seconds(recipe, costs), step_seconds(recipe, costs), alternation.steps_per_update,
     )  # fmt: skip
     if not turns or seconds >= STEPS * (step + update / turns):
         return alternation
@@ -99,35 +99,35 @@ def _unhurried(plan: Recipe, costs: Costs, seconds: float) -> Alternation:
     return replace(alternation, steps_per_update=max(turns, most))
 
 
-def update_seconds(plan: Recipe, costs: Costs) -> float:
+def update_seconds(recipe: Recipe, costs: Costs) -> float:
     """What one update of synthesis will take."""
-    drawn, made, passes = _sizes(plan)
+    drawn, made, passes = _sizes(recipe)
     drawing = costs.draw(drawn) + costs.answer(drawn) if drawn else 0.0
     return drawing + (passes * costs.trace(made) + costs.answer(made) if made else 0.0)
 
 
-def step_seconds(plan: Recipe, costs: Costs) -> float:
+def step_seconds(recipe: Recipe, costs: Costs) -> float:
     """What one step of the student will take; a method without updates makes its images then."""
-    size, row = plan.alternation.batch_size, METHODS[plan.method]
+    size, row = recipe.alternation.batch_size, METHODS[recipe.method]
     making = 0.0 if row.batch else costs.draw(size) + costs.answer(size)
     return max(1e-9, costs.learn(size) + making)
 
 
-def _sizes(plan: Recipe) -> tuple[int, int, int]:
+def _sizes(recipe: Recipe) -> tuple[int, int, int]:
     """Images drawn in an update, images optimised in it, and passes of each."""
-    row, config = METHODS[plan.method], plan.synthesizer
+    row, config = METHODS[recipe.method], recipe.synthesizer
     drawn = int(getattr(config, row.drawn)) if row.drawn else 0
     made = int(getattr(config, row.batch)) if row.batch else 0
     return drawn, made, int(getattr(config, row.passes)) if row.passes else 1
 
 
-def _smaller(plan: Recipe) -> Recipe | None:
+def _smaller(recipe: Recipe) -> Recipe | None:
     """Half as many images in an update, or steps where that many are too few; None at the end.
 
     Drawings go first: they are the cheapest to have again.
     """
-    row = METHODS[plan.method]
-    drawn, made, passes = _sizes(plan)
+    row = METHODS[recipe.method]
+    drawn, made, passes = _sizes(recipe)
     fewer: dict[str, int] = {}
     if drawn > 2 * made:
         fewer[row.drawn] = drawn // 2
@@ -137,4 +137,4 @@ def _smaller(plan: Recipe) -> Recipe | None:
             fewer[row.drawn] = drawn // 2
     elif passes > FEWEST_PASSES:
         fewer[row.passes] = max(FEWEST_PASSES, passes // 2)
-    return replace(plan, synthesizer=replace(plan.synthesizer, **fewer)) if fewer else None
+    return replace(recipe, synthesizer=replace(recipe.synthesizer, **fewer)) if fewer else None

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: its figures and its files."""
+"""What a finished run leaves behind: its measurements and its files."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -21,71 +21,72 @@ from dfkd.report.page import write_page
 from dfkd.runs import run_records
 from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.failure import failure_of
+from dfkd.runs.metrics import Cost, HeldOutAgreement, Quality, Seconds
+from dfkd.runs.options import Evaluation
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
 
-def run_metrics(
+def run_cost(teacher: Teacher, student: nn.Module, engine: Engine) -> Cost:
+    """Count what the run took: steps, images, forward passes, memory, seconds until now."""
+    account, synthesizer, distiller = engine.account, engine.synthesizer, engine.distiller
+    counts = distiller.class_counts()
+    return Cost(
+        teacher_parameters=count_parameters(teacher.network),
+        student_parameters=count_parameters(student),
+        student_steps=account.steps,
+        synthesis_updates=account.updates,
+        images_synthesized=synthesizer.images_made + distiller.images_made,
+        teacher_forwards=synthesizer.teacher_images + distiller.teacher_images,
+        seconds=Seconds(
+            round(account.seconds, 2),
+            round(account.synthesis_seconds, 2),
+            round(account.distillation_seconds, 2),
+        ),
+        class_counts=counts,
+        # One class with nine tenths of the teacher's answers is the collapse users report.
+        collapsed=bool(sum(counts) and max(counts) > 0.9 * sum(counts)),
+        peak_memory_bytes=run_records.peak_memory_bytes(),
+    )
+
+
+def measured(
     teacher: Teacher,
-    cost: dict[str, Any],
-    distiller: Distiller,
-    evaluation: LabelledImages | None,
-    kept: Curve,
-    complete: bool,
-    epsilon: float | None,
-    validation: Validation,
     verdict: Verdict,
+    distiller: Distiller,
+    cost: Cost,
+    complete: bool,
+    validation: Validation,
+    evaluation: Evaluation | None,
+    curve: Curve,
 ) -> dict[str, Any]:
-    """What the run took, and how good its student is; with ``evaluation`` over time as well.
+    """Measure a run's networks, over time as well, and say whether it is a success.
 
     Args:
-        cost: what ``run_cost`` gave when the run ended.
-        complete: whether the budget was spent; a run without a step of the student never is.
-        epsilon: of the attack under which all networks are measured too, if any.
+        teacher: as the user gave it.
         verdict: which student is kept, and how it stands on held-out images.
+        distiller: has the run's other networks.
+        cost: what the run took.
+        complete: whether the budget was spent; a run without a step of the student never is.
+        validation: measures agreement on held-out images.
+        evaluation: what is measured on real images, if anything.
+        curve: has the students that were kept on the way.
+
+    Returns:
+        ``cost`` and the other fields of ``RunMetrics`` that are measurements.
     """
-    measured = evaluate_networks(teacher, verdict, distiller, evaluation, epsilon, validation)
-    student = verdict.student
-    failure = failure_of(cost, measured, verdict.kept, evaluation) if complete else ""
-    complete = complete and cost["student_steps"] > 0
+    data, epsilon = (evaluation.data, evaluation.epsilon) if evaluation else (None, None)
+    quality = evaluate_networks(teacher, verdict, distiller, data, epsilon, validation)
+    failure = failure_of(cost, quality, verdict.kept, data) if complete else ""
+    complete = complete and cost.student_steps > 0
     points: list[dict[str, Any]] = []
-    if evaluation is not None and complete:  # who interrupts does not want to wait for it
-        end = (cost["seconds"]["total"], cost["student_steps"], measured["student_accuracy"])
-        points = kept.measured(student, teacher.spec, evaluation, end)
-    held_out = verdict.told()
+    if data is not None and complete:  # who interrupts does not want to wait for it
+        end = (cost.seconds.total, cost.student_steps, quality.student_accuracy or 0.0)
+        points = curve.measured(verdict.student, distiller.networks(), teacher.spec, data, end)
     return {
-        **cost, **measured, "held_out": held_out, "curve": points, "failure": failure,
-        "complete": complete,
+        **vars(cost), **vars(quality), "held_out": HeldOutAgreement.of(verdict), "curve": points,
+        "failure": failure, "complete": complete,
     }  # fmt: skip
-
-
-def run_cost(
-    teacher: Teacher,
-    student: nn.Module,
-    engine: Engine,
-    synthesizer: Synthesizer,
-    distiller: Distiller,
-) -> dict[str, Any]:
-    """What the run took: steps, images, forward passes, seconds (its clock runs on), memory."""
-    account, counts = engine.account, distiller.class_counts()
-    peak = run_records.peak_memory_bytes()
-    return {
-        "teacher_parameters": count_parameters(teacher.network),
-        "student_parameters": count_parameters(student),
-        "student_steps": account.steps,
-        "synthesis_updates": account.updates,
-        "images_synthesized": synthesizer.images_made + distiller.images_made,
-        "teacher_forwards": synthesizer.teacher_images + distiller.teacher_images,
-        "seconds": {
-            "total": round(account.seconds, 2),
-            "synthesis": round(account.synthesis_seconds, 2),
-            "distillation": round(account.distillation_seconds, 2),
-        },
-        "class_counts": counts,
-        # One class with nine tenths of the teacher's answers is the collapse users report.
-        "collapsed": bool(sum(counts) and max(counts) > 0.9 * sum(counts)),
-        "peak_memory_bytes": peak,
-    }
 
 
 def evaluate_networks(
@@ -95,48 +96,59 @@ def evaluate_networks(
     evaluation: LabelledImages | None,
     epsilon: float | None,
     validation: Validation,
-) -> dict[str, Any]:
-    """Accuracies on real images where given; else agreement on held-out synthetic ones."""
-    spec = teacher.spec
+) -> Quality:
+    """Measure accuracies on real images where given; else agreement on held-out synthetic ones.
+
+    Args:
+        teacher: as the user gave it.
+        verdict: which student is kept, and how it stands on held-out images.
+        distiller: has the run's other networks.
+        evaluation: real labelled images.
+        epsilon: of the attack under which all networks are measured too, if any.
+        validation: measures agreement on held-out images.
+    """
     if evaluation is None:
-        others = {
-            name: validation.standing(network).agreement
-            for name, network in distiller.networks().items()
-        }
-        return {
-            "teacher_accuracy": None,
-            "student_accuracy": None,
-            "agreement": verdict.kept.agreement,
-            "agreement_of_others": others,
-            "agreement_on": "held-out synthetic images",
-        }
+        others = distiller.networks().items()
+        return Quality(
+            teacher_accuracy=None,
+            student_accuracy=None,
+            agreement=verdict.kept.agreement,
+            agreement_on="held-out synthetic images",
+            agreement_of_others={name: validation.standing(one).agreement for name, one in others},
+        )
+    spec = teacher.spec
     models = [("teacher", teacher.network, spec), ("student", verdict.student, spec)]
     models += [(name, network, spec) for name, network in distiller.networks().items()]
     rows = [asdict(row) for row in compare(models, evaluation)]
-    found = {
-        "teacher_accuracy": rows[0]["accuracy"],
-        "student_accuracy": rows[1]["accuracy"],
-        "agreement": rows[1]["agreement"],
-        "agreement_on": "evaluation images",
-        "comparison": rows,
-    }
+    attacked: dict[str, Any] = {}
     if epsilon is not None:
         accuracies, attack = robustness(models, evaluation, epsilon)
         for row, value in zip(rows, accuracies, strict=True):
             row["robust_accuracy"] = value
-        found |= {"robust_accuracy": accuracies[1], "robustness": attack}
+        attacked = {"robust_accuracy": accuracies[1], "robustness": attack}
     exits = exits_of(rows)
     shares = {row["name"]: row["share_of_compute"] for row in exits.get("exits", ())}
     for row in rows if shares else ():
         row["share_of_compute"] = ({"student": 1.0} | shares).get(row["name"])
-    return found | exits
+    return Quality(
+        teacher_accuracy=rows[0]["accuracy"],
+        student_accuracy=rows[1]["accuracy"],
+        agreement=rows[1]["agreement"],
+        agreement_on="evaluation images",
+        comparison=rows,
+        **attacked,
+        **exits,
+    )
 
 
 def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: Source) -> None:
-    """``student.safetensors``, with what ``run:DIR`` needs to build it again.
+    """Write ``student.safetensors``, with what ``run:DIR`` needs to build it again.
 
     Args:
-        source: what builds it without its exits.
+        directory: the run's.
+        student: the network to keep.
+        teacher: whose images and classes it takes.
+        source: what builds the student without its exits.
     """
     path = directory / "student.safetensors"
     factory, keywords = factory_of(student, *source)
@@ -146,19 +158,17 @@ def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: 
 def write(
     directory: Path,
     manifest: dict[str, Any],
-    run_metrics: dict[str, Any],
+    metrics: dict[str, Any],
     synthesizer: Synthesizer,
     teacher: Teacher,
 ) -> None:
-    """``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
+    """Write ``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
     run_records.write_json(directory / "manifest.json", manifest)
-    run_records.write_json(directory / "result.json", run_metrics)
-    if not synthesizer.images_made:
-        write_page(directory)
-        return
-    images = synthesizer.sample(64).images
-    with torch.no_grad():
-        answers = teacher(images).argmax(1).tolist()
-    names = [teacher.class_names[index] for index in answers]
-    write_grid(directory / "grid.png", images.float().cpu(), names, columns=8)
-    write_page(directory)
+    run_records.write_json(directory / "result.json", metrics)
+    if synthesizer.images_made:
+        images = synthesizer.sample(64).inputs
+        with torch.no_grad():
+            answers = teacher(images).argmax(1).tolist()
+        names = [teacher.class_names[index] for index in answers]
+        write_grid(directory / "grid.png", images.float().cpu(), names, columns=8)
+    write_page(directory, manifest, metrics)

@@ -28,26 +28,26 @@ def prepare(
             read from; it cannot be written; both flags at once.
     """
     if resume and overwrite:
-        raise DfkdError("--resume continues what --overwrite replaces: give one of them")
+        raise DfkdError("`resume` continues what `overwrite` replaces: give one of them")
     try:
         if not resume:
             _check_place(path)
         _check_reads(path, reads)
         if path.exists() and not path.is_dir():
-            raise DfkdError(f"--out {path} is a file; name a directory")
+            raise DfkdError(f"`output` {path} is a file; name a directory")
         if path.is_dir() and resume:
             _check_links(path, layout)
         elif path.is_dir() and listed(path):
             if not overwrite:
                 raise DfkdError(
-                    f"--out {path} exists and is not empty; choose another or add --overwrite"
+                    f"`output` {path} exists and is not empty; choose another or add `overwrite`"
                 )
             leftovers(path, layout)
         ancestor = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     except OSError as error:
         raise _unwritable(path, error) from None
     if not os.access(ancestor, os.W_OK):
-        raise DfkdError(f"--out {path} cannot be written; choose another")
+        raise DfkdError(f"`output` {path} cannot be written; choose another")
     return path
 
 
@@ -67,7 +67,7 @@ def create(path: Path, resume: bool = False, overwrite: bool = False, layout: La
         path.mkdir(parents=True, exist_ok=True)
         if not resume and listed(path):
             if not overwrite:
-                raise DfkdError(f"--out {path} is not empty any more: another run?")
+                raise DfkdError(f"`output` {path} is not empty any more: another run?")
             _remove(leftovers(path, layout))
     except OSError as error:  # root may write everywhere, says os.access: also where nobody can
         raise _unwritable(path, error) from None
@@ -91,12 +91,12 @@ def leftovers(path: Path, layout: Layout) -> list[Path]:
     named = "" if stranger is None else f" ({stranger.relative_to(path)} is in it)"
     if not layout.known(path):
         raise DfkdError(
-            f"--overwrite replaces only a run's directory, and {path} does not look like one{named}"
+            f"`overwrite` replaces only a run's directory, and {path} does not look like one{named}"
         )
     if stranger is not None:
         raise DfkdError(
-            f"--overwrite deletes only what dfkd wrote, and {stranger} is something else; move it "
-            "away or choose another --out"
+            f"`overwrite` deletes only what dfkd wrote, and {stranger} is something else; move it "
+            "away or choose another `output`"
         )
     return [entry for entry, _ in found]
 
@@ -112,19 +112,19 @@ def _remove(entries: Iterable[Path]) -> None:
 def _check_place(path: Path) -> None:
     """Raise where more than a run lives in ``path``, or it only points elsewhere."""
     if path.is_symlink():
-        raise DfkdError(f"--out {path} is a link; name the directory that it points to")
+        raise DfkdError(f"`output` {path} is a link; name the directory that it points to")
     lived_in = {"the directory you are in": Path.cwd(), "your home": Path(os.path.expanduser("~"))}
     for name, place in lived_in.items():
         if _holds(path, place):
-            raise DfkdError(f"--out {path} is or holds {name}; name a directory inside it")
+            raise DfkdError(f"`output` {path} is or holds {name}; name a directory inside it")
 
 
 def _check_reads(path: Path, reads: Iterable[Path]) -> None:
     for source in reads:
         if _holds(path, source):
-            raise DfkdError(f"--out {path} is or holds {source}, which is read; choose another")
+            raise DfkdError(f"`output` {path} is or holds {source}, which is read; choose another")
         if _holds(source, path):
-            raise DfkdError(f"--out {path} lies in {source}, which is read; choose another")
+            raise DfkdError(f"`output` {path} lies in {source}, which is read; choose another")
 
 
 def _holds(outer: Path, inner: Path) -> bool:
@@ -140,8 +140,8 @@ def _check_links(path: Path, layout: Layout) -> None:
     """Raise where a run that goes on would write through a link, or to what is no file."""
     if entry := misplaced(path, layout):
         what = "a link" if entry.is_symlink() else "not what its name says"
-        raise DfkdError(f"--resume would write to {entry}, which is {what}; move it away")
+        raise DfkdError(f"`resume` would write to {entry}, which is {what}; move it away")
 
 
 def _unwritable(path: Path, error: OSError) -> DfkdError:
-    return DfkdError(f"--out {path} cannot be written ({error.strerror}); choose another")
+    return DfkdError(f"`output` {path} cannot be written ({error.strerror}); choose another")

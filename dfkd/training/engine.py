@@ -40,8 +40,8 @@ class Engine:
             must decide alike.
         report: called every ``report_every`` seconds with (progress, account, metrics).
         save: called every ``save_every`` seconds and at an interruption.
-        marks: shares of the budget, ascending, at each of which ``keep`` is called with the
-            account; the clock stands still meanwhile.
+        marks: shares of the budget, ascending, at each of which ``keep`` is called with (mark,
+            account); the clock stands still meanwhile.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Engine:
         report: Callable[[float, RunProgress, dict[str, float]], None] = lambda *_: None,
         save: Callable[[], None] = lambda: None,
         marks: Sequence[float] = (),
-        keep: Callable[[RunProgress], None] = lambda _: None,
+        keep: Callable[[float, RunProgress], None] = lambda *_: None,
         report_every: float = 2.0,
         save_every: float = 60.0,
     ) -> None:
@@ -122,8 +122,7 @@ class Engine:
         """``keep`` for every mark that is passed; a long update may pass several."""
         while self._marks and self._marks[0] <= progress:
             start = time.perf_counter()
-            del self._marks[0]
-            self._keep(self.account)
+            self._keep(self._marks.pop(0), self.account)
             self.account.started += time.perf_counter() - start
 
     def _wants_synthesis(self, progress: float) -> bool:
@@ -153,7 +152,8 @@ class Engine:
             self._before = snapshot(self.synthesizer.state_dict())
         try:
             with within_memory("synthesis"):
-                self._metrics.update(self.synthesizer.update(self.distiller.student))
+                made = self.synthesizer.update(self.distiller.student)
+                self._log("synthesis", made)
             self.account.updates += 1
         except CutShort:
             assert self._before is not None
@@ -171,7 +171,7 @@ class Engine:
         batch = self.synthesizer.sample(self.alternation.batch_size)
         sampled = time.perf_counter()
         self.distiller.set_progress(progress)
-        self._metrics.update(self.distiller.update(batch))
+        self._log("distillation", self.distiller.update(batch))
         self.account.steps += 1
         self.account.synthesis_seconds += sampled - start
         self.account.distillation_seconds += time.perf_counter() - sampled
@@ -180,6 +180,9 @@ class Engine:
         if time.perf_counter() - self._reported >= self._report_every:
             self._show(progress)
             self._reported = time.perf_counter()
+
+    def _log(self, side: str, metrics: Metrics) -> None:
+        self._metrics.update({f"{side}/{name}": value for name, value in metrics.items()})
 
     def _show(self, progress: float) -> None:
         values = {name: float(value) for name, value in self._metrics.items()}

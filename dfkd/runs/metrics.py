@@ -1,0 +1,144 @@
+"""What a run came to, as attributes; ``as_dict`` is what ``result.json`` holds."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scipy.stats import binomtest
+
+from dfkd.evaluation.validation import Standing, Verdict
+
+MEASURED_SOMETIMES = (
+    "agreement_of_others", "comparison", "robust_accuracy", "robustness", "exits", "earliest_exit",
+)  # fmt: skip
+"""Keys that ``result.json`` has only where there is something to say."""
+
+
+@dataclass(frozen=True)
+class HeldOutAgreement:
+    """How the student stands to its teacher on synthetic images that it never learnt from.
+
+    Attributes:
+        images: how many.
+        start, end: the student's standing before and after training.
+        kept: which of the two students the run keeps: the better one.
+    """
+
+    images: int
+    start: Standing
+    end: Standing
+    kept: Literal["start", "end"]
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "HeldOutAgreement":
+        """Of a run's verdict."""
+        kept: Literal["start", "end"] = "start" if verdict.returned else "end"
+        return cls(verdict.images, verdict.start, verdict.end, kept)
+
+    @property
+    def agreement(self) -> float:
+        """Share of the images on which the kept student decides as its teacher, in [0, 1]."""
+        return (self.start if self.kept == "start" else self.end).agreement
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's interval of ``agreement`` at 95 % confidence."""
+        hits = round(self.agreement * self.images)
+        low, high = binomtest(hits, self.images).proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``result.json`` has it."""
+        start, end = self.start._asdict(), self.end._asdict()
+        return {"images": self.images, "start": start, "end": end, "kept": self.kept}
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time, and what of it went into images and into the student."""
+
+    total: float
+    synthesis: float
+    distillation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run took.
+
+    Attributes:
+        images_synthesized, teacher_forwards: images made, and images shown to the teacher.
+        class_counts: how often the teacher answered each class.
+        collapsed: whether one class has more than nine tenths of the answers.
+        peak_memory_bytes: of this process, where the system tells.
+    """
+
+    teacher_parameters: int
+    student_parameters: int
+    student_steps: int
+    synthesis_updates: int
+    images_synthesized: int
+    teacher_forwards: int
+    seconds: Seconds
+    class_counts: list[int]
+    collapsed: bool
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How good a student is; accuracies are None without real labelled images.
+
+    Attributes:
+        agreement: share of the images in ``agreement_on`` on which it decides as its teacher.
+        agreement_of_others: likewise of the run's other networks, by name.
+        comparison: a row a network: accuracy, size, latency and the like.
+        robust_accuracy, robustness: under attack, and how it was attacked.
+        exits, earliest_exit: a row an early exit; the first that is nearly as good as the whole.
+    """
+
+    teacher_accuracy: float | None
+    student_accuracy: float | None
+    agreement: float
+    agreement_on: str
+    agreement_of_others: dict[str, float] | None = None
+    comparison: list[dict[str, Any]] | None = None
+    robust_accuracy: float | None = None
+    robustness: dict[str, Any] | None = None
+    exits: list[dict[str, Any]] | None = None
+    earliest_exit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMetrics(Quality, Cost):
+    """All that ``result.json`` says of a distillation.
+
+    Attributes:
+        method, scheme, knowledge: the recipe's; where images were given, their name.
+        held_out: agreement with the teacher on images that no student learnt from.
+        curve: accuracy over time, where it was asked for.
+        failure: why a run that came to its end is no success; empty otherwise.
+        complete: whether the budget was spent, and the student took a step.
+        init, compiled, pairs, mirror, decisions: what was decided before the first step.
+    """
+
+    method: str
+    scheme: str
+    knowledge: str
+    held_out: HeldOutAgreement
+    curve: list[dict[str, Any]]
+    failure: str
+    complete: bool
+    init: dict[str, Any]
+    compiled: dict[str, Any]
+    pairs: list[str]
+    mirror: dict[str, Any] | None
+    decisions: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``result.json`` has it."""
+        found = asdict(self) | {"held_out": self.held_out.as_dict()}
+        for name in MEASURED_SOMETIMES:
+            # No exit need be good enough, which is something to say of exits.
+            if found[name] is None and not (name == "earliest_exit" and self.exits is not None):
+                del found[name]
+        return found

@@ -1,0 +1,222 @@
+"""One distillation: ``prepare``, ``train``, ``evaluate`` and ``save``, one after the other."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from dfkd.datasets import GivenImages
+from dfkd.distillation.student_init import start_student
+from dfkd.loading.uri import local_paths
+from dfkd.recipes import Recipe
+from dfkd.recipes.schemes import build_distiller
+from dfkd.runs import manifest, results
+from dfkd.runs.accuracy_curve import Curve
+from dfkd.runs.callbacks import Callback
+from dfkd.runs.checks import by_agreement, check_run, check_same_run, with_epsilon
+from dfkd.runs.decisions import decide
+from dfkd.runs.metrics import RunMetrics
+from dfkd.runs.options import Compute, Evaluation, Output
+from dfkd.runs.prepare import (
+    accelerate,
+    build_source,
+    compile_mode,
+    estimate_workload,
+    resolve_batch_size,
+    without_synthesis,
+)
+from dfkd.runs.result import Result
+from dfkd.runs.session import Session
+from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.teacher.layout import settle
+from dfkd.training import checkpoint, distributed
+from dfkd.training.budget import Budget, RunProgress
+from dfkd.training.engine import Engine
+from dfkd.training.finite import check_network, infinities
+
+
+class Run:
+    """A distillation from its options to its files; the arguments are those of ``dfkd.distill``.
+
+    Attributes:
+        recipe: with everything filled in, once prepared.
+        engine: alternates synthesis and distillation.
+        verdict: which student is kept, once trained.
+        metrics: what ``result.json`` holds, once evaluated.
+
+    Raises:
+        DfkdError: whatever can be seen to be wrong before any work.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        recipe: Recipe,
+        budget: Budget,
+        *,
+        evaluation: Evaluation | None,
+        images: GivenImages | None,
+        compute: Compute,
+        output: Output,
+        callbacks: Sequence[Callback],
+        origin: manifest.Origin,
+    ) -> None:
+        self._began = time.perf_counter()
+        self.teacher, self.student, self.budget = teacher, student, budget
+        self.recipe = recipe if images is None else without_synthesis(recipe)
+        self.images, self.compute, self.origin = images, compute, origin
+        self.evaluation = with_epsilon(evaluation, recipe)
+        check_run(self.recipe, teacher, student, evaluation, images)
+        models = (origin.teacher, origin.student, *origin.extra_teachers)
+        data = (evaluation and evaluation.data, images)
+        reads = local_paths(models, [one.name for one in data if one])
+        self.session = Session(output, reads, callbacks)
+
+    def prepare(self) -> None:
+        """Decide all that is open and build the loop; what does not fit together is said here."""
+        compute, saved = self.compute, self.session.saved
+        runtime = distributed.init(compute.device, compute.precision, compute.devices)
+        self.runtime, self.session.leads = runtime, runtime.rank == 0
+        teacher, student = self.teacher.to(runtime.device), self.student
+        teacher.autocast = runtime.autocast
+        layout = settle(student, teacher.spec, runtime.device)
+        recipe = resolve_batch_size(
+            self.recipe, compute.batch_size, teacher, runtime.world_size, saved.get("batch_size")
+        )
+        self._hash, self._digests = teacher.fingerprint(), teacher.digests()
+        identity = manifest.identity(recipe, teacher, self._hash, student, self.images)
+        check_same_run(saved.get("run", identity), identity)
+        start = start_student(student, teacher.network, recipe.init, recipe.trunk)
+        folded = fold(teacher).teacher
+        self.decisions = decide(
+            recipe, self.budget, teacher, folded, student, runtime, saved.get("decisions")
+        )
+        self._build(folded)
+        # What a later session must not find out anew.
+        self._settled = {
+            "compiled": self.compiled.used,
+            "batch_size": recipe.alternation.batch_size,
+            "decisions": self.decisions.state_dict(),
+            "run": identity,
+        }
+        self.facts: dict[str, Any] = {
+            "init": start.as_dict(),
+            "compiled": {"used": self.compiled.used, "reason": self.compiled.reason},
+            "pairs": list(self.distiller.pairs),
+            **self.decisions.as_dict(),
+        }
+        if own := layout.told("the student"):
+            self.facts["decisions"] = [own, *self.decisions.lines]
+
+    def _build(self, folded: Teacher) -> None:
+        """Build distiller, synthesizer and engine, and put them back to where the run stopped."""
+        self.recipe, runtime, saved = self.decisions.recipe, self.runtime, self.session.saved
+        recipe = self.recipe
+        # A folded convolution gives what its norm gave: what a user names is the teacher's own.
+        looked_into = self.teacher if recipe.learner.pairs else folded
+        # Before anything is compiled: what does not fit together is said at once.
+        self.distiller = build_distiller(
+            looked_into, self.student, recipe.learner, recipe.seed,
+            recipe.scheme, recipe.scheme_config, runtime,
+        )  # fmt: skip
+        self._known = infinities(self.distiller.state_dict())
+        self.curve = Curve(self.evaluation.curve if self.evaluation else 0, saved.get("curve"))
+        self.session.watch(self.curve)
+        self.compiled = accelerate(
+            folded,
+            estimate_workload(recipe, self.budget, self.teacher.spec, self.images is not None),
+            compile=compile_mode(self.compute.compile, saved.get("compiled"), runtime.world_size),
+            recompute=self.compute.recompute,
+            autocast=runtime.autocast,
+        )
+        self.engine = Engine(
+            build_source(recipe, self.compiled.teacher, self.images),
+            self.distiller,
+            self.budget,
+            recipe.alternation,
+            agree=runtime.any_rank,
+            shared=runtime.from_rank_zero,
+            report=self._report,
+            save=self._checkpoint,
+            marks=self.session.marks,
+            keep=self._mark,
+            save_every=self.session.output.checkpoint_every,
+        )
+        if saved:
+            checkpoint.restore(self.engine, saved)
+
+    def train(self) -> None:
+        """Spend the budget, then keep the better of the finished student and the one it began as.
+
+        The student is on the disk before anything is measured, whatever happens to that.
+        """
+        validation, engine = self.decisions.validation, self.engine
+        spent = time.perf_counter() - self._began + self.decisions.cached_seconds
+        # The budget pays for the decisions, and in advance for judging the student at its end.
+        engine.account.earlier_seconds += spent + validation.seconds
+        if self.runtime.world_size == 1:
+            self.compiled.teacher.before_pass = engine.pulse
+        try:
+            with self.session as session:
+                session.open(engine.account.steps)
+                session.start(self.facts)
+                self.complete = engine.run()
+                self._checkpoint()
+        finally:
+            self.compiled.teacher.before_pass = lambda: None
+        self.teacher.check_untouched(self._digests)
+        finished = self.distiller.finished()
+        check_network(finished, "the student", engine.account.steps, self._known)
+        self.verdict = verdict = validation.judged(finished, by_agreement(self.recipe))
+        self.cost = results.run_cost(self.teacher, verdict.student, engine)
+        if directory := self.session.writes:
+            source = self.origin.source
+            source = source if verdict.returned else self.distiller.source() or source
+            results.save_student(directory, verdict.student, self.teacher, source)
+
+    def evaluate(self) -> None:
+        """Measure the student and the run's other networks; over time where a curve was asked."""
+        self.metrics = RunMetrics(
+            method=self.recipe.method if self.images is None else self.images.name,
+            scheme=self.recipe.scheme,
+            knowledge=self.recipe.learner.knowledge,
+            **results.measured(
+                self.teacher, self.verdict, self.distiller, self.cost, self.complete,
+                self.decisions.validation, self.evaluation, self.curve,
+            ),
+            **self.facts,
+        )  # fmt: skip
+
+    def save(self) -> None:
+        """Write ``manifest.json``, ``result.json``, pictures and the page."""
+        if directory := self.session.writes:
+            record = manifest.manifest(
+                self.recipe, self.budget, self.runtime, self.teacher, self.origin, self._hash,
+                manifest.real_data(self.evaluation, self.images),
+            )  # fmt: skip
+            record |= self.decisions.as_dict()
+            metrics = self.metrics.as_dict()
+            results.write(directory, record, metrics, self.engine.synthesizer, self.teacher)
+        self.runtime.barrier()
+
+    def result(self) -> Result:
+        """What ``dfkd.distill`` returns."""
+        directory, rows = self.session.directory, self.session.rows
+        return Result(self.verdict.student, self.metrics, directory, not self.complete, rows)
+
+    def _report(self, progress: float, account: RunProgress, metrics: dict[str, float]) -> None:
+        counts = self.distiller.class_counts()
+        self.session.log(progress, account.steps, account.seconds, metrics, counts)
+
+    def _checkpoint(self) -> None:
+        if self.session.writes:
+            state = checkpoint.snapshot(self.engine.state_dict())
+            state |= {"curve": self.curve.state_dict()} | self._settled
+            self.session.checkpoint(self.engine.account.steps, state, self._known)
+
+    def _mark(self, mark: float, account: RunProgress) -> None:
+        seconds, student = account.seconds, self.distiller.finished()
+        self.session.mark(mark, account.steps, seconds, student)
