@@ -1,4 +1,7 @@
-"""Small real networks that the suite shares."""
+"""Small real networks that the suite shares.
+
+pytest puts this file's folder on ``sys.path``: ``import support`` works in every folder below.
+"""
 
 import pytest
 import torch
@@ -6,6 +9,8 @@ import torch
 from dfkd.networks import vgg
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
+
+pytest.register_assert_rewrite("support")
 
 
 @pytest.fixture

@@ -193,3 +193,21 @@ def test_no_module_takes_the_name_of_what_a_user_imports():
     import dfkd
 
     assert not {name for name in dfkd.__all__ if f"dfkd.{name}" in TREES}
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_tests_share_through_support_alone(path):
+    """Text is read, not syntax: the scripts that tests write for child processes count as well."""
+    found = re.findall(r"(?m)^\s*(?:from|import) +((?:test_|conftest)\w*)", path.read_text())
+    assert not found
+
+
+def test_tests_lie_in_a_folder_of_the_package_or_concern_all_of_it():
+    folders = {path.parent.name for path in TESTS} - {"tests", "support"}
+    rooms = {path.parent.name for path in FILES}
+    assert not folders - rooms
+    names = [path.name for path in TESTS if path.name.startswith("test_")]
+    assert len(names) == len(set(names))  # without ``__init__.py`` pytest knows them by these

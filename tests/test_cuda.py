@@ -4,10 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from test_methods import ROWS as METHOD_ROWS
-from test_methods import make_student, make_teacher, small
-from test_schemes import CONFIG, check_resume
-from test_schemes import ROWS as SCHEME_ROWS
 from torch import nn
 
 import dfkd
@@ -16,6 +12,10 @@ from dfkd.networks import initialise
 from dfkd.recipes import override, with_scheme
 from dfkd.runs.inversion import invert
 from generators.procedural import draw
+from support.methods import ROWS as METHOD_ROWS
+from support.methods import make_student, make_teacher, small
+from support.schemes import CONFIG, check_resume
+from support.schemes import ROWS as SCHEME_ROWS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

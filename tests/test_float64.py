@@ -2,9 +2,6 @@
 
 import pytest
 import torch
-from test_methods import small
-from test_schemes import ROWS as SCHEMES
-from test_schemes import build, make_student, make_teacher, run
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,6 +13,9 @@ from dfkd.recipes.methods import METHODS
 from dfkd.runs.inversion import invert_run
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.training.distributed import Runtime
+from support.methods import small
+from support.schemes import ROWS as SCHEMES
+from support.schemes import build, make_student, make_teacher, run
 
 WIDE = (torch.float64, torch.complex128)
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from test_cross_modal import ASSETS
 
 from dfkd.cli import main
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_data
 from dfkd.loading import load_teacher
+from support.commands import ASSETS
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What test modules share: networks, rows of the contracts, runs, commands."""

@@ -1,0 +1,180 @@
+"""Every synthesis method in small, one row each, and the networks that its tests share."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from dfkd import recipes
+from dfkd.networks import initialise, vgg
+from dfkd.recipes import Recipe
+from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in small.
+
+    Attributes:
+        settings: of the synthesizer, so small that an update takes a moment.
+        terms: what an update logs after ``synthesis/``; all of it is non-zero.
+        falls: the term that sinks within 60 updates on a tiny teacher; "" where updates learn
+            nothing.
+        still: settings over those for that test (a learning rate that fits the toy).
+        restarts: updates start afresh, so that the 60 steps are those within one.
+        bounded: images are in [0, 1]; where a paper emits normalised images they need not be.
+    """
+
+    settings: Mapping[str, Any]
+    terms: tuple[str, ...] = ()
+    falls: str = ""
+    still: Mapping[str, Any] = field(default_factory=dict)
+    bounded: bool = True
+    restarts: bool = False
+
+
+ROWS = {
+    "default": Row(
+        {"draws": 24, "refine_batch": 16, "refine_steps": 2},
+        ("statistics", "cross_entropy", "competition"),
+        "statistics",
+        restarts=True,
+    ),
+    "drawings": Row({}),
+    "deep_inversion": Row(
+        {"batch_size": 16, "iterations": 4, "adi": 1.0},
+        ("cross_entropy", "statistics", "tv_l2", "competition"),
+        "statistics",
+        {"iterations": 60},
+    ),
+    "nayer": Row(
+        {"g_steps": 2, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "embedding_dim": 8},
+        ("loss", "statistics", "cross_entropy", "adversarial"),
+        "statistics",
+        {"recreate": 100},
+    ),
+    "spaceship": Row(
+        {"g_steps": 2, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "capacity": 100},
+        ("loss", "statistics", "cross_entropy"),
+        "statistics",
+    ),
+    "dfad": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("adversarial",),
+        "adversarial",
+        bounded=False,
+    ),
+    "zskt": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("adversarial",),
+        "adversarial",
+        bounded=False,
+    ),
+    "dfq": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("loss", "adversarial", "statistics", "one_hot", "balance"),
+        "statistics",
+    ),
+    "dafl": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("loss", "one_hot", "information_entropy", "activation"),
+        "one_hot",
+        {"lr_g": 0.01},
+        bounded=False,
+    ),
+    "pre": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "memory_dim": 8, "memory_ngf": 4},
+        (
+            *("loss", "one_hot", "information_entropy", "activation", "competition"),
+            *("memory_reconstruction", "memory_kl"),
+        ),
+        "memory_reconstruction",
+        bounded=False,
+    ),
+    "cmi": Row(
+        {"g_steps": 3, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "cr_dim": 8},
+        ("loss", "statistics", "cross_entropy", "adversarial", "contrastive"),
+        "loss",
+        {"lr_g": 0.01},
+        restarts=True,
+    ),
+    "mad": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("loss", "statistics", "cross_entropy", "adversarial"),
+        "statistics",
+    ),
+    "adi": Row(
+        {"batch_size": 16, "iterations": 3},
+        ("loss", "cross_entropy", "statistics", "tv_l2", "competition"),
+        "statistics",
+        restarts=True,
+    ),
+    "fast": Row(
+        {"g_steps": 2, "warmup": 0, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("loss", "statistics", "cross_entropy", "adversarial"),
+        "statistics",
+    ),
+}
+
+
+def make_teacher(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
+    """A small VGG whose statistics are those of real inputs and whose answers are decided."""
+    network = initialise(vgg((8, 16), 1, channels, classes), seed=1)
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    for _ in range(4):
+        network(torch.randn(32, channels, side, side, generator=generator))
+    with torch.no_grad():
+        network.head.weight *= 5
+    return Teacher(network, ImageSpec(channels, side, side, (0.5,) * channels, (0.25,) * channels))
+
+
+def make_student(channels: int = 1, classes: int = 4) -> nn.Module:
+    """As the teacher, with blunter answers: the two agree often and not always."""
+    student = copy.deepcopy(make_teacher(channels, classes).network).requires_grad_(True).train()
+    with torch.no_grad():
+        student.head.weight *= 0.5
+        student.stages[0][0].weight += 0.05 * torch.randn(
+            student.stages[0][0].weight.shape, generator=torch.Generator().manual_seed(5)
+        )
+    return student
+
+
+def small(method: str, **settings: Any) -> Recipe:
+    """The method's own recipe with the settings of its row, three student steps an update."""
+    recipe = recipes.recipe(method)
+    values = dict(ROWS[method].settings) | settings
+    synthesizer = dataclasses.replace(recipe.synthesizer, **values)
+    alternation = dataclasses.replace(
+        recipe.alternation, warmup_updates=2, steps_per_update=3, batch_size=16
+    )
+    return dataclasses.replace(recipe, synthesizer=synthesizer, alternation=alternation)
+
+
+def build(method: str, teacher: Teacher, seed: int = 0, autocast=nullcontext, **settings: Any):
+    """A synthesizer of the row, on that teacher."""
+    recipe = dataclasses.replace(small(method, **settings), seed=seed)
+    return recipes.build_synthesizer(recipe, teacher, autocast)
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True) if a is not None)
+
+
+class Odd(nn.Module):
+    """A student without convolutions, norms or names that match anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(64, 4, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.w
