@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from dfkd.tasks.prediction import Prediction
+
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device: reading them is the logger's business, every k steps."""
 
@@ -17,17 +19,19 @@ Source = tuple[str | None, Mapping[str, Any]]
 
 
 class Batch(NamedTuple):
-    """Images for the student: float N x C x H x W in [0, 1], with what is known of them.
+    """Samples for the student, with what is known of them.
 
-    ``teacher_logits`` N x classes where they are cached (else the distiller asks
-    the teacher); ``targets`` N class indices where the images were made for a class;
-    ``mirrorable`` N booleans: of which images the mirror image may be shown in their place, where
-    mirror images keep their class at all. None: of all.
+    Attributes:
+        inputs: of the teacher's space; images are float N x C x H x W in [0, 1].
+        prediction: the teacher's answers where they are cached; else the distiller asks for them.
+        target: what the samples were made for, where they were: N class indices.
+        mirrorable: N booleans, of which images the mirror image may be shown in their place, where
+            mirror images keep their class at all; None: of all.
     """
 
-    images: Tensor
-    teacher_logits: Tensor | None = None
-    targets: Tensor | None = None
+    inputs: Tensor
+    prediction: Prediction | None = None
+    target: Tensor | None = None
     mirrorable: Tensor | None = None
 
 
@@ -38,7 +42,7 @@ class Synthesizer(Protocol):
         """Work once on the images: one round, one step, whatever the method calls a unit."""
 
     def sample(self, count: int) -> Batch:
-        """``count`` images to learn from; works before the first ``update`` is complete."""
+        """Return ``count`` samples to learn from; works before the first ``update`` is complete."""
 
     @property
     def images_made(self) -> int:

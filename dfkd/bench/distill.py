@@ -49,7 +49,7 @@ def bench_distill(
         "supervised step": supervised,
         "distillation, cached answers": lambda: distillers[0].update(bank.sample(batch_size)),
         "distillation, teacher asked": lambda: distillers[1].update(
-            Batch(bank.sample(batch_size).images)
+            Batch(bank.sample(batch_size).inputs)
         ),
         "teacher's forward pass": forward,
     }

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ def bench_methods(
     for method in METHODS:
         recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
-        synthesizer = recipes.build_synthesizer(recipe, teacher, nullcontext)
+        synthesizer = recipes.build_synthesizer(recipe, teacher)
         distiller = build_distiller(teacher, learner, recipe.learner, recipe.seed)
         _, steps = batches.traced(recipe, teacher.spec)
         if steps:

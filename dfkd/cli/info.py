@@ -21,11 +21,11 @@ from dfkd.cli.common import (
 )
 from dfkd.datasets import load_data
 from dfkd.datasets.images import relabelled
-from dfkd.distillation.knowledge import KINDS
 from dfkd.errors import DfkdError, nearest
 from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.robustness import check_epsilon, robustness
 from dfkd.loading import load_student_model
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.networks.early_exits import EarlyExits
 from dfkd.recipes.probe import probe
 from dfkd.recipes.schemes import SCHEMES
@@ -107,8 +107,8 @@ def show_recipes(command: arguments.Recipes) -> int:
 
 def show_knowledge(command: arguments.Knowledge) -> int:
     """Every kind with a line, and the weight to start from beside ``kd``."""
-    for name, kind in KINDS.items():
-        print(f"{name:{max(map(len, KINDS))}}  {kind.weight:>5g}*  {kind.line}")
+    for name, kind in KNOWLEDGE.items():
+        print(f"{name:{max(map(len, KNOWLEDGE))}}  {kind.weight:>5g}*  {kind.summary}")
     return 0
 
 

@@ -23,8 +23,8 @@ def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((BATCH, *teacher.spec.shape), generator=generator).to(teacher.device)
     with torch.no_grad():
-        logits = teacher(images)
-    batch = Batch(images, logits, logits.argmax(1))
+        prediction = teacher.predict(images)
+    batch = Batch(images, prediction, teacher.task.decide(prediction))
     trained = copy_network(student)
     trained.to(teacher.device)
     with torch.random.fork_rng(devices=[]):  # dropout and re-drawn weights are the run's, not ours

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dfkd import recipes
-from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import parse
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
@@ -47,28 +48,28 @@ def variants(
         DfkdError: an unknown word, a name given twice, a setting that no recipe has.
     """
     if vary not in VARIED:
-        raise DfkdError(f"--vary must be methods, knowledge or scheme, not {vary!r}")
+        raise DfkdError(f"`vary` must be methods, knowledge or scheme, not {vary!r}")
     _check_assignments(vary, assignments)
     if vary == "methods":
         if only is not None:
-            raise DfkdError("--only chooses knowledge or schemes: name methods with --methods")
+            raise DfkdError("`only` chooses knowledge or schemes: name methods with `methods`")
         starts = {name: recipes.recipe(name) for name in method_names(methods or "all")}
     else:
         (base,) = _one(method_names(methods or "default"))
-        words = _words(only, "--only") if only is not None else None
+        words = _words(only, "`only`") if only is not None else None
         if vary == "knowledge":
             starts = _knowledge(recipes.recipe(base), words)
         else:
             starts = _schemes(recipes.recipe(base), words or _every_scheme(several, images))
             if alone := not several and [n for n, p in starts.items() if p.several_teachers]:
-                raise DfkdError(f"--only {alone[0]} wants more than one teacher: add --teachers")
+                raise DfkdError(f"`only` {alone[0]} wants more than one teacher: add `teachers`")
     shared = _shared(vary, starts, assignments)
     found = {}
     for name, start in starts.items():
         try:
             found[name] = recipes.override(start, shared[name])
         except DfkdError as error:
-            raise DfkdError(f"--set does not suit {name}: {error}") from None
+            raise DfkdError(f"`set` does not suit {name}: {error}") from None
     _refuse_twins(found)
     return found
 
@@ -77,9 +78,9 @@ def _check_assignments(vary: str, assignments: Sequence[str]) -> None:
     """Raise where one sets what the rows are named after."""
     for key in (assignment.partition("=")[0].strip() for assignment in assignments):
         if key in VARIED[vary]:
-            flag = "--methods" if vary == "methods" else "--only"
+            flag = "`methods`" if vary == "methods" else "`only`"
             example = ", such as robust:ard" if key == "scheme_config.form" else ""
-            raise DfkdError(f"--set {key} is what the rows differ in: name them by {flag}{example}")
+            raise DfkdError(f"`set` {key} is what the rows differ in: name them by {flag}{example}")
 
 
 def _refuse_twins(found: Mapping[str, Recipe]) -> None:
@@ -113,23 +114,23 @@ def _suits(vary: str, key: str, start: Recipe) -> bool:
     if vary == "scheme" and group == "scheme_config":
         return hasattr(start.scheme_config, name)
     if vary == "knowledge" and key == "learner.pairs":
-        return any(KINDS[kind].features for kind in parse(start.learner.knowledge))
+        return any(KNOWLEDGE[kind].features for kind in parse(start.learner.knowledge))
     return True
 
 
 def _one(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) > 1:
-        raise DfkdError("knowledge and schemes are varied with one method: name it with --methods")
+        raise DfkdError("knowledge and schemes are varied with one method: name it with `methods`")
     return names
 
 
 def _knowledge(base: Recipe, expressions: tuple[str, ...] | None) -> dict[str, Recipe]:
     """Every kind at the weight that ``dfkd knowledge`` lists, beside ``kd`` where it needs that."""
     if expressions is None:
-        beside = [f"kd + {kind.weight:g}*{name}" for name, kind in KINDS.items()]
+        beside = [f"kd + {kind.weight:g}*{name}" for name, kind in KNOWLEDGE.items()]
         expressions = tuple(
             name if name in STANDALONE_LOSSES else sum_
-            for name, sum_ in zip(KINDS, beside, strict=True)
+            for name, sum_ in zip(KNOWLEDGE, beside, strict=True)
         )
     return {
         words: replace(base, learner=replace(base.learner, knowledge=words))
@@ -165,7 +166,7 @@ def method_names(words: str) -> tuple[str, ...]:
     """
     if words.strip() == "all":
         return tuple(METHODS)
-    names = _words(words, "--methods")
+    names = _words(words, "`methods`")
     for name in names:
         recipes.recipe(name)
     return names
@@ -175,7 +176,7 @@ def _words(text: str, option: str) -> tuple[str, ...]:
     """Words between commas, none of them twice."""
     names = tuple(word.strip() for word in text.split(",") if word.strip())
     if not names:
-        example = "all, or names such as default,nayer" if option == "--methods" else "names"
+        example = "all, or names such as default,nayer" if option == "`methods`" else "names"
         raise DfkdError(f"{option} wants {example}")
     refuse_twice(names, option)
     return names

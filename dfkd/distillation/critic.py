@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.critic import Kind, critic_accuracy, critic_loss, fooling_loss
+from dfkd.losses import critic as losses
 from dfkd.networks.modes import frozen
 from dfkd.training.distributed import Runtime
 from dfkd.training.sharded_rng import ShardedRNG
@@ -33,7 +33,7 @@ class CriticTrainer:
     def __init__(
         self,
         critics: Iterable[nn.Module],
-        loss: Kind,
+        loss: losses.Kind,
         lr: float,
         noise: float,
         seed: int,
@@ -50,38 +50,38 @@ class CriticTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-    def tell(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def critic_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What the critics minimise, summed, and the share that they told apart, averaged.
 
         Part of the critics' graph alone.
         """
-        losses, shares = [], []
+        values, shares = [], []
         for critic, truth, other in zip(self.critics, real, fake, strict=True):
-            scores = [critic(self._blurred(side.detach(), truth)) for side in (truth, other)]
-            losses.append(critic_loss(scores[0], scores[1], kind=self._loss))
-            shares.append(critic_accuracy(scores[0].detach(), scores[1].detach(), kind=self._loss))
-        return torch.stack(losses).sum(), torch.stack(shares).mean()
+            scores = [critic(self._with_noise(side.detach(), truth)) for side in (truth, other)]
+            values.append(losses.critic_loss(*scores, kind=self._loss))
+            shares.append(losses.critic_accuracy(*map(Tensor.detach, scores), kind=self._loss))
+        return torch.stack(values).sum(), torch.stack(shares).mean()
 
-    def learn(self, loss: Tensor) -> None:
+    def step(self, loss: Tensor) -> None:
         """One step of the critics."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._runtime.all_reduce_gradients(self.critics)
         self._optimizer.step()
 
-    def fixed(self) -> AbstractContextManager[None]:
+    def frozen(self) -> AbstractContextManager[None]:
         """What is computed in this block has no gradient for the critics and moves no buffer."""
         return frozen(self.critics)
 
-    def fooling(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    def generator_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
         """What those minimise who made the fakes, averaged over the critics; call it ``fixed``."""
-        losses = [
-            fooling_loss(critic(self._blurred(other, truth)), kind=self._loss)
+        values = [
+            losses.fooling_loss(critic(self._with_noise(other, truth)), kind=self._loss)
             for critic, truth, other in zip(self.critics, real, fake, strict=True)
         ]
-        return torch.stack(losses).mean()
+        return torch.stack(values).mean()
 
-    def _blurred(self, values: Tensor, truth: Tensor) -> Tensor:
+    def _with_noise(self, values: Tensor, truth: Tensor) -> Tensor:
         if not self._noise:
             return values
         deviation = self._runtime.gather(truth).std()  # of all processes' images, as one would see

@@ -1,29 +1,34 @@
-"""A student and all that trains it: what it is asked, its optimiser, its average.
+"""A student and all that trains it: its forward pass, its losses, its optimiser, its average.
 
 Every scheme of ``dfkd.distillation.schemes`` writes its own step from these pieces:
 
-    lesson = learner.receive(batch)          # flipped; this process's share
-    answers = learner.ask(lesson)            # both networks, what the knowledge looks at
-    parts = learner.losses(answers)          # by name, unweighted
+    shard = learner.prepare(batch)           # flipped; this process's share
+    outputs = learner.forward(shard)         # both networks, with what the losses need
+    parts = learner.losses(outputs)          # by name, unweighted
     learner.learn(learner.weighted(parts))   # backward, step, average
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillation.knowledge import KINDS, Answers, Asking, begin, parse
+from dfkd.distillation.adapters import build_losses
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.pairing import read_pair
 from dfkd.distillation.student_init import is_frozen
+from dfkd.errors import DfkdError
+from dfkd.losses.objective import parse
+from dfkd.losses.registry import KNOWLEDGE, LOSSES, Loss
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
+from dfkd.networks.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
+from dfkd.teacher.outputs import PairOutputs
 from dfkd.teacher.statistics import statistics_layers
 from dfkd.training.augment import flip
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
@@ -38,15 +43,14 @@ class Learner:
         student: trained in place.
         seed: of the flips and of adapters' weights.
         runtime: processes and precision.
+        extra_losses: computed by the scheme and trained, but not added to the loss.
         network: what is called, trained and averaged in the student's place: a module that holds
             it and answers alike.
-        also: further kinds of knowledge that are looked at, and whose parts learn; what they weigh
-            is the scheme's business.
 
     Attributes:
         student: the live network.
         network: what is called.
-        aids: by name, what learns with the student to be thrown away with the run.
+        adapters: by name, the modules of losses that learn; thrown away with the run.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Learner:
         config: LearnerConfig,
         seed: int,
         runtime: Runtime = SINGLE_PROCESS,
-        also: Sequence[str] = (),
+        extra_losses: Sequence[str] = (),
         network: nn.Module | None = None,
     ) -> None:
         self.teacher, self.student, self.config, self.runtime = teacher, student, config, runtime
@@ -67,25 +71,26 @@ class Learner:
             student, config.optimizer, config.lr, config.weight_decay, beside
         )
         runtime.broadcast_module(self.network)
+        teacher.autocast = runtime.autocast
         self._weights = parse(config.knowledge)
-        kinds = {name: KINDS[name] for name in (*self._weights, *also)}
-        pairs = tuple(read_pair(pair) for pair in config.pairs)
-        self._ask = Asking(
+        rows = {name: LOSSES[name] for name in (*self._weights, *extra_losses)}
+        check_teaching(rows)
+        self._forward = PairedForward(
             teacher,
+            {path for row in rows.values() for path in row.needs},
             student,
-            self.network,
-            kinds.values(),
-            config.temperature,
-            pairs,
-            runtime.autocast,
+            network=self.network,
+            pairs=tuple(read_pair(pair) for pair in config.pairs),
+            vectors=all(row.vectors for row in rows.values() if row.features),
         )
-        self._losses, self.aids = begin(kinds, self._ask.example, seed)
-        self.aids.to(teacher.device)
-        # Muon is for hidden layers, and what aids learn is thrown away: theirs are all ends.
+        self._forward.temperature = config.temperature
+        self._losses, self.adapters = build_losses(rows, self._forward.example, seed)
+        self.adapters.to(teacher.device)
+        # Muon is for hidden layers, and what adapters learn is thrown away: theirs are all ends.
         kind = "sgd" if config.optimizer == "sgd" else "adamw"
-        self._aids_optimizer = (
-            make_optimizer(self.aids, kind, config.lr, config.weight_decay)
-            if len(self.aids)
+        self._adapters_optimizer = (
+            make_optimizer(self.adapters, kind, config.lr, config.weight_decay)
+            if len(self.adapters)
             else None
         )
         self._average = copy_network(self.network) if config.ema else None
@@ -103,69 +108,68 @@ class Learner:
     @property
     def pairs(self) -> tuple[str, ...]:
         """The layers that are compared, as ``teacher.LAYER=student.LAYER``."""
-        return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._ask.compared)
+        return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._forward.compared)
 
     def set_progress(self, progress: float) -> None:
         """Rates and temperature for this point of the budget."""
-        for optimizer in filter(None, (self._optimizer, self._aids_optimizer)):
+        for optimizer in filter(None, (self._optimizer, self._adapters_optimizer)):
             for group in optimizer.param_groups:
-                group["lr"] = self.config.rate(progress)
-        self._ask.temperature = self.config.temperature_at(progress)
+                group["lr"] = self.config.lr_at(progress)
+        self._forward.temperature = self.config.temperature_at(progress)
 
-    def receive(self, batch: Batch) -> Batch:
-        """This process's share, flipped; every process flips the whole batch alike."""
+    def prepare(self, batch: Batch) -> Batch:
+        """Flip the batch, alike in every process, and take this rank's shard."""
         # A mirror image is one that the teacher is taken to answer alike: cached answers stand.
-        images = flip(batch.images, self.config.flip or 0.0, self._generator)
+        inputs, count = batch.inputs, len(batch.inputs)
+        if self.config.flip:
+            inputs = flip(inputs, self.config.flip, self._generator)
         if batch.mirrorable is not None:
-            images = torch.where(batch.mirrorable.view(-1, 1, 1, 1), images, batch.images)
-        part = slice(self.runtime.rank, None, self.runtime.world_size)
-        images = to_layout(images[part], layout_of(self.student))
-        self._shown = images.shape
-        known = (None if value is None else value[part] for value in batch[1:3])
-        return Batch(images, *known)
+            inputs = torch.where(batch.mirrorable.view(-1, 1, 1, 1), inputs, batch.inputs)
+        shard = slice(self.runtime.rank, None, self.runtime.world_size)
+        inputs = to_layout(inputs[shard], layout_of(self.student))
+        self._shown = inputs.shape
+        known = batch.prediction and batch.prediction.of_samples(shard, count)
+        return Batch(inputs, known, None if batch.target is None else batch.target[shard])
 
-    def ask(self, lesson: Batch) -> Answers:
-        """Student (in training mode) and teacher about the images of ``lesson``."""
+    def forward(self, shard: Batch) -> PairOutputs:
+        """Show student (in training mode) and teacher the samples of ``shard``."""
         self.network.train()
         for module in self._resting:
             module.eval()
-        asked = self._ask.asks_teacher(lesson.teacher_logits)
-        self.teacher_images += self.runtime.world_size * len(lesson.images) * asked
-        answers = self._ask(*lesson[:3])
-        classes = self.runtime.gather(answers.classes)
-        self._counts.index_add_(0, classes, torch.ones_like(classes))
-        return answers
+        asked = self._forward.asks_teacher(shard.prediction)
+        self.teacher_images += self.runtime.world_size * len(shard.inputs) * asked
+        outputs = self._forward.learn(*shard[:3])
+        counts = self.teacher.task.counts(outputs.teacher.prediction)
+        self._counts += self.runtime.gather(counts[None]).sum(0)
+        return outputs
 
-    def losses(self, answers: Answers) -> dict[str, Tensor]:
-        """The terms of the knowledge by name, without their weights."""
-        related = [KINDS[name] for name in self._weights if KINDS[name].relation]
-        features = any(kind.features for kind in related)
-        whole = (
-            answers.of_all(self.runtime.all_gather_with_grad, features=features)
-            if related
-            else answers
-        )
+    def losses(self, outputs: PairOutputs) -> dict[str, Tensor]:
+        """Compute the losses of the knowledge by name, without their weights."""
+        related = [LOSSES[name] for name in self._weights if LOSSES[name].relation]
+        features = any(loss.features for loss in related)
+        gather = self.runtime.all_gather_with_grad
+        whole = outputs.of_all(gather, features=features) if related else outputs
         return {
-            name: self._losses[name](whole if KINDS[name].relation else answers)
+            name: self._losses[name](whole if LOSSES[name].relation else outputs)
             for name in self._weights
         }
 
     def weighted(self, parts: dict[str, Tensor]) -> Tensor:
-        """Their weighted sum."""
+        """Return their weighted sum."""
         return torch.stack([self._weights[name] * value for name, value in parts.items()]).sum()
 
     def learn(self, loss: Tensor) -> None:
-        """One optimiser step, and the averaged student follows."""
+        """Take one optimiser step; the averaged student follows."""
         self._optimizer.zero_grad(set_to_none=True)
-        if self._aids_optimizer:
-            self._aids_optimizer.zero_grad(set_to_none=True)
+        if self._adapters_optimizer:
+            self._adapters_optimizer.zero_grad(set_to_none=True)
         with calling("the student", self._shown, known=TRIAL):
             loss.backward()  # type: ignore[no-untyped-call]
         self.runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
-        if self._aids_optimizer:
-            self.runtime.all_reduce_gradients(self.aids)
-            self._aids_optimizer.step()
+        if self._adapters_optimizer:
+            self.runtime.all_reduce_gradients(self.adapters)
+            self._adapters_optimizer.step()
         self.steps += 1
         if self._average is not None:
             follow(self._average, self.network, self.config.ema, self.steps)
@@ -186,8 +190,10 @@ class Learner:
             "student": self.network.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "aids": self.aids.state_dict(),
-            "aids_optimizer": self._aids_optimizer.state_dict() if self._aids_optimizer else None,
+            "adapters": self.adapters.state_dict(),
+            "adapters_optimizer": self._adapters_optimizer.state_dict()
+            if self._adapters_optimizer
+            else None,
             "generator": self._generator.get_state(),
             "class_counts": self._counts,
             "teacher_images": self.teacher_images,
@@ -200,18 +206,28 @@ class Learner:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.aids.load_state_dict(state["aids"])
-        if self._aids_optimizer:
-            self._aids_optimizer.load_state_dict(state["aids_optimizer"])
+        self.adapters.load_state_dict(state["adapters"])
+        if self._adapters_optimizer:
+            self._adapters_optimizer.load_state_dict(state["adapters_optimizer"])
         self._generator.set_state(state["generator"])
         self._counts.copy_(state["class_counts"])
         self.teacher_images, self.steps = state["teacher_images"], state["steps"]
 
 
-def metrics(parts: dict[str, Tensor], answers: Answers) -> Metrics:
-    """What a step reports: its terms by name, and how often student and teacher decide alike."""
-    decided = answers.student_logits.argmax(1)
+def metrics(parts: dict[str, Tensor], outputs: PairOutputs) -> Metrics:
+    """Report a step: its losses by name, and how often student and teacher decide alike."""
+    pair = outputs.answered.prediction, outputs.teacher.prediction
     return {
-        **{f"distillation/{name}": value.detach() for name, value in parts.items()},
-        "distillation/agreement": (decided == answers.classes).float().mean(),
+        **{name: value.detach() for name, value in parts.items()},
+        "agreement": outputs.task.agreement(*pair),
     }
+
+
+def check_teaching(losses: Mapping[str, Loss]) -> None:
+    """Raise where a loss leaves the student as it is: it takes nothing of the student's side."""
+    for name, loss in losses.items():
+        if not any(path.startswith("student.") for path in loss.needs):
+            raise DfkdError(
+                f"{name} is a loss of images and teaches a student nothing; choose from "
+                f"{', '.join(KNOWLEDGE)}"
+            )

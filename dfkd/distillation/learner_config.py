@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from dfkd.distillation.knowledge import parse
-from dfkd.distillation.pairing import read_pair
 from dfkd.errors import check_within
+from dfkd.losses.objective import parse
+from dfkd.networks.pairing import read_pair
 
 CARE = 0.05
 """Of the learning rate for a student that knows already."""
@@ -54,7 +54,7 @@ class LearnerConfig:
         check_within(self, "[0, 1)", "ema")
         check_within(self, "(0, inf)", "temperature", "temperature_end")
 
-    def rate(self, progress: float) -> float:
+    def lr_at(self, progress: float) -> float:
         """The learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
         peak = self.lr * (CARE if self.careful else 1.0)

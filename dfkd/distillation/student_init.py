@@ -33,7 +33,7 @@ MODES = ("auto", "teacher", "random", "given")
 def check_mode(mode: str) -> None:
     """Raise unless it is a word for where students start."""
     if mode not in MODES:
-        raise DfkdError(f"--init must be {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
+        raise DfkdError(f"`init` must be {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
 
 
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def start_student(
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
     share = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
     if mode == "teacher" and not names:
-        raise DfkdError("no layer of the student fits the teacher's; use --init random")
+        raise DfkdError("no layer of the student fits the teacher's; use `init=random`")
     if mode in ("random", "given") or (mode == "auto" and share < 0.5):
         return StudentInit("given" if mode == "given" else "random")
     source = {clean_name(name): value for name, value in teacher.state_dict().items()}

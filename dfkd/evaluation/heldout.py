@@ -4,19 +4,16 @@ Half of them are drawings, half are drawings that the teacher's memory has corre
 its data as anything that can be had without it.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.evaluation.accuracy import predictions
-from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.default import Default
 from dfkd.synthesis.methods.default_config import DefaultConfig
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import quantize
 
 SEED = 0x4E1D
 """Of the held-out images: no run's own, so that what it draws for its student is not among them."""
@@ -68,7 +65,6 @@ class HeldOut:
 def hold_out(
     teacher: Teacher,
     effort: Effort,
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     working: Teacher | None = None,
 ) -> HeldOut:
     """Make them; the same teacher and effort give the same on the same machine.
@@ -76,7 +72,6 @@ def hold_out(
     Args:
         teacher: one without statistics gets drawings alone.
         effort: how many, and how well.
-        autocast: context of the correction's passes; the answers are given without it.
         working: a faster teacher that corrects in its place (``dfkd.teacher.folding``).
     """
     config = DefaultConfig(
@@ -88,13 +83,13 @@ def hold_out(
         competition=0.0,
         capacity=max(effort.draws, effort.images),
     )
-    maker = Default(working or teacher, config, SEED, autocast=autocast)
+    maker = Default(working or teacher, config, SEED)
     with torch.enable_grad():
         maker.update(nn.Identity())  # no competition: nobody is asked but the teacher
     # A teacher without statistics has nothing corrected.
     corrected = min(effort.images, len(maker.refined))
     banks = [maker.refined.sample(corrected)] if corrected else []
     banks.append(maker.drawings.sample(effort.images, balanced=True))
-    images = quantize(torch.cat([bank.images for bank in banks])).cpu()
+    images = quantize(torch.cat([bank.inputs for bank in banks])).cpu()
     logits = predictions(teacher, teacher.spec, images, batch_size=CHUNK)
     return HeldOut(images, logits, corrected)

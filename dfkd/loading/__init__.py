@@ -19,6 +19,7 @@ from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
+from dfkd.tasks import Classification
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
@@ -102,7 +103,7 @@ def load_teacher(
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
-        teacher.class_names = known
+        teacher.task = Classification(teacher.num_classes, known)
     return teacher
 
 
@@ -120,8 +121,8 @@ def _image_spec(
         shape = known.shape
     else:
         raise DfkdError(
-            f"{uri.partition('?')[0]} does not say what images it takes; give --image CxHxW "
-            "(such as 3x32x32), and --mean and --std where it wants normalised images"
+            f"{uri.partition('?')[0]} does not say what images it takes; give `image=CxHxW` "
+            "(such as 3x32x32), and `mean` and `std` where it wants normalised images"
         )
     source = known if known is not None and known.channels == shape[0] else ImageSpec(*shape)
     return ImageSpec(

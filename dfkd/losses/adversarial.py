@@ -45,6 +45,18 @@ def js_competition(
     return (mixture * (mixture.log() - middle)).sum(1).mean().clamp(0, 1)
 
 
+def js_agreement(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """1 - JS: what images minimise that compete for the student's mistakes (Yin et al., eq. 8).
+
+    Args:
+        student_logits, teacher_logits: N x classes.
+
+    Returns:
+        Within [0, 1]; 1 where the two agree.
+    """
+    return 1 - js_competition(student_logits, teacher_logits)
+
+
 def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """-mean(1[argmax s = argmax t] KL(softmax(t) || softmax(s))): differ, but decide alike.
 

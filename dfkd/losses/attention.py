@@ -36,12 +36,20 @@ def attention_transfer(student_features: Tensor, teacher_features: Tensor) -> Te
     Returns:
         A mean over samples and places, within [0, 2 / (H*W)].
 
+    Raises:
+        DfkdError: maps of different sizes, or of one pixel: scaled to length 1 they are all alike.
+
     >>> one, other = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
     >>> one[..., 0], other[..., 1] = 1.0, 5.0
     >>> attention_transfer(one, other).item()
     1.0
     """
     _check_maps(student_features, teacher_features)
+    if student_features[0, 0].numel() == 1:
+        raise DfkdError(
+            "at compares where maps are high, and a map of one pixel is high nowhere: "
+            "name larger ones with `pairs`, or take hint"
+        )
     return F.mse_loss(attention_map(student_features), attention_map(teacher_features))
 
 
@@ -63,7 +71,7 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
         raise DfkdError(
             f"cam needs the classifier to read the last map's {features.shape[1]} channels, "
             f"averaged over places, and it reads {weight.shape[1]} numbers: compare something "
-            'else, as --knowledge "kd + at" does'
+            "else, as `knowledge=kd + at` does"
         )
     return torch.einsum("nchw,nc->nhw", features, weight[classes].to(features.dtype))
 
@@ -104,7 +112,7 @@ def logit_gradients(
     )
     if any(gradient is None for gradient in found):
         raise DfkdError(
-            "no logit depends on one of the layers that grad_cam compares: name others with --pair"
+            "no logit depends on one of the layers that grad_cam compares: name others with `pairs`"
         )
     return found
 
@@ -144,13 +152,56 @@ def map_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     return F.mse_loss(student_map, teacher_map)
 
 
+def activation_map_distance(
+    student_features: Tensor,
+    student_weight: Tensor,
+    teacher_features: Tensor,
+    teacher_weight: Tensor,
+    classes: Tensor,
+) -> Tensor:
+    """Mean squared difference of the two class activation maps (SpaceshipNet, eq. 9).
+
+    Args:
+        student_features, teacher_features: N x C x H x W, of any sizes: what a classifier averages.
+        student_weight, teacher_weight: the classifiers' weights, classes x C.
+        classes: N class indices: whose map. The teacher's side takes no gradient.
+
+    Returns:
+        >= 0, in squared units of the logits.
+    """
+    student = class_activation_map(student_features, student_weight, classes)
+    teacher = class_activation_map(teacher_features, teacher_weight, classes)
+    student, teacher = pool_to_common_size(student, teacher)
+    return map_distance(student, teacher.detach())
+
+
+def grad_cam_distance(
+    student_features: Tensor,
+    student_gradients: Tensor,
+    teacher_features: Tensor,
+    teacher_gradients: Tensor,
+) -> Tensor:
+    """Mean squared difference of the two Grad-CAMs at one depth (SpaceshipNet, eq. 8).
+
+    Args:
+        student_features, teacher_features: N x C x H x W, of one height and width.
+        student_gradients, teacher_gradients: the same, as ``logit_gradients`` gives them.
+
+    Returns:
+        >= 0, in squared units of the logits.
+    """
+    return map_distance(
+        grad_cam(student_features, student_gradients), grad_cam(teacher_features, teacher_gradients)
+    )
+
+
 def pool_to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Both averaged over cells, to the smaller height and width: their means over places stay.
 
     Args:
         one, other: N x H x W, of any sizes.
 
-    >>> one, other = of_one_size(torch.tensor([[[1.0, 3.0]]]), torch.ones(1, 1, 1))
+    >>> one, other = pool_to_common_size(torch.tensor([[[1.0, 3.0]]]), torch.ones(1, 1, 1))
     >>> one, other
     (tensor([[[2.]]]), tensor([[[1.]]]))
     """

@@ -6,6 +6,7 @@ rounding, and an embedding of zeros apart).
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,16 @@ def angle_relation(student: Tensor, teacher: Tensor, *, at_most: int = 64) -> Te
     return F.smooth_l1_loss(_cosines(student[:at_most]), _cosines(teacher[:at_most]))
 
 
+def relations(student: Tensor, teacher: Tensor) -> Tensor:
+    """Add the distances and twice the angles, as RKD weighs them (Park et al., CVPR 2019).
+
+    Args:
+        student: N x D.
+        teacher: N x D'.
+    """
+    return distance_relation(student, teacher) + 2 * angle_relation(student, teacher)
+
+
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of similarities (SP, Tung & Mori, ICCV 2019, eqs. 1-4).
 
@@ -82,6 +93,15 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student, teacher = _rows(student, teacher)
     return F.mse_loss(_unit(student @ student.T), _unit(teacher @ teacher.T))
+
+
+def feature_similarity(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Compare the similarities of the last depth's features, flattened.
+
+    Args:
+        student, teacher: one tensor a depth, N x ... each.
+    """
+    return similarity_preserving(student[-1].flatten(1), teacher[-1].flatten(1))
 
 
 def correlation_congruence(

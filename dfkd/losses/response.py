@@ -1,6 +1,6 @@
 """What the student answers against what the teacher answers (or a label says)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +132,18 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     2.3026
     """
     return F.cross_entropy(logits, targets)
+
+
+def supervised(task: Any, prediction: Any, target: Any) -> Tensor:
+    """Compare a prediction with what the samples were made for, as the task does.
+
+    Args:
+        task: says what an answer means (``dfkd.tasks.Task``).
+        prediction: the network's answer.
+        target: of the task's own kind: class indices, boxes.
+    """
+    loss: Tensor = task.supervised(prediction, target)
+    return loss
 
 
 def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

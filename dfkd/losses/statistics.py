@@ -5,12 +5,26 @@ so that the number of kernels hardly grows with depth.
 """
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.teacher.statistics import LayerStatistics
+
+
+class LayerStatistics(NamedTuple):
+    """Statistics of one layer's input for one batch, beside the stored ones; all of shape (C,).
+
+    ``var`` is the biased variance. ``running_mean`` and ``running_var`` are the
+    teacher's own buffers: never write to them.
+    """
+
+    name: str
+    mean: Tensor
+    var: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
 
 def norm_distance(
@@ -79,6 +93,28 @@ def scale_free_distance(statistics: Sequence[LayerStatistics], *, eps: float = 1
     divergence = 0.5 * (shift + ratio - 1 - ratio.log())
     layers = torch.split(divergence, [len(layer.mean) for layer in statistics])
     return torch.stack([layer.mean() for layer in layers]).mean()
+
+
+def prior_distance(prior: Any, record: Any) -> Tensor:
+    """Measure how far a batch lies from what a teacher remembers, as its prior does.
+
+    Args:
+        prior: what the teacher remembers (``dfkd.teacher.priors.Prior``).
+        record: what it recorded of the batch.
+    """
+    distance: Tensor = prior.distance(record)
+    return distance
+
+
+def relative_prior_distance(prior: Any, record: Any) -> Tensor:
+    """Measure the same free of the network's scale, so that weights carry over between networks.
+
+    Args:
+        prior: what the teacher remembers.
+        record: what it recorded of the batch.
+    """
+    distance: Tensor = prior.relative_distance(record)
+    return distance
 
 
 def _end_to_end(statistics: Sequence[LayerStatistics]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

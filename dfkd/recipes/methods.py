@@ -6,9 +6,11 @@ To add a method, write its file and its row here; recipes, ``dfkd distill --meth
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.loading.matrix import read_matrix
 from dfkd.protocols import Synthesizer
 from dfkd.synthesis.methods import deep_inversion_config
 from dfkd.synthesis.methods.adi import Adi, AdiConfig
@@ -21,10 +23,11 @@ from dfkd.synthesis.methods.dfq import Dfq, DfqConfig
 from dfkd.synthesis.methods.drawings import Drawings, DrawingsConfig
 from dfkd.synthesis.methods.fast import Fast, FastConfig
 from dfkd.synthesis.methods.mad import Mad, MadConfig
-from dfkd.synthesis.methods.nayer import Nayer, NayerConfig
+from dfkd.synthesis.methods.nayer import RANDOM, Nayer, NayerConfig
 from dfkd.synthesis.methods.pre import Pre, PreConfig
 from dfkd.synthesis.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
+from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
 
@@ -36,12 +39,12 @@ def untraced(config: Any, spec: ImageSpec) -> Shapes:
     return ()
 
 
-class Method(NamedTuple):
+class MethodRow(NamedTuple):
     """A row of the catalogue.
 
     Attributes:
         config: gives the setting that ``--method`` starts from, a frozen dataclass.
-        build: (teacher, setting, seed, autocast=...) -> the ``Synthesizer``.
+        build: (teacher, setting, seed) -> the ``Synthesizer``.
         line: what it does, and its paper.
         alternation: how its updates and the student's steps take turns.
         learner: how its paper trains the student (its loss; the optimiser is everybody's).
@@ -71,11 +74,18 @@ class Method(NamedTuple):
     published: tuple[Callable[[], Any], Alternation] | None = None
 
 
+def _nayer(teacher: Teacher, config: NayerConfig, seed: int) -> Nayer:
+    """Build NAYER with the embeddings that its setting names: a method reads no files."""
+    if config.embeddings == RANDOM:
+        return Nayer(teacher, config, seed)
+    return Nayer(teacher, config, seed, read_matrix(Path(config.embeddings).expanduser()))
+
+
 # What works in rounds is published for GPUs: a round would take minutes on a CPU. ``--method``
 # starts from halves and fractions of the papers' sizes, here and in the rhythm. The papers' own
 # are the dataclasses' defaults, and ``published``: the recipes NAME_published.
-METHODS: dict[str, Method] = {
-    "default": Method(
+METHODS: dict[str, MethodRow] = {
+    "default": MethodRow(
         DefaultConfig,
         Default,
         "Drawings, their pixels corrected by what the teacher remembers",
@@ -87,13 +97,13 @@ METHODS: dict[str, Method] = {
         share=0.02,
         statistics=False,
     ),
-    "drawings": Method(
+    "drawings": MethodRow(
         DrawingsConfig,
-        lambda teacher, config, seed, autocast=None: Drawings(teacher, config, seed),
+        Drawings,
         "Drawings in one fixed style; for teachers that store no statistics",
         statistics=False,
     ),
-    "deep_inversion": Method(
+    "deep_inversion": MethodRow(
         deep_inversion_config.cifar,
         DeepInversion,
         "DeepInversion, the authors' CIFAR setting (Yin et al., CVPR 2020): pixels, then student",
@@ -102,7 +112,7 @@ METHODS: dict[str, Method] = {
         batch="batch_size",
         shapes=deep_inversion_config.traced_shapes,
     ),
-    "adi": Method(
+    "adi": MethodRow(
         partial(AdiConfig, batch_size=128, iterations=100),
         Adi,
         "Adaptive DeepInversion (Yin et al., CVPR 2020): pixels on which the student is wrong yet",
@@ -112,7 +122,7 @@ METHODS: dict[str, Method] = {
         passes="iterations",
         published=(AdiConfig, Alternation(warmup_updates=1, steps_per_update=200, batch_size=256)),
     ),
-    "fast": Method(
+    "fast": MethodRow(
         FastConfig,
         Fast,
         "FastDFKD (Fang et al., AAAI 2022): a meta-generator, adapted to each batch in five steps",
@@ -125,7 +135,7 @@ METHODS: dict[str, Method] = {
             Alternation(warmup_updates=20, warmup_share=0.25, steps_per_update=400, batch_size=256),
         ),
     ),
-    "cmi": Method(
+    "cmi": MethodRow(
         partial(CmiConfig, ngf=32, synthesis_batch_size=128, g_steps=50, cr_negatives=1024),
         Cmi,
         "CMI (Fang et al., IJCAI 2021): a new generator a round, images unlike earlier ones",
@@ -136,7 +146,7 @@ METHODS: dict[str, Method] = {
         shapes=untraced,
         published=(CmiConfig, Alternation(warmup_updates=1, steps_per_update=200, batch_size=256)),
     ),
-    "mad": Method(
+    "mad": MethodRow(
         MadConfig,
         Mad,
         "MAD (Do et al., NeurIPS 2022): a generator beside an average of what it was",
@@ -146,7 +156,7 @@ METHODS: dict[str, Method] = {
         LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
     ),
-    "dafl": Method(
+    "dafl": MethodRow(
         DaflConfig,
         Dafl,
         "DAFL (Chen et al., ICCV 2019): sure answers, even classes and an excited classifier",
@@ -158,7 +168,7 @@ METHODS: dict[str, Method] = {
         classifier=True,
         shapes=untraced,
     ),
-    "pre": Method(
+    "pre": MethodRow(
         PreConfig,
         Pre,
         "PRE-DFKD (Binici et al., AAAI 2022): the student rehearses what a memory draws",
@@ -169,7 +179,7 @@ METHODS: dict[str, Method] = {
         classifier=True,
         shapes=untraced,
     ),
-    "dfad": Method(
+    "dfad": MethodRow(
         DfadConfig,
         Dfad,
         "DFAD (Fang et al., 2019): images on which student and teacher differ most",
@@ -179,7 +189,7 @@ METHODS: dict[str, Method] = {
         statistics=False,
         shapes=untraced,
     ),
-    "zskt": Method(
+    "zskt": MethodRow(
         ZsktConfig,
         Zskt,
         "ZSKT (Micaelli & Storkey, NeurIPS 2019): adversarial images, and where the teacher looks",
@@ -189,7 +199,7 @@ METHODS: dict[str, Method] = {
         statistics=False,
         shapes=untraced,
     ),
-    "dfq": Method(
+    "dfq": MethodRow(
         DfqConfig,
         Dfq,
         "DFQ (Choi et al., CVPRW 2020): an adversary that keeps to what the teacher knows",
@@ -198,7 +208,7 @@ METHODS: dict[str, Method] = {
         LearnerConfig(temperature=1.0),
         batch="synthesis_batch_size",
     ),
-    "spaceship": Method(
+    "spaceship": MethodRow(
         partial(SpaceshipConfig, ngf=32, synthesis_batch_size=128, g_steps=50),
         Spaceship,
         "SpaceshipNet (Yu et al., CVPR 2023): exchanged features, and where the teacher looks",
@@ -212,11 +222,11 @@ METHODS: dict[str, Method] = {
             Alternation(warmup_updates=1, steps_per_update=2000, batch_size=256),
         ),
     ),
-    "nayer": Method(
+    "nayer": MethodRow(
         partial(
             NayerConfig, ngf=32, latent_dim=256, synthesis_batch_size=256, g_steps=10, recreate=20
         ),
-        Nayer,
+        _nayer,
         "NAYER (Tran et al., CVPR 2024): class embeddings through a noisy layer drawn anew",
         Alternation(warmup_updates=10, warmup_share=0.25, steps_per_update=60),
         LearnerConfig(temperature=20.0),

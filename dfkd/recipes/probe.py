@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from dfkd.distillation.knowledge import KINDS, Asking, begin, parse
+from dfkd.distillation.adapters import build_losses
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import parse
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
-from dfkd.recipes.methods import METHODS, Method
+from dfkd.recipes.methods import METHODS, MethodRow
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
+from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.spec import ImageSpec
 
 ANSWERS = "needs only the teacher's answers"
@@ -105,7 +107,7 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
         needs = [found] if method.statistics else []
         possible = bool(remembered) or not method.statistics
         try:
-            needs += _looked_at(teacher, method) if possible else []
+            needs += _required_layers(teacher, method) if possible else []
         except DfkdError as lacking:
             possible, needs = False, [str(lacking)]
         if name == "default":
@@ -114,7 +116,7 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
     return tuple(advice)
 
 
-def _looked_at(teacher: Teacher, method: Method) -> list[str]:
+def _required_layers(teacher: Teacher, method: MethodRow) -> list[str]:
     """What a method and the knowledge that it starts from look at beside answers and statistics.
 
     Raises:
@@ -123,11 +125,13 @@ def _looked_at(teacher: Teacher, method: Method) -> list[str]:
     network, needs = teacher.network, []
     if method.classifier:
         needs.append(f"looks at its linear classifier, {classifier(network, teacher.num_classes)}")
-    kinds = {name: KINDS[name] for name in parse(method.learner.knowledge)}
-    begin(kinds, Asking(teacher, network, network, kinds.values(), 1.0).example, 0)
-    if any(kind.features for kind in kinds.values()):
-        grey = torch.full((2, *teacher.spec.shape), 0.5, device=teacher.device)
-        shapes = feature_maps(network, teacher.spec.normalize(grey)).values()
+    rows = {name: KNOWLEDGE[name] for name in parse(method.learner.knowledge)}
+    vectors = all(row.vectors for row in rows.values() if row.features)
+    paths = {path for row in rows.values() for path in row.needs}
+    build_losses(rows, PairedForward(teacher, paths, network, vectors=vectors).example, 0)
+    if any(row.features for row in rows.values()):
+        example = teacher.spec.example(2, teacher.device)
+        shapes = feature_maps(network, teacher.spec.normalize(example)).values()
         sizes = dict.fromkeys("x".join(map(str, shape[2:])) for shape in shapes)
         needs.append(f"the student needs feature maps of one of its sizes, {', '.join(sizes)}")
     return needs

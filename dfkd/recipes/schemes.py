@@ -112,7 +112,7 @@ SCHEMES: dict[str, SchemeRow] = {
         "Several teachers as one, of the same or of different classes (You et al., 2017)",
         wrap_teacher=as_one,
         wrapped_type=Ensemble,
-        hint="name further teachers with --teachers, or merge them by dfkd.ensemble",
+        hint="name further teachers with `teachers`, or merge them by dfkd.ensemble",
         several_teachers=True,
     ),
     "cross_modal": SchemeRow(

@@ -1,5 +1,6 @@
-"""A bounded memory of images with the teacher's answers."""
+"""A bounded memory of samples with the teacher's answers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -7,25 +8,10 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
-from dfkd.teacher.spec import ImageSpec
+from dfkd.tasks import Prediction
+from dfkd.teacher.spec import Space
 
 _RANGE = 2**62  # of a draw: the rest of a division by a bank's size favours no image
-
-
-def quantize(images: Tensor) -> Tensor:
-    """Images in [0, 1] -> the uint8 values that the bank stores (rounded); uint8 passes through.
-
-    ``dequantize`` gives the image as ``sample`` gives it back. Ask the teacher about *that*
-    one: cached logits must be those of the stored image.
-    """
-    if images.dtype == torch.uint8:
-        return images
-    return images.detach().mul(255).round().clamp(0, 255).to(torch.uint8)
-
-
-def dequantize(stored: Tensor) -> Tensor:
-    """What ``quantize`` stored -> float images in [0, 1]."""
-    return stored.float().div(255)
 
 
 class ByClass(NamedTuple):
@@ -45,7 +31,7 @@ class ByClass(NamedTuple):
     starts: Tensor
 
     def drawn(self, draws: Tensor) -> Tensor:
-        """Indices of images; every class that has any is as likely, and every image within it.
+        """Draw indices of images; every class that has any is as likely, and every image within it.
 
         Whole numbers throughout: some devices have no float64, and in float32 the shares of a
         large bank do not add up. No value is read back from the device.
@@ -59,7 +45,12 @@ class ByClass(NamedTuple):
 
 
 def by_class(targets: Tensor, counts: Tensor) -> ByClass:
-    """``targets`` (images,) sorted for balanced draws, given how often each class occurs."""
+    """Sort ``targets`` (images,) for balanced draws.
+
+    Args:
+        targets: class indices.
+        counts: how often each class occurs, (classes,).
+    """
     absent = (counts == 0).int()
     return ByClass(
         torch.argsort(targets, stable=True),
@@ -71,35 +62,37 @@ def by_class(targets: Tensor, counts: Tensor) -> ByClass:
 
 
 class ImageBank:
-    """Keeps the last ``capacity`` images; memory is allocated once.
+    """Keeps the last ``capacity`` samples with the teacher's answers; memory is allocated once.
 
-    A pixel takes a byte, a teacher logit two (float16: 3 significant digits).
-    Which images are drawn follows from ``seed`` alone, on any device.
+    Samples are stored as their space encodes them (images: a byte a pixel), a logit in two bytes
+    (float16: 3 significant digits). Which are drawn follows from ``seed`` alone, on any device.
 
     Args:
-        capacity: how many images it holds.
-        spec: their shape.
-        num_classes: how many logits an image has.
-        device: where the images lie.
+        capacity: how many samples it holds.
+        spec: their space.
+        num_classes: how many logits a row of an answer has.
+        seed: of the draws.
+        device: where the samples lie.
+
+    Raises:
+        DfkdError: no room for a sample.
     """
 
     def __init__(
         self,
         capacity: int,
-        spec: ImageSpec,
+        spec: Space,
         num_classes: int,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
         if capacity < 1:
             raise DfkdError(f"an image bank must hold at least one image, not {capacity}")
-        self.capacity = capacity
-        self.total = 0
-        self._columns = {
-            "images": torch.empty((capacity, *spec.shape), dtype=torch.uint8, device=device),
-            "teacher_logits": torch.empty((capacity, num_classes), dtype=torch.half, device=device),
-            "targets": torch.empty(capacity, dtype=torch.int64, device=device),
-        }
+        self.capacity, self.total = capacity, 0
+        self._space, self._num_classes, self._device = spec, num_classes, torch.device(device)
+        # Answers have as many rows a sample as the first ones that come.
+        self._columns: dict[str, Tensor] = {}
+        self._allocate({"inputs": spec.encode(spec.example(1, device))})
         self._by_class: ByClass | None = None  # for balanced draws; new after an ``add``
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -107,77 +100,140 @@ class ImageBank:
         return min(self.total, self.capacity)
 
     def class_counts(self) -> Tensor:
-        """How many stored images are meant for each class, (classes,), where the bank lies."""
-        targets = self._columns["targets"][: len(self)]
+        """Count the stored samples that are meant for each class, (classes,), where they lie."""
+        target = self._columns["target"][: len(self)]
         # Not bincount: its length depends on the values, so that a GPU would have to wait.
-        counts = targets.new_zeros(self._columns["teacher_logits"].shape[1])
-        return counts.index_add_(0, targets, torch.ones_like(targets))
+        counts = target.new_zeros(self._num_classes)
+        return counts.index_add_(0, target.flatten(), torch.ones_like(target.flatten()))
 
     def _balanced(self, count: int) -> Tensor:
-        """Indices drawn with probability 1 / (images of the same class), times a constant."""
+        """Indices drawn with probability 1 / (samples of the same class), times a constant."""
         if self._by_class is None:
-            self._by_class = by_class(self._columns["targets"][: len(self)], self.class_counts())
+            self._by_class = by_class(self._columns["target"][: len(self)], self.class_counts())
         draws = torch.randint(_RANGE, (2, count), generator=self._generator)
-        return self._by_class.drawn(draws.to(self._columns["targets"].device))
+        return self._by_class.drawn(draws.to(self._device))
 
-    def add(self, images: Tensor, teacher_logits: Tensor, targets: Tensor) -> None:
-        """Store copies; the oldest images make room.
+    def add(self, inputs: Tensor, prediction: Prediction | Tensor, target: Tensor) -> None:
+        """Store copies; the oldest samples make room.
 
         Args:
-            images: N x C x H x W in [0, 1]; stored as ``quantize`` has them.
-            teacher_logits: N x classes, of the images *as stored*.
-            targets: N class indices.
+            inputs: N samples of the space; stored as it encodes them.
+            prediction: the teacher's answers to the samples *as stored*, or their logits alone.
+            target: what they were made for: N class indices, or rows of them.
+
+        Raises:
+            DfkdError: their shapes do not fit each other, or what is stored already.
         """
+        if isinstance(prediction, Tensor):
+            prediction = Prediction(prediction)
+        if prediction.logits.shape[-1] != self._num_classes:
+            found = tuple(prediction.logits.shape)
+            raise DfkdError(f"the bank wants logits of {self._num_classes} classes, not {found}")
         largest = torch.finfo(torch.half).max  # an infinite logit would make NaN probabilities
+        count = len(inputs)
         rows = {
-            "images": quantize(images),
-            "teacher_logits": teacher_logits.detach().clamp(-largest, largest),
-            "targets": targets,
+            "inputs": self._space.encode(inputs),
+            "logits": prediction.logits.detach().clamp(-largest, largest).half(),
+            "weight": prediction.weight,
+            "values": prediction.values,
+            "target": target,
         }
-        for name, values in rows.items():
-            expected = (len(images), *self._columns[name].shape[1:])
+        by_sample = {n: _by_sample(n, v, count) for n, v in rows.items() if v is not None}
+        self._allocate({n: v for n, v in by_sample.items() if n not in self._columns})
+        for name, values in by_sample.items():
+            expected = (count, *self._columns[name].shape[1:])
             if values.shape != expected:
                 raise DfkdError(f"the bank wants {name} of {expected}, not {tuple(values.shape)}")
-        kept = range(max(0, len(images) - self.capacity), len(images))
+        kept = range(max(0, count - self.capacity), count)
         slots = torch.tensor([(self.total + i) % self.capacity for i in kept])
-        for name, values in rows.items():
+        for name, values in by_sample.items():
             column = self._columns[name]
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
         self._by_class = None
-        self.total += len(images)
+        self.total += count
+
+    def _allocate(self, like: Mapping[str, Tensor]) -> None:
+        for name, values in like.items():
+            shape = (self.capacity, *values.shape[1:])
+            self._columns[name] = torch.empty(shape, dtype=values.dtype, device=self._device)
 
     def sample(self, count: int, *, balanced: bool = False) -> Batch:
-        """``count`` stored images; all different unless there are fewer in the bank.
+        """Draw stored samples; all different unless there are fewer in the bank.
 
-        With ``balanced``, every class that the bank holds is drawn equally often on
-        average, so that an image of a rare class may come twice.
+        Args:
+            count: how many.
+            balanced: draw every class that the bank holds equally often on average, so that a
+                sample of a rare class may come twice. Of samples with several rows all are drawn
+                alike.
+
+        Raises:
+            DfkdError: the bank is empty.
         """
         filled = len(self)
         if not filled:
             raise DfkdError("the image bank is empty: update the synthesizer before sampling")
-        if balanced:
+        if balanced and self._columns["target"].ndim == 1:
             index = self._balanced(count)
         elif count > filled:
             index = torch.randint(filled, (count,), generator=self._generator)
         else:
             index = torch.randperm(filled, generator=self._generator)[:count]
-        index = index.to(self._columns["images"].device)
-        images, teacher_logits, targets = (values[index] for values in self._columns.values())
-        return Batch(dequantize(images), teacher_logits.float(), targets)
+        index = index.to(self._device)
+        taken = {name: column[index] for name, column in self._columns.items()}
+        rows = {name: _as_rows(taken.get(name)) for name in ("logits", "weight", "values")}
+        logits = rows["logits"]
+        assert logits is not None
+        prediction = Prediction(logits.float(), rows["weight"], rows["values"])
+        target = _as_rows(taken["target"], 1)
+        return Batch(self._space.decode(taken["inputs"]), prediction, target)
 
     def state_dict(self) -> dict[str, Any]:
-        """The filled part (copies), the count and the random generator."""
+        """Return the filled part (copies), the count and the random generator."""
         filled = {name: values[: len(self)].clone() for name, values in self._columns.items()}
-        return {**filled, "total": self.total, "generator": self._generator.get_state()}
+        return {"columns": filled, "total": self.total, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``: the same images, and the same draws from here on."""
+        """Continue from ``state_dict``: the same samples, and the same draws from here on.
+
+        Raises:
+            DfkdError: the saved bank is of another size or of other samples.
+        """
+        filled = min(state["total"], self.capacity)
+        self._allocate({n: v for n, v in state["columns"].items() if n not in self._columns})
         for name, column in self._columns.items():
-            expected = (min(state["total"], self.capacity), *column.shape[1:])
-            if state[name].shape != expected:
-                found = tuple(state[name].shape)
+            expected = (filled, *column.shape[1:])
+            saved = state["columns"].get(name)
+            if saved is None or saved.shape != expected:
+                found = None if saved is None else tuple(saved.shape)
                 raise DfkdError(f"this bank holds {name} of {expected}, the saved one {found}")
-            column[: expected[0]] = state[name]
+            column[:filled] = saved
         self._by_class = None
         self.total = state["total"]
         self._generator.set_state(state["generator"].cpu())
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Put batches with answers and targets into one.
+
+    Args:
+        batches: from banks of one teacher.
+    """
+    predictions = [batch.prediction for batch in batches if batch.prediction is not None]
+    parts = zip(*predictions, strict=True)
+    logits, weight, values = (None if part[0] is None else torch.cat(part) for part in parts)
+    assert logits is not None
+    prediction = Prediction(logits, weight, values)
+    target = torch.cat([batch.target for batch in batches if batch.target is not None])
+    return Batch(torch.cat([batch.inputs for batch in batches]), prediction, target)
+
+
+def _by_sample(name: str, values: Tensor, count: int) -> Tensor:
+    """N x ... values, the rows of a sample side by side where it has several."""
+    if name == "inputs" or len(values) == count:
+        return values
+    return values.view(count, -1, *values.shape[1:])
+
+
+def _as_rows(values: Tensor | None, dimensions: int = 2) -> Tensor | None:
+    """M x ... values of N samples with M/N rows each."""
+    return values.flatten(0, 1) if values is not None and values.ndim > dimensions else values

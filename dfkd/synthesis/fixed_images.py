@@ -1,14 +1,12 @@
 """Images that are given, not made: the user's own, shown to the student in the method's place."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.bank import ImageBank, dequantize
+from dfkd.synthesis.bank import ImageBank
 from dfkd.teacher import Teacher
 
 CHUNK = 256
@@ -21,25 +19,17 @@ class FixedImages:
         images: uint8 N x C x H x W.
         labels: N classes, or None; then the teacher's decisions stand in for them.
         seed: of the order in which they are shown.
-        autocast: context of the teacher's forward passes.
     """
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        images: Tensor,
-        labels: Tensor | None,
-        seed: int,
-        *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:
+    def __init__(self, teacher: Teacher, images: Tensor, labels: Tensor | None, seed: int) -> None:
         self.bank = ImageBank(len(images), teacher.spec, teacher.num_classes, seed, teacher.device)
         for start in range(0, len(images), CHUNK):
             part = images[start : start + CHUNK].to(teacher.device)
-            with torch.no_grad(), autocast():
-                logits = teacher(dequantize(part)).float()
-            targets = logits.argmax(1) if labels is None else labels[start : start + CHUNK]
-            self.bank.add(part, logits, targets.to(teacher.device))
+            with torch.no_grad(), teacher.autocast():
+                prediction = teacher.predict(teacher.spec.decode(part)).float()
+            decided = teacher.task.decide(prediction)
+            targets = decided if labels is None else labels[start : start + CHUNK].to(decided)
+            self.bank.add(part, prediction, targets)
 
     def update(self, student: nn.Module) -> Metrics:
         """Nothing to do."""

@@ -69,7 +69,7 @@ def compile_teacher(
         DfkdError: another mode.
     """
     if mode not in MODES:
-        raise DfkdError(f"--compile must be auto, on or off, not {mode!r}")
+        raise DfkdError(f"`compile` must be auto, on or off, not {mode!r}")
     # A network may say itself why it cannot be: that is known before half a minute is spent.
     reason = teacher.held or getattr(teacher.network, "not_compiled", None)
     if mode == "off" or not work.shapes or not teacher.layers:

@@ -96,7 +96,7 @@ def recomputing(teacher: Teacher) -> Teacher:
         DfkdError: a network that cannot be copied, or is held in eval mode.
     """
     if teacher.held:
-        raise DfkdError(f"the teacher cannot be recomputed: {teacher.held}; leave --recompute off")
+        raise DfkdError(f"the teacher cannot be recomputed: {teacher.held}; leave `recompute` off")
     tapped = TappedNetwork(teacher)
     keep_inputs(tapped)
     for block in blocks(tapped.network):
@@ -140,7 +140,7 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
         if versions != _versions(inputs):
             raise DfkdError(
                 "a block of the teacher overwrites its input and cannot be recomputed; "
-                "leave --recompute off"
+                "leave `recompute` off"
             )
         return output
 

@@ -1,12 +1,43 @@
-"""What an image is to a teacher: its shape, and the way from [0, 1] into the teacher's space."""
+"""What a sample is: its shape, and the way from our space into the network's own."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+
+
+class Space(Protocol):
+    """The domain of samples. Outside a ``Teacher`` samples lie in it; normalised only within.
+
+    Attributes:
+        shape: of one sample.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+
+    def normalize(self, samples: Tensor) -> Tensor:
+        """Map samples to what the network takes."""
+
+    def denormalize(self, values: Tensor) -> Tensor:
+        """Map what a network takes to samples, without ``project_``."""
+
+    def project_(self, samples: Tensor) -> Tensor:
+        """Bring samples that an optimiser moved back into the space, in place."""
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """Turn samples into what a bank stores."""
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Turn what a bank stores into samples."""
+
+    def example(self, count: int, device: torch.device | str) -> Tensor:
+        """Make ``count`` samples that say nothing: for shapes and trial passes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +70,26 @@ class ImageSpec:
         if min(self.std) <= 0:
             raise DfkdError(f"std must be positive, not {self.std}")
 
+    def project_(self, samples: Tensor) -> Tensor:
+        """Clamp to [0, 1], in place."""
+        return samples.clamp_(0, 1)
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """Round images to uint8, a byte a value; uint8 passes through.
+
+        Ask the teacher about what ``decode`` gives back: cached answers must be to the image as
+        it is stored.
+        """
+        return quantize(samples)
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Turn uint8 values into floats in [0, 1]."""
+        return dequantize(stored)
+
+    def example(self, count: int, device: torch.device | str) -> Tensor:
+        """Make ``count`` grey images."""
+        return torch.full((count, *self.shape), 0.5, device=device)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
@@ -59,11 +110,23 @@ class ImageSpec:
         return images.new_tensor(self.mean).view(shape), images.new_tensor(self.std).view(shape)
 
 
+def quantize(images: Tensor) -> Tensor:
+    """Round images in [0, 1] to uint8; uint8 passes through."""
+    if images.dtype == torch.uint8:
+        return images
+    return images.detach().mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def dequantize(stored: Tensor) -> Tensor:
+    """Turn uint8 values into floats in [0, 1]."""
+    return stored.float().div(255)
+
+
 def parse_shape(text: str) -> tuple[int, int, int]:
     """``"1x28x28"`` -> (1, 28, 28); anything else is a ``DfkdError``."""
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise DfkdError(f"--image wants CHANNELSxHEIGHTxWIDTH such as 3x224x224, not {text!r}")
+        raise DfkdError(f"`image` wants CHANNELSxHEIGHTxWIDTH such as 3x224x224, not {text!r}")
     channels, height, width = (int(part) for part in parts)
     return channels, height, width
 

@@ -11,29 +11,16 @@ its closed form; ``dfkd.bench.reference`` keeps the slow, obvious version it is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks.layers import clean_name
 
 EPS = 1e-5
 """Batch-norm's usual addition to a variance: dead channels have none."""
-
-
-class LayerStatistics(NamedTuple):
-    """Statistics of one layer's input for one batch, beside the stored ones; all of shape (C,).
-
-    ``var`` is the biased variance. ``running_mean`` and ``running_var`` are the
-    teacher's own buffers: never write to them.
-    """
-
-    name: str
-    mean: Tensor
-    var: Tensor
-    running_mean: Tensor
-    running_var: Tensor
 
 
 def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:

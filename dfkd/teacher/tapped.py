@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
 from dfkd.teacher.layout import layout_of, to_layout
-from dfkd.teacher.statistics import BatchStatistics, LayerStatistics
+from dfkd.teacher.statistics import BatchStatistics
 from dfkd.teacher.teacher import Teacher, Trace
 
 
@@ -64,7 +65,8 @@ class TappedTrace:
         run: Callable[[Tensor], Any],
         shapes: frozenset[tuple[int, ...]] | None,
     ) -> None:
-        self._shapes, self._run, self._spec = shapes, run, teacher.spec
+        self._shapes, self._run = shapes, run
+        self._spec, self._task = teacher.spec, teacher.task
         self._stored: dict[str, Any] = dict(teacher.layers)
         self._order = layout_of(teacher.network)
 
@@ -82,4 +84,5 @@ class TappedTrace:
             layer, before = self._stored[name], calls[name]
             label = f"{name}@{len(before)}" if before else name
             before.append(LayerStatistics(label, mean, var, layer.running_mean, layer.running_var))
-        return Trace(logits, tuple(record for records in calls.values() for record in records), {})
+        records = tuple(record for each in calls.values() for record in each)
+        return Trace(self._task.read(logits), records, {})

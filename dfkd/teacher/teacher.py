@@ -1,9 +1,8 @@
 """The teacher: a frozen network, how to feed it, and what it remembers of its data."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +13,34 @@ from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
+from dfkd.tasks import Prediction, Task
+from dfkd.tasks.classification import classification_of
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
+from dfkd.teacher.priors import NoPrior, Prior, find_prior
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.statistics import LayerStatistics, open_taps, statistics_layers
-from dfkd.teacher.trial import check_finite, count_classes, first_pass
+from dfkd.teacher.trial import check_finite, first_pass
+
+NO_PRIOR = NoPrior()
 
 
 class Trace(NamedTuple):
     """What a teacher shows of a batch: a plain value, no hook left behind.
 
-    ``logits`` N x classes; ``statistics`` in the order of the network's layers;
-    ``features`` the outputs of the layers asked for, by name.
+    Attributes:
+        prediction: its answer, read by its task.
+        statistics: what its prior recorded; of batch-norms one entry a layer, in their order.
+        features: the outputs of the layers asked for, by name.
     """
 
-    logits: Tensor
-    statistics: tuple[LayerStatistics, ...]
+    prediction: Prediction
+    statistics: Any
     features: dict[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """The prediction's rows of logits; N x classes where a sample is a row."""
+        return self.prediction.logits
 
 
 class FastTrace(Protocol):
@@ -44,18 +54,21 @@ class FastTrace(Protocol):
 
 
 class Teacher:
-    """A frozen ``nn.Module`` with an ``ImageSpec`` and class names.
+    """A frozen ``nn.Module`` with a space, a task and a prior.
 
     Freezing means eval mode and ``requires_grad=False`` on every parameter;
     ``restore`` gives the module back as it came. Parameters and buffers are
     bit-identical after any use (``fingerprint`` proves it).
 
     Args:
-        network: N x C x H x W normalised images -> N x classes logits.
-        spec: the images it expects, before normalisation.
+        network: normalised samples, N x C x H x W images as a rule -> answers that ``task`` reads.
+        spec: the samples it expects, before normalisation: its space.
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
+        task: what its output means; classification, found from its first answer, when left out.
+        prior: what it remembers of its data; its batch-norms' statistics, if any, when left out.
 
     Attributes:
+        autocast: the context that its passes are to run in; the caller opens it.
         held: why it is held in eval mode (``dfkd.teacher.holding``), neither folded nor compiled
             nor recomputed; "" for any other.
         before_pass: called before each pass: whoever works with a teacher for long can be seen at
@@ -63,40 +76,44 @@ class Teacher:
         layout: in which order it keeps its weights, once ``to`` has tried.
 
     Raises:
-        DfkdError: the network does not return N x classes logits for ``spec``, fails, changes
-            itself, has non-finite weights, or its class names are miscounted. It is then as it
+        DfkdError: the task cannot read the network's answer to ``spec``, the network fails, changes
+            itself or has non-finite weights, or its class names are miscounted. It is then as it
             came.
     """
 
     def __init__(
-        self, network: nn.Module, spec: ImageSpec, class_names: Sequence[str] | None = None
+        self,
+        network: nn.Module,
+        spec: ImageSpec,
+        class_names: Sequence[str] | None = None,
+        *,
+        task: Task | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.network, self.spec = network, spec
+        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         # What torch.compile made does not see hooks that are opened later: trace the original.
         self._hookable: nn.Module = unwrap(network)
         self._modes = {module: module.training for module in network.modules()}
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
         self._sign = Sign(network)
-        self._layers = statistics_layers(network)
+        self.prior = find_prior(network) if prior is None else prior
         self._named = named_layers(network)
-        self._copied: set[str] = set()
         self._fast_trace: FastTrace | None = None
         self.before_pass: Callable[[], None] = lambda: None
         # Another teacher may hold it, or a part of it, already: that one lets it go.
         self.held = RESTLESS if any(map(is_held, self._modules)) else ""
+        if prior is not None:  # it knows this network, and no copy of it
+            self.held = self.held or "its prior was brought by the user"
         self._holds = False
         self.layout: Layout | None = None
         self._accepted: int | None = None
         check_finite(network)
         try:
-            self.num_classes = count_classes(self._trial(), spec)
-            self.class_names = tuple(class_names or map(str, range(self.num_classes)))
-            if len(self.class_names) != self.num_classes:
-                count = len(self.class_names)
-                raise DfkdError(f"{count} class names for {self.num_classes} classes")
-            if twice := [name for name, n in Counter(self.class_names).items() if n > 1]:
-                raise DfkdError(f"several classes are called {twice[0][:40]!r}: name them apart")
+            raw = self._trial()
+            self.task = task or classification_of(raw, spec.shape, class_names)
+            self.task.read(raw)
         except BaseException:
             self.restore()
             raise
@@ -104,20 +121,33 @@ class Teacher:
     @torch.no_grad()
     def _trial(self) -> object:
         """What the network says of two grey images; it is held in eval mode where it must be."""
-        images = torch.full((TRIAL, *self.spec.shape), 0.5, device=self.device)
+        images = self.spec.example(TRIAL, self.device)
         with self._calling(images):
             self.network.eval()
             restless = any(module.training for module in self._modules)
             self.freeze()
-        logits, self._holds = first_pass(self.network, lambda: self(images), restless)
+        self.before_pass()
+        raw, self._holds = first_pass(
+            self.network, lambda: self._answer(self.network, images), restless
+        )
         self.held = RESTLESS if self._holds else self.held
         self._accepted = len(images)
-        return logits
+        return raw
+
+    @property
+    def num_classes(self) -> int:
+        """Logits a row."""
+        return self.task.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One a class."""
+        return self.task.names
 
     def like(self, network: nn.Module) -> "Teacher":
         """A teacher of the same images and classes, whose ``network`` answers alike."""
-        other = Teacher(network, self.spec, self.class_names)
-        other.layout = self.layout
+        other = Teacher(network, self.spec, task=self.task)
+        other.layout, other.autocast = self.layout, self.autocast
         return other
 
     def freeze(self) -> None:
@@ -136,22 +166,25 @@ class Teacher:
         return self.network
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] -> logits; differentiable in the images."""
-        self.before_pass()
-        return self._answer(self.network, images)
+        """Return the rows of logits for images in [0, 1]; differentiable in the images."""
+        return self.predict(images).logits
 
-    def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Prediction:
+        """Return the whole answer to samples of the space; differentiable in them."""
+        self.before_pass()
+        return self.task.read(self._answer(self.network, images))
+
+    def _answer(self, network: nn.Module, images: Tensor) -> Any:
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
         with (
             self._calling(images),
             without_cudnn_rnn(self._modules) if torch.is_grad_enabled() else nullcontext(),
         ):
-            logits: Tensor = network(fitted(self.spec.normalize(images), self._sign.order()))
-        return logits
+            return network(fitted(self.spec.normalize(images), self._sign.order()))
 
     def _calling(self, images: Tensor) -> AbstractContextManager[None]:
-        return calling("the teacher", images.shape, known=self._accepted, resize="set --image")
+        return calling("the teacher", images.shape, known=self._accepted, resize="set `image`")
 
     def trace(
         self, images: Tensor, statistics: bool = False, features: Sequence[str] = ()
@@ -164,7 +197,7 @@ class Teacher:
 
         Args:
             images: N x C x H x W in [0, 1].
-            statistics: record every layer that carries running statistics.
+            statistics: let the prior record.
             features: dotted module names whose outputs to return, ``NAME.input`` for what enters
                 (those of the last call); see ``dfkd.networks.layers``.
         """
@@ -173,21 +206,17 @@ class Teacher:
         if fast and statistics and not features and fast.accepts(images):
             with self._calling(images):
                 return fast(images)
-        watched = self._layers if statistics else {}
+        prior = self.prior if statistics else NO_PRIOR
         # Features first: what they hand on is a copy, and the taps must see that one.
         with (
             open_features(self._named, features, "teacher") as captured,
-            open_taps(watched, self._copied) as taps,
+            prior.open() as recording,
         ):
-            logits = self._answer(self._hookable, images)
-        overwritten = {tap.name for tap in taps if tap.overwritten}
-        if overwritten:
-            # An in-place operation changed what the closed-form backward reads.
-            # Such layers keep a copy from now on; the forward pass is repeated once.
-            self._copied |= overwritten
+            raw = self._answer(self._hookable, images)
+        record = recording.finished()
+        if record is None:
             return self.trace(images, statistics, features)
-        records = tuple(record for tap in taps for record in tap.records)
-        return Trace(logits, records, captured)
+        return Trace(self.task.read(raw), record, captured)
 
     def use_fast_trace(self, fast: FastTrace) -> None:
         """Let ``fast`` trace the statistics of what it covers (``dfkd.teacher.tapped``)."""
@@ -195,15 +224,15 @@ class Teacher:
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        """Layers that carry statistics, by name."""
-        return dict(self._layers)
+        """Layers that the prior reads, by name."""
+        return dict(self.prior.layers)
 
     def require_statistics(self, method: str) -> None:
         """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
-        if not self._layers:
+        if not self.prior.layers:
             raise DfkdError(
                 f"{method} matches batch-norm statistics, and this teacher stores none; "
-                "use --method drawings, which needs only the teacher's answers"
+                "use `method=drawings`, which needs only the teacher's answers"
             )
 
     def to(self, device: torch.device | str) -> Self:

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.copying import moved, put_back, saved, state_of
-from dfkd.networks.foreign import TRIAL
 from dfkd.teacher.holding import hold, let_go
-from dfkd.teacher.spec import ImageSpec
 
 Answers = TypeVar("Answers")
 
@@ -53,16 +51,3 @@ def check_finite(network: nn.Module) -> None:
     for name, value in state_of(network).items():
         if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
             raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
-
-
-def count_classes(logits: object, spec: ImageSpec) -> int:
-    """Classes in the answers to two images; explains whatever does not fit."""
-    shape = "x".join(map(str, spec.shape))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != TRIAL:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DfkdError(
-            f"the network must return N x classes logits for {shape} images, not {found}"
-        )
-    if logits.shape[1] < 2:
-        raise DfkdError("the network has one output; distillation needs at least two classes")
-    return logits.shape[1]

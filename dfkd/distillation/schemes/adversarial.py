@@ -1,8 +1,8 @@
-"""Adversarial distillation: a critic tells the student's answers from the teacher's.
+"""Adversarial distillation: a critic tells the student's outputs from the teacher's.
 
-One update, top to bottom: ask both networks, let the critic learn to tell their answers apart, and
+One update, top to bottom: ask both networks, let the critic learn to tell their outputs apart, and
 let the student learn the knowledge and to be taken for the teacher. Both steps are kept apart: the
-critic learns from detached answers, and holds still while the student learns. (MEAL's released
+critic learns from detached outputs, and holds still while the student learns. (MEAL's released
 code adds the critic's own loss to the student's, and one step on the sum lets the student help the
 critic; there only a gradient reversal, off by default, makes an adversary of it.)
 """
@@ -10,17 +10,17 @@ critic; there only a gradient reversal, off by default, makes an adversary of it
 from torch import Tensor, nn
 
 from dfkd.distillation.critic import CriticTrainer
-from dfkd.distillation.knowledge import Answers
-from dfkd.distillation.knowledge.learned import Hints
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial_config import AdversarialConfig
 from dfkd.distillation.schemes.adversarial_images import AdversarialImages
+from dfkd.losses.modules import Hints
 from dfkd.losses.response import cross_entropy
 from dfkd.networks.seeding import seeded
 from dfkd.protocols import Batch, Metrics, Stateful
 from dfkd.teacher import Teacher
+from dfkd.teacher.outputs import PairOutputs
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from generators.critics import FeatureCritic, LogitCritic
 
@@ -43,15 +43,15 @@ class Adversarial(Scheme):
         self.config = scheme
         # With weight 0 nothing is looked at that offline distillation does not look at.
         inside = ("hint",) if scheme.weight and scheme.form == "features" else ()
-        learner = Learner(teacher, student, config, seed, runtime, also=inside)
+        learner = Learner(teacher, student, config, seed, runtime, extra_losses=inside)
         self.learners = (learner,)
-        self._judge: CriticTrainer | None = None
+        self._critic: CriticTrainer | None = None
         if not scheme.weight:
             return
         with seeded(seed):
             critics = self._critics(teacher.num_classes)
         rates = (scheme.critic_lr, scheme.noise)
-        self._judge = CriticTrainer(critics, scheme.loss, *rates, seed, teacher.device, runtime)
+        self._critic = CriticTrainer(critics, scheme.loss, *rates, seed, teacher.device, runtime)
 
     def _critics(self, classes: int) -> list[nn.Module]:
         width = self.config.width
@@ -61,54 +61,54 @@ class Adversarial(Scheme):
         return [FeatureCritic(count, width) for count in channels]
 
     def _hints(self) -> Hints:
-        hints = self.learners[0].aids["hint"]
+        hints = self.learners[0].adapters["hint"]
         assert isinstance(hints, Hints)
         return hints
 
     def update(self, batch: Batch) -> Metrics:
         """One step of the critic, then one of the student."""
         (learner,) = self.learners
-        answers = learner.ask(learner.receive(batch))
-        parts = learner.losses(answers)
-        loss, told = learner.weighted(parts), metrics(parts, answers)
-        if self._judge:
-            seen = self._teach(self._judge, answers)
-            terms = self._contest(self._judge, answers)
+        outputs = learner.forward(learner.prepare(batch))
+        parts = learner.losses(outputs)
+        loss, reported = learner.weighted(parts), metrics(parts, outputs)
+        if self._critic:
+            seen = self._teach(self._critic, outputs)
+            terms = self._contest(self._critic, outputs)
             loss = loss + self.config.weight * terms.pop("added")
-            told |= seen | {f"distillation/{name}": term.detach() for name, term in terms.items()}
+            reported |= seen | {f"{name}": term.detach() for name, term in terms.items()}
         learner.learn(loss)
-        return told
+        return reported
 
-    def _judged(self, answers: Answers) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _judged(self, outputs: PairOutputs) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What the critics see of the teacher (real) and of the student (fake)."""
         if self.config.form == "logits":
-            return (answers.teacher_logits,), (answers.student_logits,)
-        return answers.teacher_features, self._hints().adapted(answers)
+            return (outputs.teacher.logits,), (outputs.answered.logits,)
+        return outputs.teacher.features, self._hints().adapted(outputs.answered.features)
 
-    def _teach(self, judge: CriticTrainer, answers: Answers) -> Metrics:
+    def _teach(self, critic: CriticTrainer, outputs: PairOutputs) -> Metrics:
         """One step of the critics."""
-        loss, share = judge.tell(*self._judged(answers))
-        told = {"distillation/critic": loss.detach(), "distillation/critic_accuracy": share}
+        loss, share = critic.critic_loss(*self._judged(outputs))
+        reported = {"critic": loss.detach(), "critic_accuracy": share}
         if self.config.form == "logits" and self.config.classes:
-            loss = loss + _class_loss(judge, answers.teacher_logits, answers.labels)
-        judge.learn(loss)
-        return told
+            loss = loss + _class_loss(critic, outputs.teacher.logits, outputs.labels)
+        critic.step(loss)
+        return reported
 
-    def _contest(self, judge: CriticTrainer, answers: Answers) -> dict[str, Tensor]:
+    def _contest(self, critic: CriticTrainer, outputs: PairOutputs) -> dict[str, Tensor]:
         """The student's terms by name, and ``added``, their weighted sum."""
         config = self.config
-        with judge.fixed():
-            fooling = judge.fooling(*self._judged(answers))
+        with critic.frozen():
+            fooling = critic.generator_loss(*self._judged(outputs))
             if config.form == "logits":
                 if not config.classes:
                     return {"added": fooling, "fooling": fooling}
-                read = _class_loss(judge, answers.student_logits, answers.labels)
+                read = _class_loss(critic, outputs.answered.logits, outputs.labels)
                 return {
                     "added": fooling + config.classes * read,
                     "fooling": fooling,
                     "classes": read,
                 }
-        similarity: Tensor = self._hints()(answers)
+        similarity: Tensor = self._hints()(outputs.answered.features, outputs.teacher.features)
         return {
             "added": fooling + config.similarity * similarity,
             "fooling": fooling,
@@ -118,19 +118,19 @@ class Adversarial(Scheme):
     def set_progress(self, progress: float) -> None:
         """Rates, temperature, and the critic's rate for this point of the budget."""
         self.learners[0].set_progress(progress)
-        if self._judge:
-            self._judge.set_progress(progress)
+        if self._critic:
+            self._critic.set_progress(progress)
 
     def extras(self) -> dict[str, Stateful]:
         """The critics; adapters are the learner's aids."""
-        return {"judge": self._judge} if self._judge else {}
+        return {"critic": self._critic} if self._critic else {}
 
 
-def _class_loss(judge: CriticTrainer, logits: Tensor, labels: Tensor) -> Tensor:
+def _class_loss(critic: CriticTrainer, logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the class that the critic reads from an answer."""
-    (critic,) = judge.critics
-    assert isinstance(critic, LogitCritic)
-    return cross_entropy(critic.classify(logits), labels)
+    (network,) = critic.critics
+    assert isinstance(network, LogitCritic)
+    return cross_entropy(network.classify(logits), labels)
 
 
 def adversarial(

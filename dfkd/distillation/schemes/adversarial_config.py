@@ -14,7 +14,7 @@ class AdversarialConfig:
     """What is judged, and what that weighs. A value out of range is a ``DfkdError``.
 
     Attributes:
-        form: ``logits`` (Xu, Hsu & Huang, 2018): a critic tells the student's answers from the
+        form: ``logits`` (Xu, Hsu & Huang, 2018): a critic tells the student's outputs from the
             teacher's; their L1 loss is a kind of knowledge: ``--knowledge "kd + l1"``. ``features``
             (MEAL, Shen et al., AAAI 2019): one critic for each pair of layers. ``images``: a
             generator learns from the user's own images (``--images``) to make more of them, a
@@ -63,6 +63,6 @@ def check_images(settings: AdversarialConfig, given: bool) -> None:
     """Raise a ``DfkdError`` where the form learns from the user's images and there are none."""
     if settings.form == "images" and not given:
         raise DfkdError(
-            "--scheme adversarial with scheme_config.form=images learns from your own images: name "
-            "them with --images DATA, or take scheme_config.form=logits or features"
+            "`scheme=adversarial` with scheme_config.form=images learns from your own images: name "
+            "them with `images=DATA`, or take scheme_config.form=logits or features"
         )

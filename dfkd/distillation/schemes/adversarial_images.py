@@ -48,7 +48,7 @@ class GeneratorTrainer:
         self.made += len(images)
         return images.float()[rank::size]
 
-    def learn(self, loss: Tensor) -> None:
+    def step(self, loss: Tensor) -> None:
         """One step of the generator."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -91,7 +91,7 @@ class AdversarialImages(Scheme):
     ) -> None:
         self.config, self._runtime = scheme, runtime
         self.learners = (Learner(teacher, student, config, seed, runtime),)
-        self._judge: CriticTrainer | None = None
+        self._critic: CriticTrainer | None = None
         if not scheme.weight:
             return
         if min(teacher.spec.height, teacher.spec.width) < SMALLEST:
@@ -102,47 +102,47 @@ class AdversarialImages(Scheme):
         with seeded(seed):
             critic = ImageCritic(*teacher.spec.shape, scheme.width)
         rates = (scheme.critic_lr, scheme.noise)
-        self._judge = CriticTrainer([critic], scheme.loss, *rates, seed, teacher.device, runtime)
-        self._maker = GeneratorTrainer(teacher, scheme, seed, runtime)
+        self._critic = CriticTrainer([critic], scheme.loss, *rates, seed, teacher.device, runtime)
+        self._trainer = GeneratorTrainer(teacher, scheme, seed, runtime)
 
     def update(self, batch: Batch) -> Metrics:
         """One step of the critic, one of the generator, one of the student."""
         (learner,) = self.learners
-        lesson = learner.receive(batch)
-        told = self._contest(self._judge, lesson.images) if self._judge else {}
-        answers = learner.ask(lesson)
-        parts = learner.losses(answers)
+        shard = learner.prepare(batch)
+        reported = self._contest(self._critic, shard.inputs) if self._critic else {}
+        outputs = learner.forward(shard)
+        parts = learner.losses(outputs)
         loss = learner.weighted(parts)
-        if self._judge:
+        if self._critic:
             with torch.no_grad():
                 # What the generator has just become shows others than the critic has seen.
-                made = self._maker.images(len(lesson.images))
-            further = learner.losses(learner.ask(Batch(made)))
+                made = self._trainer.images(len(shard.inputs))
+            further = learner.losses(learner.forward(Batch(made)))
             loss = loss + self.config.weight * learner.weighted(further)
-            told |= {f"distillation/made_{name}": part.detach() for name, part in further.items()}
+            reported |= {f"made_{name}": part.detach() for name, part in further.items()}
         learner.learn(loss)
-        return metrics(parts, answers) | told
+        return metrics(parts, outputs) | reported
 
-    def _contest(self, judge: CriticTrainer, real: Tensor) -> Metrics:
+    def _contest(self, critic: CriticTrainer, real: Tensor) -> Metrics:
         """The critic learns to tell generated images, then the generator to fool it."""
-        fake = self._maker.images(len(real))
+        fake = self._trainer.images(len(real))
         with self._runtime.autocast():
-            loss, share = judge.tell((real,), (fake,))
-        judge.learn(loss)
-        with judge.fixed(), self._runtime.autocast():
-            fooling = judge.fooling((real,), (fake,))
-        self._maker.learn(fooling)
+            loss, share = critic.critic_loss((real,), (fake,))
+        critic.step(loss)
+        with critic.frozen(), self._runtime.autocast():
+            fooling = critic.generator_loss((real,), (fake,))
+        self._trainer.step(fooling)
         return {
-            "distillation/critic": loss.detach(),
-            "distillation/critic_accuracy": share,
-            "distillation/fooling": fooling.detach(),
+            "critic": loss.detach(),
+            "critic_accuracy": share,
+            "fooling": fooling.detach(),
         }
 
     @property
     def images_made(self) -> int:
         """By the generator, for its critic and for the student."""
-        return self._maker.made if self._judge else 0
+        return self._trainer.made if self._critic else 0
 
     def extras(self) -> dict[str, Stateful]:
         """Critic and generator; their rates stay as they are."""
-        return {"judge": self._judge, "maker": self._maker} if self._judge else {}
+        return {"critic": self._critic, "generator": self._trainer} if self._critic else {}

@@ -1,7 +1,7 @@
 """Born-Again Networks (Furlanello et al., ICML 2018): a student that learns from what it was.
 
 The budget is shared evenly by generations. At a border the averaged student becomes a frozen
-predecessor; the student starts anew, and learns the knowledge and its predecessor's answers. The
+predecessor; the student starts anew, and learns the knowledge and its predecessor's outputs. The
 first generation has none and is offline distillation.
 
 The paper draws new weights for every generation. Here each begins with those that the run began
@@ -22,8 +22,8 @@ from dfkd.losses import response
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.synthesis.steps import student_logits_of
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import student_prediction
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
 GENERATIONS = SelfConfig(form="generations")
@@ -91,32 +91,30 @@ class BornAgain(Scheme):
         runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
         self.learners = (Learner(teacher, student, config, seed, runtime),)
-        self.scheme, self.lineage, self._seed = scheme, Generations(student), seed
+        self.config, self.lineage, self._seed = scheme, Generations(student), seed
 
     def update(self, batch: Batch) -> Metrics:
-        """One step on the knowledge and, where there is a predecessor, on its answers."""
+        """One step on the knowledge and, where there is a predecessor, on its outputs."""
         (learner,) = self.learners
-        lesson = learner.receive(batch)
-        answers = learner.ask(lesson)
-        parts = learner.losses(answers)
-        reported, loss = metrics(parts, answers), learner.weighted(parts)
+        shard = learner.prepare(batch)
+        outputs = learner.forward(shard)
+        parts = learner.losses(outputs)
+        reported, loss = metrics(parts, outputs), learner.weighted(parts)
         if predecessor := self.lineage.predecessor():
             with torch.no_grad(), learner.runtime.autocast():
-                former = student_logits_of(predecessor, learner.teacher.spec, lesson.images)
-            apart = response.kl_divergence(
-                answers.student_logits, former, temperature=answers.temperature
+                former = student_prediction(predecessor, learner.teacher, shard.inputs).logits
+            divergence = response.kl_divergence(
+                outputs.answered.logits, former, temperature=outputs.temperature
             )
-            loss = loss + self.scheme.predecessor * apart
-            reported["distillation/predecessor"] = apart.detach()
-        reported["distillation/generation"] = answers.student_logits.new_full(
-            (), self.lineage.generation + 1
-        )
+            loss = loss + self.config.predecessor * divergence
+            reported["predecessor"] = divergence.detach()
+        reported["generation"] = outputs.answered.logits.new_full((), self.lineage.generation + 1)
         learner.learn(loss)
         return reported
 
     def set_progress(self, progress: float) -> None:
         """Rates and temperature for this point of the generation; at a border, the next one."""
-        lineage, count = self.lineage, self.scheme.generations
+        lineage, count = self.lineage, self.config.generations
         if lineage.began is None:
             lineage.began = progress
         # Time before the first step went into images: the first generation's schedule has it in, as
@@ -126,11 +124,11 @@ class BornAgain(Scheme):
         passed = sum(progress >= border - 1e-9 for border in borders[1:-1])
         lineage.ended = progress >= 1.0
         if passed > lineage.generation and not lineage.ended:
-            self._succeed(passed)
+            self._start_next_generation(passed)
         start, end = borders[lineage.generation : lineage.generation + 2]
         self.learners[0].set_progress(min(1.0, max(0.0, progress - start) / (end - start)))
 
-    def _succeed(self, generation: int) -> None:
+    def _start_next_generation(self, generation: int) -> None:
         """The student of now becomes the past; it begins anew as ``generation``."""
         (learner,) = self.learners
         lineage, seed = self.lineage, self._seed + generation

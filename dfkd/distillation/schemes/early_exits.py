@@ -1,7 +1,7 @@
 """Be Your Own Teacher (Zhang et al., ICCV 2019): heads at a student's depths learn from its end.
 
 One update, top to bottom: ask teacher and student, and every head what it makes of the map at its
-depth; the student learns the knowledge; each head learns the teacher's answers, the student's
+depth; the student learns the knowledge; each head learns the teacher's outputs, the student's
 own and where the student's last map lies (``SelfConfig.alpha`` and ``beta``). What the heads learn
 reaches the layers below them, the student's end takes no gradient from it.
 """
@@ -43,7 +43,7 @@ class BeYourOwnTeacher(Scheme):
         scheme: SelfConfig = EXITS,
         runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
-        self.scheme = scheme
+        self.config = scheme
         with seeded(seed):  # whatever else is drawn is drawn as without heads
             self.whole = EarlyExits(student, teacher.spec.shape, teacher.num_classes)
         learner = Learner(teacher, student, config, seed, runtime, network=self.whole)
@@ -53,11 +53,11 @@ class BeYourOwnTeacher(Scheme):
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step of the student and its heads on the sum of what each learns."""
         (learner,) = self.learners
-        lesson, whole, scheme = learner.receive(batch), self.whole, self.scheme
+        shard, whole, scheme = learner.prepare(batch), self.whole, self.config
         with open_features(self._layers, (*whole.layers, whole.last), "student") as maps:
-            answers = learner.ask(lesson)
-        parts = learner.losses(answers)
-        reported, losses = metrics(parts, answers), [learner.weighted(parts)]
+            outputs = learner.forward(shard)
+        parts = learner.losses(outputs)
+        reported, losses = metrics(parts, outputs), [learner.weighted(parts)]
         end = maps[whole.last].detach().mean((2, 3)).float()
         for number, (head, layer) in enumerate(zip(whole.heads, whole.layers, strict=True), 1):
             with learner.runtime.autocast():
@@ -65,21 +65,21 @@ class BeYourOwnTeacher(Scheme):
                 embedding = head.embedding(maps[layer])
                 logits = head.classifier(embedding).float()
             teacher, own = (
-                response.kl_divergence(logits, others, temperature=answers.temperature)
-                for others in (answers.teacher_logits, answers.student_logits.detach())
+                response.kl_divergence(logits, others, temperature=outputs.temperature)
+                for others in (outputs.teacher.logits, outputs.answered.logits.detach())
             )
             near = feature.hint(embedding.float(), end)
             loss = (1 - scheme.alpha) * teacher + scheme.alpha * own + scheme.beta * near
             losses.append(loss)
-            reported[f"distillation/exit_{number}"] = loss.detach()
-            reported[f"distillation/exit_{number}_agreement"] = _alike(logits, answers.classes)
+            reported[f"exit_{number}"] = loss.detach()
+            reported[f"exit_{number}_agreement"] = _alike(logits, outputs.decisions)
         learner.learn(torch.stack(losses).sum())
         return reported
 
     def finished(self) -> nn.Module:
         """The averaged student: with its heads, or as it came where they are dropped."""
         whole = self._averaged()
-        return whole if self.scheme.exits == "keep" else whole.module
+        return whole if self.config.exits == "keep" else whole.module
 
     def networks(self) -> dict[str, nn.Module]:
         """The student as far as each exit, whether they are kept or not."""

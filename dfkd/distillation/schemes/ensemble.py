@@ -164,7 +164,7 @@ def _all_names(teachers: Sequence[Teacher]) -> tuple[str, ...]:
         if twice is not None:
             raise DfkdError(
                 f"two teachers know the class {twice!r}; combine=classes is for classes of their "
-                "own: name them apart (class_names; --class-names FILE once for each teacher), "
+                "own: name them apart (class_names; `class_names=FILE` once for each teacher), "
                 "or use combine=mean if all know all"
             )
         names += teacher.class_names

@@ -1,7 +1,7 @@
 """Offline distillation: a frozen teacher, a student that imitates it (Hinton et al., 2015).
 
-One update, top to bottom: flip the images, ask the teacher (or its cached answers) and the student,
-add up what is to be transferred (``dfkd.distillation.knowledge``), step, average the weights.
+One update, top to bottom: flip the images, ask the teacher (or its cached outputs) and the student,
+add up what is to be transferred (``dfkd.losses.registry``), step, average the weights.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Offline(Scheme):
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step on the weighted sum of the knowledge."""
         (learner,) = self.learners
-        answers = learner.ask(learner.receive(batch))
-        parts = learner.losses(answers)
+        outputs = learner.forward(learner.prepare(batch))
+        parts = learner.losses(outputs)
         learner.learn(learner.weighted(parts))
-        return metrics(parts, answers)
+        return metrics(parts, outputs)

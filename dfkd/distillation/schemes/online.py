@@ -1,13 +1,13 @@
 """Deep mutual learning (Zhang et al., CVPR 2018): students teach each other while they learn.
 
-One update, top to bottom: every student answers the same images, each learns the knowledge and what
-the others answer, and no gradient passes from one to another. All of them learn from answers
+One update, top to bottom: every student outputs the same images, each learns the knowledge and what
+the others answer, and no gradient passes from one to another. All of them learn from outputs
 given before the step; the paper lets them take turns.
 
 The teacher labels the images. With ``--knowledge hard`` its logits teach nothing where images have
 classes of their own (labels that came with them, or what they were made for): the students then
 learn from those and from each other alone. It is there all the same: which student is best is
-judged by its answers, and what synthetic images are made for is its word as well.
+judged by its outputs, and what synthetic images are made for is its word as well.
 """
 
 import torch
@@ -48,7 +48,7 @@ class AgreementEMA(nn.Module):
         self.register_buffer("agreement", torch.zeros(students, device=device))
 
     @torch.no_grad()
-    def note(self, agreement: Tensor) -> None:
+    def update(self, agreement: Tensor) -> None:
         """One step's shares in [0, 1], one a student."""
         self.agreement.lerp_(agreement, 1 - self.DECAY)
 
@@ -84,36 +84,36 @@ class Online(Scheme):
                     raise
                 raise DfkdError(f"peer {index + 1}, {scheme.peers[index - 1]}: {error}") from None
         self.learners = tuple(learners)
-        self.scheme, self.standing = scheme, AgreementEMA(len(students), teacher.device)
+        self.config, self._agreement = scheme, AgreementEMA(len(students), teacher.device)
 
     def update(self, batch: Batch) -> Metrics:
         """One optimiser step of every student."""
         first = self.learners[0]
-        lesson = first.receive(batch)
-        answers = [first.ask(lesson)]
-        lesson = lesson._replace(teacher_logits=answers[0].teacher_logits)
-        answers += [learner.ask(lesson) for learner in self.learners[1:]]
-        said = [one.student_logits.detach() for one in answers]
+        shard = first.prepare(batch)
+        outputs = [first.forward(shard)]
+        shard = shard._replace(prediction=outputs[0].teacher.prediction)
+        outputs += [learner.forward(shard) for learner in self.learners[1:]]
+        logits = [one.answered.logits.detach() for one in outputs]
         reported: Metrics = {}
         agreements = []
-        for number, (learner, own) in enumerate(zip(self.learners, answers, strict=True), 1):
-            others = [logits for other, logits in enumerate(said, 1) if other != number]
-            apart = torch.stack(
+        for number, (learner, own) in enumerate(zip(self.learners, outputs, strict=True), 1):
+            others = [theirs for other, theirs in enumerate(logits, 1) if other != number]
+            mutual = torch.stack(
                 [
-                    kl_divergence(own.student_logits, logits, temperature=self.scheme.temperature)
-                    for logits in others
+                    kl_divergence(own.answered.logits, theirs, temperature=self.config.temperature)
+                    for theirs in others
                 ]
             ).mean()
             parts = learner.losses(own)
             found = metrics(parts, own)
-            agreements.append(found["distillation/agreement"])
+            agreements.append(found["agreement"])
             if learner is first:
-                reported = found | {"distillation/mutual": apart.detach()}
+                reported = found | {"mutual": mutual.detach()}
             else:
-                reported[f"distillation/peer_{number}_agreement"] = agreements[-1]
-            learner.learn(learner.weighted(parts) + self.scheme.mutual * apart)
+                reported[f"peer_{number}_agreement"] = agreements[-1]
+            learner.learn(learner.weighted(parts) + self.config.mutual * mutual)
         # Each process saw its share of the images, and all must name the same student best.
-        self.standing.note(first.runtime.gather(torch.stack(agreements)[None]).mean(0))
+        self._agreement.update(first.runtime.gather(torch.stack(agreements)[None]).mean(0))
         return reported
 
     def finished(self) -> nn.Module:
@@ -135,17 +135,17 @@ class Online(Scheme):
 
     def _best(self) -> int:
         own = self.learners[0].student
-        agreement = self.standing.agreement.tolist()
+        agreement = self._agreement.agreement.tolist()
         able = [
             index
             for index, other in enumerate(self.learners)
-            if self.scheme.kept == "best" or _built_alike(own, other.student)
+            if self.config.kept == "best" or _built_alike(own, other.student)
         ]
         return max(able, key=lambda index: float(agreement[index]))  # the first of equals
 
     def extras(self) -> dict[str, Stateful]:
         """Who is best so far."""
-        return {"standing": self.standing}
+        return {"agreement": self._agreement}
 
 
 def _named(teacher: Teacher, seed: int, scheme: OnlineConfig) -> list[LoadedModel]:

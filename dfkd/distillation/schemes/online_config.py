@@ -21,7 +21,7 @@ class OnlineConfig:
         peers: MODEL URIs of further students, of any architecture.
         kept: ``best``, whichever student agrees best with the teacher, or ``alike``, the best of
             the user's own architecture, where other peers are there to help.
-        mutual: weight of the mean divergence from the other students' answers.
+        mutual: weight of the mean divergence from the other students' outputs.
         temperature: of that divergence, which carries its square; the paper has none, which is 1.
     """
 
@@ -39,7 +39,7 @@ class OnlineConfig:
         if self.students <= len(self.peers):
             raise DfkdError(
                 f"{len(self.peers)} peers and the student are more than {self.students} students: "
-                f"--set scheme_config.students={len(self.peers) + 1} or more"
+                f"`scheme_config.students={len(self.peers) + 1}` or more"
             )
         if not 0 <= self.mutual < math.inf:
             raise DfkdError(f"mutual must be finite and >= 0, not {self.mutual}")

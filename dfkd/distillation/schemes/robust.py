@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfkd.distillation.knowledge import Answers
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
@@ -23,8 +22,9 @@ from dfkd.losses.response import kl_divergence
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import frozen
 from dfkd.protocols import Batch, Metrics, Stateful
-from dfkd.synthesis.steps import student_logits_of
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import student_prediction
+from dfkd.teacher.outputs import PairOutputs
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from dfkd.training.sharded_rng import ShardedRNG
 
@@ -91,26 +91,26 @@ class Robust(Scheme):
         """One optimiser step on images as they are and as the attack leaves them."""
         (learner,) = self.learners
         weight = self.config.weight
-        lesson = learner.receive(_within(batch) if weight else batch)
-        answers = learner.ask(lesson)
-        parts = learner.losses(answers)
-        loss, told = learner.weighted(parts), metrics(parts, answers)
+        shard = learner.prepare(_within(batch) if weight else batch)
+        outputs = learner.forward(shard)
+        parts = learner.losses(outputs)
+        loss, reported = learner.weighted(parts), metrics(parts, outputs)
         if weight:
-            logits = self._answer(learner.network, self._attacked(lesson.images, answers))
-            robust = self._divergence(logits, answers).mean()
+            logits = self._answer(learner.network, self._attacked(shard.inputs, outputs))
+            robust = self._divergence(logits, outputs).mean()
             loss = (1 - weight) * loss + weight * robust
-            told["distillation/robust"] = robust.detach()
-            same = logits.argmax(1) == answers.classes
-            told["distillation/robust_agreement"] = same.float().mean()
+            reported["robust"] = robust.detach()
+            same = logits.argmax(1) == outputs.decisions
+            reported["robust_agreement"] = same.float().mean()
         learner.learn(loss)
-        return told
+        return reported
 
     def _answer(self, network: nn.Module, images: Tensor) -> Tensor:
         """Logits of the student, in the mode it is in."""
         with self._runtime.autocast():
-            return student_logits_of(network, self.learners[0].teacher.spec, images)
+            return student_prediction(network, self.learners[0].teacher, images).logits
 
-    def _attacked(self, images: Tensor, answers: Answers) -> Tensor:
+    def _attacked(self, images: Tensor, outputs: PairOutputs) -> Tensor:
         """The images, moved in the ball around them; the student comes out as it went in.
 
         It is attacked in eval mode, as in RSLAD's code, so that no buffer moves and no image
@@ -122,25 +122,25 @@ class Robust(Scheme):
             return pgd(
                 lambda moved: self._answer(student, moved),
                 images,
-                self._aim(answers),
+                self._aim(outputs),
                 epsilon=config.epsilon,
                 step_size=config.step_size,
                 steps=config.steps,
                 start=start,
             )
 
-    def _aim(self, answers: Answers) -> Callable[[Tensor], Tensor]:
+    def _aim(self, outputs: PairOutputs) -> Callable[[Tensor], Tensor]:
         """What the attack raises, of the student's logits."""
         if self.config.form == "ard":
-            labels = answers.labels
+            labels = outputs.labels
             return lambda logits: F.cross_entropy(logits, labels, reduction="none")
-        return lambda logits: self._divergence(logits, answers)
+        return lambda logits: self._divergence(logits, outputs)
 
-    def _divergence(self, logits: Tensor, answers: Answers) -> Tensor:
+    def _divergence(self, logits: Tensor, outputs: PairOutputs) -> Tensor:
         """T^2 KL from the teacher's answers to the images before they moved, N values."""
         return kl_divergence(
             logits,
-            answers.teacher_logits,
+            outputs.teacher.logits,
             temperature=self.config.temperature,
             reduction="none",
         )
@@ -156,7 +156,7 @@ def _within(batch: Batch) -> Batch:
     Some methods' images leave it: no place within would be near those, and what the teacher said of
     them is no answer to what they become.
     """
-    images = batch.images.clamp(0, 1)
-    if not images.is_meta and torch.equal(images, batch.images):
+    images = batch.inputs.clamp(0, 1)
+    if not images.is_meta and torch.equal(images, batch.inputs):
         return batch
-    return batch._replace(images=images, teacher_logits=None)
+    return batch._replace(inputs=images, prediction=None)

@@ -17,11 +17,11 @@ class SelfConfig:
         form: ``exits``: heads at its depths learn from its end; ``generations``: it starts anew
             several times and learns from what it was.
         exits: whether those heads stay in the finished student: ``keep`` or ``drop``.
-        alpha: share of the end's answers in what a head learns; the teacher's have the rest.
+        alpha: share of the end's outputs in what a head learns; the teacher's have the rest.
         beta: weight of the distance between a head's embedding and the end's, a mean over N x D
             here and a norm in the authors' code; alpha and beta are theirs.
         generations: how many; they share the budget evenly.
-        predecessor: weight of the former self's answers beside the knowledge.
+        predecessor: weight of the former self's outputs beside the knowledge.
     """
 
     form: str = "exits"

@@ -10,34 +10,19 @@ it is banked, the student learns from the bank, and the next batch competes with
 has become. The authors released the loss, and not this loop.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
-from dfkd.losses.statistics import norm_distance
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.bank import ImageBank
-from dfkd.synthesis.objective import Evidence, Objective, Term
-from dfkd.synthesis.steps import (
-    check,
-    forward_pair,
-    keep_best,
-    pack_state,
-    quantize_and_label,
-    unpack_state,
-)
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check, keep_best, statistics_term
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from dfkd.training.augment import flip, jitter
 from generators.pixels import Pixels
-
-_PARTS = ("bank",)
-_STATE = ("round", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,7 @@ class AdiConfig:
         check(self.jitter >= 0 and 0 <= self.flip <= 1, f"jitter >= 0, flip in [0, 1]: {self}")
 
 
-class Adi:
+class Adi(Method):
     """The ``Synthesizer``: one update is one whole round, from noise to a banked batch.
 
     The student competes in eval mode and stays as it is, bit by bit.
@@ -95,27 +80,29 @@ class Adi:
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
         seed: of starts, targets and augmentations; the global random state is left alone.
-        autocast: context in which teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: AdiConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+    parts = ("bank",)
+    values = ("round",)
+
+    def __init__(self, teacher: Teacher, config: AdiConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("adi")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = config = config or AdiConfig()
-        self._rng = torch.Generator().manual_seed(seed)
-        self.bank = ImageBank(config.capacity, teacher.spec, teacher.num_classes, seed, self.device)
-        self.round = self.images_made = self.teacher_images = 0
+        super().__init__(teacher, config or AdiConfig(), seed)
+        c: AdiConfig = self.config
+        self.bank = self.new_bank(c.capacity, seed)
+        self.objective = Objective.of(onehot=c.main)
+        self.objective += statistics_term(c.r_feature, c.first_bn_multiplier)
+        self.objective += Objective.of(tv_l2=c.tv_l2, tv_l1=c.tv_l1, l2=c.l2, js=c.adi)
+        self.forward = PairedForward(teacher, self.objective.needs)
+        self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One round; metrics are those of the iterate that is kept."""
         config, spec = self.config, self.teacher.spec
-        objective = self._objective()
         # Evenly many of each class, as published; in a new order, for there may be more classes.
-        order = torch.randperm(self.teacher.num_classes, generator=self._rng)
-        targets = order[torch.arange(config.batch_size) % len(order)].to(self.device)
+        targets = self.teacher.task.sample_targets(
+            config.batch_size, self._rng, self.device, balanced=True
+        )
         unit = sum(spec.std) / spec.channels  # lr is in the teacher's normalised units
         pixels = Pixels(self._noise(), unit)
         optimizer = torch.optim.Adam(pixels.parameters(), config.lr, config.betas)
@@ -123,58 +110,27 @@ class Adi:
         for _ in range(config.iterations):
             images = pixels()
             shown = flip(jitter(images, config.jitter, self._rng), config.flip, self._rng)
-            trace, student_logits = forward_pair(
-                self.teacher, shown, student if config.adi else None,
-                autocast=self._autocast, statistics=True,
-            )  # fmt: skip
-            loss, parts = objective(Evidence(shown, targets, trace, student_logits))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            made = {"images": images.detach(), "loss": loss.detach(), **parts}
+            competitor = student if config.adi else None
+            loss, components = self.objective(
+                self.ask(self.forward, shown, competitor, targets=targets)
+            )
+            made = {"images": images.detach(), "loss": loss.detach(), **components}
             best = keep_best(best, made)
-            optimizer.step()
+            descend(optimizer, loss)
             if config.clip:
                 pixels.clip_()
         # Clipped and rounded to 8 bits: the teacher labels what the bank holds.
-        images, logits = quantize_and_label(self.teacher, best.pop("images"), self._autocast)
-        self.bank.add(images, logits, targets)
+        self.keep(best.pop("images"), targets)
         self.round += 1
-        self.images_made += len(images)
-        self.teacher_images += len(images) * (config.iterations + 1)
-        return {f"synthesis/{name}": value for name, value in best.items()}
+        return best
 
     def sample(self, count: int) -> Batch:
         """``count`` images of the bank; before the first round, the noise that one starts from."""
         if self.round:
             return self.bank.sample(count)
-        noise = self._noise().clamp(0, 1)
+        noise = self.teacher.spec.project_(self._noise())
         self.images_made += min(count, len(noise))
-        return Batch(noise[torch.arange(count, device=self.device) % len(noise)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Bank, generator and counters: a round leaves nothing else behind."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
-
-    def _objective(self) -> Objective:
-        """At weight 0 a term is not computed."""
-        c, normalize = self.config, self.teacher.spec.normalize
-        of_images = (
-            Term("cross_entropy", terms.cross_entropy, c.main),
-            Term("statistics", self._distance, c.r_feature),
-            Term("tv_l2", lambda e: total_variation_l2(normalize(e.images)), c.tv_l2),
-            Term("tv_l1", lambda e: total_variation_l1(normalize(e.images)), c.tv_l1),
-            Term("l2", lambda e: l2_norm(normalize(e.images)), c.l2),
-            Term("competition", terms.competition, c.adi),
-        )
-        return Objective(of_images)
-
-    def _distance(self, evidence: Evidence) -> Tensor:
-        first = self.config.first_bn_multiplier
-        return norm_distance(evidence.trace.statistics, first_layer_weight=first)
+        return self.cycle(noise, count)
 
     def _noise(self) -> Tensor:
         """A batch of N(0, 1) in the teacher's normalised space."""

@@ -4,38 +4,25 @@ Each round starts a generator and its latents from scratch and optimises both. A
 on the teacher's features, high where images look alike, sets them apart from those of all rounds.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
+from dfkd.losses.objective import Objective
 from dfkd.networks.layers import INPUT_SUFFIX
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.bank import ImageBank
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import (
-    check,
-    forward_pair,
-    keep_best,
-    pack_state,
-    quantize_and_label,
-    unpack_state,
-)
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check, keep_best
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from dfkd.training.augment import crop, flip, padded_crop
-from generators.latents import build_decoder, gaussian, random_targets
+from generators.latents import build_decoder, gaussian
 from generators.reset import drawn, reset_all
 
 BETAS = (0.5, 0.999)
 PADDING, SCALE = 4 / 32, 0.25  # of a global view, in image sides; least area of a local one
-_PARTS = ("generator", "head", "head_optimizer", "bank")
-_STATE = ("round", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class CmiConfig:
         check(min(self.lr_g, self.cr_T) > 0, f"lr_g and cr_T must be positive: {self}")
 
 
-class Cmi:
+class Cmi(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     The contrast compares spatial means of what enters every batch-norm (the authors take a
@@ -86,91 +73,68 @@ class Cmi:
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: CmiConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+    parts = ("generator", "head", "head_optimizer", "bank")
+    values = ("round",)
+
+    def __init__(self, teacher: Teacher, config: CmiConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("cmi")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or CmiConfig()
-        self._rng = torch.Generator().manual_seed(seed)
-        self.generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf).to(
-            self.device
-        )
-        inputs = [name + INPUT_SUFFIX for name in teacher.layers]
-        self._observe = partial(forward_pair, teacher, autocast=autocast, features=inputs)
+        super().__init__(teacher, config or CmiConfig(), seed)
+        c: CmiConfig = self.config
+        decoder = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf)
+        self.generator = decoder.to(self.device)
+        self._inputs = [name + INPUT_SUFFIX for name in teacher.layers]
+        self.objective = Objective.of(bn=c.bn, onehot=c.oh, adv=c.adv)
+        self.forward = PairedForward(teacher, self.objective.needs, layers=self._inputs)
         with torch.no_grad():  # a pass of the teacher shows how wide its features are
             width = self._features(torch.zeros(1, *teacher.spec.shape, device=self.device)).shape[1]
         self.head = drawn(lambda: _head(width, c.cr_dim), self._rng).to(self.device)
         self.head_optimizer = torch.optim.Adam(self.head.parameters(), c.lr_g, betas=BETAS)
-        self.bank = ImageBank(c.capacity, teacher.spec, teacher.num_classes, seed, self.device)
-        self.round = self.images_made = self.teacher_images = 0
+        self.bank = self.new_bank(c.capacity, seed)
+        self.round = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One round (Algorithm 1); metrics are those of the batch that is kept."""
         config, count = self.config, self.config.synthesis_batch_size
-        objective = (
-            Term("statistics", terms.statistics, config.bn)
-            + Term("cross_entropy", terms.cross_entropy, config.oh)
-            + Term("adversarial", terms.decision_adversarial, config.adv)
-        )
         reset_all(self.generator, self._rng, std=0.02)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
-        targets = random_targets(count, self.teacher.num_classes, self._rng, self.device)
+        targets = self.teacher.task.sample_targets(count, self._rng, self.device)
         cached = self._recall()
         free = [*self.generator.parameters(), latents]
         optimizer = torch.optim.Adam(free, config.lr_g, betas=BETAS)
         best: dict[str, Tensor] = {}
         for _ in range(config.g_steps):
-            with self._autocast():
-                images = self.generator(latents).float()
+            images = self.run(self.generator, latents)
             local_view, global_view = self._views(images)
-            trace, student_logits = self._observe(global_view, student, statistics=True)
-            loss, parts = objective(Evidence(global_view, targets, trace, student_logits))
-            pairs = [(self._features(local_view), spatial_means(trace.features.values())), *cached]
+            outputs = self.ask(self.forward, global_view, student, targets=targets)
+            loss, components = self.objective(outputs)
+            means = spatial_means(outputs.teacher.layers.values())
+            pairs = [(self._features(local_view), means), *cached]
             local, whole = (self.head(torch.cat(side)) for side in zip(*pairs, strict=True))
             contrastive = instance_discrimination(
                 local, whole, temperature=config.cr_T, current=count
             )
             loss = loss + config.cr * contrastive
-            optimizer.zero_grad(set_to_none=True)
             self.head_optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            descend(optimizer, loss)
             self.head_optimizer.step()
             # The images precede the step: the loss is theirs.
-            parts |= {"contrastive": contrastive, "loss": loss, "images": images}
-            best = keep_best(best, parts)
-        # Rounded to 8 bits, labelled by the teacher as they are then, and banked.
-        self.bank.add(
-            *quantize_and_label(self.teacher, best.pop("images"), self._autocast), targets
-        )
+            components |= {"contrastive": contrastive, "loss": loss, "images": images}
+            best = keep_best(best, components)
+        self.keep(best.pop("images"), targets)
         self.round += 1
-        self.images_made += count
-        self.teacher_images += count * (2 * config.g_steps + 1)
-        return {f"synthesis/{name}": value for name, value in best.items()}
+        return best
 
     def sample(self, count: int) -> Batch:
         """``count`` images of the bank; before the first round, of the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         latents = gaussian(max(2, count), self.config.latent_dim, self._rng, self.device)
-        with torch.no_grad(), self._autocast():
-            images = self.generator(latents).float()[:count]
+        with torch.no_grad():
+            images = self.run(self.generator, latents)[:count]
         self.images_made += count
         return Batch(images)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the round's own Adam and latents, which are new every round; copies."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
 
     def _views(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A part of each image, enlarged, and the whole, shifted; both mirrored or not."""
@@ -179,15 +143,16 @@ class Cmi:
         return flip(local, 0.5, self._rng), flip(whole, 0.5, self._rng)
 
     def _features(self, images: Tensor) -> Tensor:
-        trace, _ = self._observe(images)
+        self.teacher_images += len(images)
+        with self.teacher.autocast():
+            trace = self.teacher.trace(images, features=self._inputs)
         return spatial_means(trace.features.values())
 
     @torch.no_grad()
     def _recall(self) -> list[list[Tensor]]:
         """Local and global features of earlier images, part by part; kept for the whole round."""
         c, count = self.config, min(self.config.cr_negatives, len(self.bank))
-        parts = torch.split(self.bank.sample(count).images, c.synthesis_batch_size) if count else ()
-        self.teacher_images += 2 * count
+        parts = torch.split(self.bank.sample(count).inputs, c.synthesis_batch_size) if count else ()
         return [[self._features(view) for view in self._views(part)] for part in parts]
 
 

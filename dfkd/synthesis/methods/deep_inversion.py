@@ -11,8 +11,7 @@ layer. The student, where ``adi`` asks for one, is in eval mode and does not cha
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,22 +19,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import Term
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.bank import ImageBank, dequantize, quantize
+from dfkd.synthesis.method import Method
 from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
     accepts_half,
     default_config,
     objective,
 )
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import forward_pair, pack_state, unpack_state
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from dfkd.training.augment import crop, flip, jitter, with_flip
 from generators.pixels import ChromaPixels, FourierPixels, Pixels, resize, smooth_images
 
 
-class DeepInversion:
+class DeepInversion(Method):
     """The ``Synthesizer``: one update is one iteration on the pixels of the current batch.
 
     Args:
@@ -45,20 +44,21 @@ class DeepInversion:
         seed: of starts, targets and augmentations; the global random state is left alone.
         classes: targets, cycled in this order; drawn at random when left out.
         extra: a further term of the objective.
-        autocast: context in which teacher and student run; losses are float32.
 
     Raises:
         DfkdError: the teacher stores no statistics, or does not take images of half its
             resolution where the setting begins with those.
     """
 
+    parts = ("pixels", "optimizer", "bank")
+    values = ("targets", "best", "best_cost", "position")
+
     def __init__(
         self, teacher: Teacher, config: DeepInversionConfig | None = None, seed: int = 0, *,
         classes: Sequence[int] | None = None, extra: Term | None = None,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         spec = teacher.spec
-        self.config = with_flip(config or default_config(teacher), None)
+        super().__init__(teacher, with_flip(config or default_config(teacher), None), seed)
         if self.config.r_feature:
             teacher.require_statistics("deep_inversion")
         if self.config.low_resolution_iterations and not accepts_half(teacher):
@@ -66,15 +66,12 @@ class DeepInversion:
                 f"the teacher takes {spec.height} x {spec.width} images only; "
                 "set low_resolution_iterations to 0"
             )
-        self.teacher, self.classes, self._autocast = teacher, classes, autocast
-        self.device = teacher.device
-        self.objective = objective(self.config, spec)
+        self.classes = classes
+        self.objective = objective(self.config)
         if extra is not None:
-            self.objective = self.objective + extra
-        self._rng = torch.Generator().manual_seed(seed)  # on the CPU: one result everywhere
-        capacity = self.config.capacity
-        self.bank = ImageBank(capacity, spec, teacher.num_classes, seed, teacher.device)
-        self.images_made = self.teacher_images = 0
+            self.objective += extra
+        self.forward = PairedForward(teacher, self.objective.needs)
+        self.bank = self.new_bank(self.config.capacity, seed)
         self._begin_batch()
 
     def update(self, student: nn.Module) -> Metrics:
@@ -91,21 +88,18 @@ class DeepInversion:
             self._optimise_from(resize(self.best, spec.height, spec.width).clamp(0, 1))
         images = self.pixels()
         shown = self._augment(images)
-        trace, student_logits = forward_pair(
-            self.teacher, shown, student, autocast=self._autocast, statistics=config.r_feature > 0
-        )
-        evidence = Evidence(shown, self.targets, trace, student_logits)
-        loss, parts = self.objective(evidence, self.position / config.total_iterations)
+        outputs = self.ask(self.forward, shown, student, targets=self.targets)
+        progress = self.position / config.total_iterations
+        loss, components = self.objective(outputs, progress)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._keep_best(images.detach(), trace.logits.detach(), loss.detach())
+        loss.backward()
+        self._keep_best(images.detach(), outputs.teacher.logits.detach(), loss.detach())
         self.optimizer.param_groups[0]["lr"] = config.rate(self.position)
         self.optimizer.step()
         if config.clip:
             self.pixels.clip_()
         self.position += 1
-        self.teacher_images += len(images)
-        return {f"synthesis/{name}": value for name, value in parts.items()}
+        return dict(components)
 
     @torch.no_grad()
     def finish(self) -> Batch:
@@ -116,10 +110,10 @@ class DeepInversion:
         best = self.best
         if self.halved:
             best = resize(best, self.teacher.spec.height, self.teacher.spec.width)
-        images = dequantize(quantize(best.clamp(0, 1)))
-        logits = self.teacher(images).float()
-        batch = Batch(images, logits, self.targets)
-        self.bank.add(images, logits, self.targets)
+        images = self.teacher.spec.decode(self.teacher.spec.encode(best.clamp(0, 1)))
+        prediction = self.teacher.predict(images).float()
+        batch = Batch(images, prediction, self.targets)
+        self.bank.add(images, prediction, self.targets)
         self.images_made += len(images)
         self.teacher_images += len(images)
         self._begin_batch()
@@ -136,8 +130,7 @@ class DeepInversion:
         config, spec, device = self.config, self.teacher.spec, self.teacher.device
         order = range(self.images_made, self.images_made + config.batch_size)
         if self.classes is None:
-            classes, generator = self.teacher.num_classes, self._rng
-            targets = torch.randint(classes, (len(order),), generator=generator)
+            targets = self.teacher.task.sample_targets(len(order), self._rng, device)
         else:
             targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
         self.targets = targets.to(device)
@@ -184,15 +177,7 @@ class DeepInversion:
         self.best_cost = torch.where(better, cost, self.best_cost)
         self.best = torch.where(better[:, None, None, None], images, self.best)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Pixels, optimiser, best iterates, bank, generator and counters; copies."""
-        return pack_state(self, _PARTS, _STATE)
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
         self._optimise_from(state["best"].to(self.device))
-        unpack_state(self, state, _PARTS, _STATE)
-
-
-_PARTS = ("pixels", "optimizer", "bank")
-_STATE = ("targets", "best", "best_cost", "position", "images_made", "teacher_images")
+        super().load_state_dict(state)

@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from dfkd.errors import DfkdError
-from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
-from dfkd.losses.statistics import norm_distance
-from dfkd.synthesis import terms
-from dfkd.synthesis.objective import Objective, Term
+from dfkd.losses.objective import Objective
+from dfkd.synthesis.steps import statistics_term
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -181,27 +179,14 @@ def accepts_half(teacher: Teacher) -> bool:
         return False
 
 
-def objective(config: DeepInversionConfig, spec: ImageSpec) -> Objective:
-    """Eqs. 2-4 and 8 of the paper with the setting's weights; at weight 0 a term is not computed.
+def objective(config: DeepInversionConfig) -> Objective:
+    """Build eqs. 2-4 and 8 of the paper with a setting's weights; weight 0 is not computed.
 
-    The competition's weight counts only where a student watches.
+    Args:
+        config: the setting. The competition needs a student where its weight is not 0.
     """
-    normalize, first = spec.normalize, config.first_bn_multiplier
-    return Objective(
-        (
-            Term("cross_entropy", terms.cross_entropy),
-            Term(
-                "statistics",
-                lambda e: norm_distance(e.trace.statistics, first_layer_weight=first),
-                config.r_feature,
-            ),
-            Term("tv_l1", lambda e: total_variation_l1(normalize(e.images)), config.tv_l1),
-            Term("tv_l2", lambda e: total_variation_l2(normalize(e.images)), config.tv_l2),
-            Term("l2", lambda e: l2_norm(normalize(e.images)), config.l2),
-            Term(
-                "competition",
-                terms.competition,
-                config.adi,
-            ),
-        )
+    return (
+        Objective.of(onehot=1.0)
+        + statistics_term(config.r_feature, config.first_bn_multiplier)
+        + Objective.of(tv_l1=config.tv_l1, tv_l2=config.tv_l2, l2=config.l2, js=config.adi)
     )

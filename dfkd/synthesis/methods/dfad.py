@@ -6,22 +6,18 @@ whose gradient does not vanish as the student comes close. Of five student steps
 of the generator, each has images from latents of its own.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.response import l1_logits
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
-
-_PARTS = ("generator", "optimizer")
-_STATE = ("images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -47,57 +43,41 @@ class DfadConfig:
         check(self.lr_g > 0, f"lr_g must be positive: {self}")
 
 
-class Dfad:
+class Dfad(Method):
     """The ``Synthesizer``. The student watches in train mode and stays as it is, bit by bit.
 
     The decoder emits normalised images: in the teacher's image space they may leave [0, 1].
 
     Args:
         teacher: any; only its answers are asked for.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: DfadConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or DfadConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+    parts = ("generator", "optimizer")
+    values = ()
+
+    def __init__(self, teacher: Teacher, config: DfadConfig | None = None, seed: int = 0) -> None:
+        super().__init__(teacher, config or DfadConfig(), seed)
+        c: DfadConfig = self.config
         options = {"large": c.large, "normalized": True}
         generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
+        # It minimises -mean |s - t|, through student and teacher alike.
+        self.objective = Objective.of(l1=-1.0)
+        self.forward = PairedForward(teacher, self.objective.needs)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
-        self.images_made = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """The generator's step: it minimises -mean |s - t|, through student and teacher alike."""
-        count = self.config.synthesis_batch_size
-        images = self._generate(count)
-        trace, student_logits = forward_pair(
-            self.teacher, images, student, autocast=self._autocast, training=True
-        )
-        assert student_logits is not None
-        loss = -l1_logits(student_logits, trace.logits)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.teacher_images += count
-        return {"synthesis/adversarial": loss.detach()}
+        """Take one step of the generator."""
+        images = self._generate(self.config.synthesis_batch_size)
+        outputs = self.ask(self.forward, images, student, training=True)
+        loss, components = self.objective(outputs)
+        descend(self.optimizer, loss)
+        return components
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
         """``count`` images from new latents, of the generator as it is; nobody labelled them."""
         return Batch(self._generate(count))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, Adam, the random state and counters; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
 
     def _generate(self, count: int) -> Tensor:
         """``count`` new images, in the image space of ``Teacher``, not clamped.
@@ -106,7 +86,6 @@ class Dfad:
         """
         enough = max(2, count)  # for them
         latents = gaussian(enough, self.config.latent_dim, self._rng, self.device)
-        with self._autocast():
-            normalized = self.generator(latents).float()
+        normalized = self.run(self.generator, latents)
         self.images_made += count
         return self.teacher.spec.denormalize(normalized)[:count]

@@ -6,25 +6,20 @@ often. The paper quantises networks with it; weights and settings here are those
 (Fang et al., IJCAI 2021) compares itself with it in distillation.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.adversarial import class_balance
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
 
 BETAS = (0.5, 0.999)
-_PARTS = ("generator", "optimizer")
-_STATE = ("images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -58,68 +53,43 @@ class DfqConfig:
         check(self.lr_g > 0, f"lr_g must be positive: {self}")
 
 
-class Dfq:
+class Dfq(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: DfqConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+    parts = ("generator", "optimizer")
+    values = ()
+
+    def __init__(self, teacher: Teacher, config: DfqConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("dfq")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or DfqConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(teacher, config or DfqConfig(), seed)
+        c: DfqConfig = self.config
         generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, large=c.large)
         self.generator = generator.to(self.device)
+        # The target is the teacher's own decision: any class will do, if the answer is sure.
+        self.objective = Objective.of(kd=-c.adv, bn=c.bn, onehot=c.oh, balance=c.balance)
+        self.forward = PairedForward(teacher, self.objective.needs)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
-        self.images_made = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One step of the generator."""
-        config, count = self.config, self.config.synthesis_batch_size
-        objective = (
-            Term("adversarial", terms.disagreement, config.adv)
-            + Term("statistics", terms.statistics, config.bn)
-            # The target is the teacher's own decision: any class will do, if the answer is sure.
-            + Term("one_hot", terms.cross_entropy, config.oh)
-            + Term("balance", lambda e: class_balance(e.trace.logits), config.balance)
-        )
-        images = self._generate(count)
-        trace, student_logits = forward_pair(
-            self.teacher, images, student, autocast=self._autocast, statistics=True
-        )
-        loss, parts = objective(Evidence(images, trace.logits.argmax(1), trace, student_logits))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.teacher_images += count
-        parts = {"loss": loss.detach(), **parts}
-        return {f"synthesis/{name}": value for name, value in parts.items()}
+        images = self._generate(self.config.synthesis_batch_size)
+        loss, components = self.objective(self.ask(self.forward, images, student))
+        descend(self.optimizer, loss)
+        return {"loss": loss.detach(), **components}
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
         """``count`` images from new latents, of the generator as it is; nobody labelled them."""
         return Batch(self._generate(count))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, Adam, the random state and counters; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
-
     def _generate(self, count: int) -> Tensor:
         """``count`` new images in [0, 1]; the generator stays in train mode."""
         enough = max(2, count)  # for its batch-norms
         latents = gaussian(enough, self.config.latent_dim, self._rng, self.device)
-        with self._autocast():
-            images: Tensor = self.generator(latents).float()
+        images = self.run(self.generator, latents)
         self.images_made += count
         return images[:count]

@@ -5,37 +5,24 @@ adapted in k steps, where a generator that starts anew takes hundreds; what it l
 """
 
 import copy
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import steps, terms
-from dfkd.synthesis.bank import ImageBank
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import (
-    check,
-    detached_average,
-    forward_pair,
-    keep_best,
-    pack_state,
-    quantize_and_label,
-    smooth,
-    unpack_state,
-)
+from dfkd.synthesis.method import Method
+from dfkd.synthesis.steps import Average, check, detached_average, keep_best, smooth
 from dfkd.teacher import Teacher
-from generators.latents import build_decoder, gaussian, random_targets
+from dfkd.teacher.forward import PairedForward
+from generators.latents import build_decoder, gaussian
 from generators.reset import reset_first
 
 BETAS = (0.5, 0.999)
 REPTILE = 67.0  # the factor of its gradient in the authors' code
-_PARTS = ("generator", "optimizer", "bank")
-_STATE = ("average", "round", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -92,47 +79,43 @@ def published(k: int) -> FastConfig:
     return FastConfig(g_steps=k, lr_g=rates[k][0], lr_z=rates[k][1])
 
 
-class Fast:
+class Fast(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     The authors' code also crops and mirrors what the networks are shown; that is left out here.
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: FastConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+    parts = ("generator", "optimizer", "bank")
+    values = ("average", "round")
+
+    def __init__(self, teacher: Teacher, config: FastConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("fast")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or FastConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(teacher, config or FastConfig(), seed)
+        c: FastConfig = self.config
         sizes = (c.latent_dim, c.ngf)
         g = build_decoder(teacher.spec.shape, self._rng, *sizes, large=c.large)
         self.generator = g.to(self.device)
         self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=BETAS)
-        self.average: steps.Average = {}
-        self.bank = ImageBank(c.capacity, teacher.spec, teacher.num_classes, seed, self.device)
-        self.round = self.images_made = self.teacher_images = 0
+        self.average: Average = {}
+        self.objective = Objective.of(bn=c.bn, onehot=c.oh, adv=c.adv)
+        self.early = Objective.of(bn=c.bn, onehot=c.oh)
+        self.forward = PairedForward(teacher, self.objective.needs)
+        self.bank = self.new_bank(c.capacity, seed)
+        self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One round (Algorithm 1); metrics are those of the batch that is kept."""
         config = self.config
         self.round += 1
-        adv = config.adv if self.round > config.warmup else 0.0
-        objective = (
-            Term("statistics", terms.statistics, config.bn)
-            + Term("cross_entropy", terms.cross_entropy, config.oh)
-            + Term("adversarial", terms.decision_adversarial, adv)
-        )
+        competes = self.round > config.warmup and config.adv > 0
+        objective = self.objective if competes else self.early
         if config.reset_round and self.round == config.warmup + config.reset_round:
             reset_first(self.generator, self._rng)
-        count, classes = config.synthesis_batch_size, self.teacher.num_classes
-        targets = random_targets(count, classes, self._rng, self.device)
+        count = config.synthesis_batch_size
+        targets = self.teacher.task.sample_targets(count, self._rng, self.device)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         adapted = copy.deepcopy(self.generator)
         optimizer = torch.optim.Adam(adapted.parameters(), config.lr_g, betas=BETAS)
@@ -140,53 +123,37 @@ class Fast:
         self.optimizer.zero_grad(set_to_none=True)
         best: dict[str, Tensor] = {}
         for _ in range(config.g_steps):
-            with self._autocast():
-                images = adapted(latents).float()
-            trace, student_logits = forward_pair(
-                self.teacher, images, student if adv else None,
-                autocast=self._autocast, statistics=True,
-            )  # fmt: skip
-            statistics = smooth(trace.statistics, self.average, config.bn_momentum)
-            trace = trace._replace(statistics=statistics)
-            loss, parts = objective(Evidence(images, targets, trace, student_logits))
+            images = self.run(adapted, latents)
+            outputs = self.ask(self.forward, images, student if competes else None, targets=targets)
+            outputs = smooth(outputs, self.average, config.bn_momentum)
+            loss, components = objective(outputs)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if config.meta == "fomaml":
                 _add_gradients(self.generator, (p.grad for p in adapted.parameters()))
             optimizer.step()
             # The images precede the step: the loss is theirs.
             made = {"images": images.detach(), "loss": loss.detach()}
-            made |= {"adversarial": loss.new_zeros(()), **parts}  # 0 while nobody watches
+            made |= {"adv": loss.new_zeros(()), **components}  # 0 while nobody competes
             best = keep_best(best, made)
         if config.meta == "reptile":
             pairs = zip(self.generator.parameters(), adapted.parameters(), strict=True)
             _add_gradients(self.generator, (REPTILE * (p - q).detach() for p, q in pairs))
         self.optimizer.step()
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
-        self.average = detached_average(statistics)
-        images, logits = quantize_and_label(self.teacher, best.pop("images"), self._autocast)
-        self.bank.add(images, logits, targets)
-        self.images_made += len(images)
-        self.teacher_images += len(images) * (config.g_steps + 1)
-        return {f"synthesis/{name}": value for name, value in best.items()}
+        self.average = detached_average(outputs)
+        self.keep(best.pop("images"), targets)
+        return best
 
     def sample(self, count: int) -> Batch:
         """``count`` images of the bank; before the first round, of the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         size, dimensions = self.config.synthesis_batch_size, self.config.latent_dim
-        with torch.no_grad(), self._autocast():
-            images = self.generator(gaussian(size, dimensions, self._rng, self.device)).float()
+        with torch.no_grad():
+            images = self.run(self.generator, gaussian(size, dimensions, self._rng, self.device))
         self.images_made += min(count, len(images))
-        return Batch(images[torch.arange(count, device=self.device) % len(images)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the inner Adam, which is new every round; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
+        return self.cycle(images, count)
 
 
 def _add_gradients(network: nn.Module, gradients: Iterable[Tensor | None]) -> None:

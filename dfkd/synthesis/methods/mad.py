@@ -10,26 +10,22 @@ anew for every batch, half of it from each generator, and the decay.
 """
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from generators.conditional import LabelConditioned
-from generators.latents import build_decoder, gaussian, random_targets
+from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
 
 BETAS = (0.5, 0.999)
-_PARTS = ("generator", "average", "optimizer")
-_STATE = ("images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -65,51 +61,36 @@ class MadConfig:
         check(0 <= self.momentum < 1, f"momentum must be in [0, 1): {self}")
 
 
-class Mad:
+class Mad(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generators, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: MadConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+    parts = ("generator", "average", "optimizer")
+    values = ()
+
+    def __init__(self, teacher: Teacher, config: MadConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("mad")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or MadConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(teacher, config or MadConfig(), seed)
+        c: MadConfig = self.config
         decoder = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, large=c.large)
         generator = drawn(lambda: LabelConditioned(decoder, teacher.num_classes), self._rng)
         self.generator = generator.to(self.device)
+        self.objective = Objective.of(bn=c.bn, onehot=c.oh, kd=-c.adv)
+        self.forward = PairedForward(teacher, self.objective.needs)
         # In eval mode: the running statistics of its norms are averages as well.
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
-        self.images_made = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One step of the generator; its average follows."""
-        config, count = self.config, self.config.synthesis_batch_size
-        objective = (
-            Term("statistics", terms.statistics, config.bn)
-            + Term("cross_entropy", terms.cross_entropy, config.oh)
-            + Term("adversarial", terms.disagreement, config.adv)
-        )
-        images, targets = self._generate(self.generator, count)
-        trace, student_logits = forward_pair(
-            self.teacher, images, student, autocast=self._autocast, statistics=True
-        )
-        loss, parts = objective(Evidence(images, targets, trace, student_logits))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        images, targets = self._generate(self.generator, self.config.synthesis_batch_size)
+        loss, components = self.objective(self.ask(self.forward, images, student, targets=targets))
+        descend(self.optimizer, loss)
         self._follow()
-        self.teacher_images += count
-        parts = {"loss": loss.detach(), **parts}
-        return {f"synthesis/{name}": value for name, value in parts.items()}
+        return {"loss": loss.detach(), **components}
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
@@ -120,23 +101,14 @@ class Mad:
             self._generate(self.average, older),
         )
         images, targets = (torch.cat(column) for column in zip(*halves, strict=True))
-        return Batch(images, targets=targets)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both generators, Adam, the random state and counters; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
+        return Batch(images, target=targets)
 
     def _generate(self, generator: LabelConditioned, count: int) -> tuple[Tensor, Tensor]:
         """``count`` new images and the classes they were made for."""
         enough = max(2, count)  # for a batch-norm in train mode
         latents = gaussian(enough, self.config.latent_dim, self._rng, self.device)
-        targets = random_targets(enough, self.teacher.num_classes, self._rng, self.device)
-        with self._autocast():
-            images = generator(latents, targets).float()
+        targets = self.teacher.task.sample_targets(enough, self._rng, self.device)
+        images = self.run(generator, latents, targets)
         self.images_made += count
         return images[:count], targets[:count]
 

@@ -5,36 +5,23 @@ how the drawings differ from a noisy layer whose weights are drawn anew every ro
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.loading.matrix import read_matrix
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.bank import ImageBank
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import (
-    Average,
-    detached_average,
-    forward_pair,
-    keep_best,
-    pack_state,
-    quantize_and_label,
-    smooth,
-    unpack_state,
-)
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import Average, detached_average, keep_best, smooth
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from generators.conditional import EmbeddingConditioned, random_orthogonal
 from generators.latents import build_decoder
 from generators.reset import drawn, reset_all
 
 RANDOM = "random-orthogonal"
-_PARTS = ("generator", "bank")
-_STATE = ("average", "round", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -76,18 +63,19 @@ class NayerConfig:
             raise DfkdError(f"weights >= 0, lr_g > 0, bn_momentum in [0, 1): {self}")
 
 
-class Nayer:
+class Nayer(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     Args:
         teacher: stores batch-norm statistics.
-        seed: of all that is random here; the global random state is left alone.
         embeddings: classes x dimensions, instead of those that ``config`` names.
-        autocast: context in which generator, teacher and student run; losses are float32.
 
     Raises:
         DfkdError: the teacher stores no statistics, or the embeddings do not fit.
     """
+
+    parts = ("generator", "bank")
+    values = ("average", "round")
 
     def __init__(
         self, teacher: Teacher, config: NayerConfig | None = None, seed: int = 0,
@@ -95,68 +83,47 @@ class Nayer:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         teacher.require_statistics("nayer")
-        self.teacher, self._autocast = teacher, autocast
-        self.config = config = config or NayerConfig()
-        self.device = teacher.device
-        if embeddings is None and config.embeddings != RANDOM:
-            embeddings = read_matrix(Path(config.embeddings).expanduser())
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(teacher, config or NayerConfig(), seed)
+        c: NayerConfig = self.config
+        self.objective = Objective.of(bn=c.bn, onehot=c.oh, adv=c.adv)
+        self.forward = PairedForward(teacher, self.objective.needs)
         self.generator = self._build(embeddings)
         self.average: Average = {}
-        self.bank = ImageBank(config.capacity, teacher.spec, teacher.num_classes, seed, self.device)
-        self.round = self.images_made = self.teacher_images = 0
+        self.bank = self.new_bank(c.capacity, seed)
+        self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One round (Algorithm 1); metrics are those of the batch that is kept."""
         config = self.config
-        objective = (
-            Term("statistics", terms.statistics, config.bn)
-            + Term("cross_entropy", terms.cross_entropy, config.oh)
-            + Term("adversarial", terms.decision_adversarial, config.adv)
-        )
         if self.round and self.round % config.recreate == 0:
             reset_all(self.generator, self._rng, std=None)
         targets = self.generator.redraw(config.synthesis_batch_size, self._rng)
         optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=(0.5, 0.999))
         best: dict[str, Tensor] = {}
         for _ in range(config.g_steps):
-            with self._autocast():
-                images = self.generator(targets).float()
-            trace, student_logits = forward_pair(
-                self.teacher, images, student, autocast=self._autocast, statistics=True
-            )
-            statistics = smooth(trace.statistics, self.average, config.bn_momentum)
-            trace = trace._replace(statistics=statistics)
-            loss, parts = objective(Evidence(images, targets, trace, student_logits))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            images = self.run(self.generator, targets)
+            outputs = self.ask(self.forward, images, student, targets=targets)
+            outputs = smooth(outputs, self.average, config.bn_momentum)
+            loss, components = self.objective(outputs)
+            descend(optimizer, loss)
             # The images precede the step: the loss is theirs.
-            made = {"images": images.detach(), "loss": loss.detach(), **parts}
+            made = {"images": images.detach(), "loss": loss.detach(), **components}
             best = keep_best(best, made)
         # What the last loss saw, (1 - m) * batch + m * average, is the average's own update.
-        self.average = detached_average(statistics)
-        self._keep(best.pop("images"), targets)
-        return {f"synthesis/{name}": value for name, value in best.items()}
+        self.average = detached_average(outputs)
+        self.keep(best.pop("images"), targets)
+        self.round += 1
+        return best
 
     def sample(self, count: int) -> Batch:
         """``count`` images of the bank; before the first round, of the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         targets = self.generator.redraw(self.config.synthesis_batch_size, self._rng)
-        with torch.no_grad(), self._autocast():
-            images = self.generator(targets).float()
+        with torch.no_grad():
+            images = self.run(self.generator, targets)
         self.images_made += min(count, len(images))
-        index = torch.arange(count, device=self.device) % len(images)
-        return Batch(images[index], targets=targets[index])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but Adam, which is new every round; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
+        return self.cycle(images, count, target=targets)
 
     def _build(self, embeddings: Tensor | None) -> EmbeddingConditioned:
         config, classes = self.config, self.teacher.num_classes
@@ -169,12 +136,3 @@ class Nayer:
         decoder = build_decoder(shape, self._rng, config.latent_dim, config.ngf, large=config.large)
         generator = drawn(lambda: EmbeddingConditioned(decoder, embeddings, layers), self._rng)
         return generator.to(self.device)
-
-    @torch.no_grad()
-    def _keep(self, images: Tensor, targets: Tensor) -> None:
-        """Round the best batch to 8 bits, let the teacher label *that*, and bank it."""
-        images, logits = quantize_and_label(self.teacher, images, self._autocast)
-        self.bank.add(images, logits, targets)
-        self.round += 1
-        self.images_made += len(images)
-        self.teacher_images += len(images) * (self.config.g_steps + 1)

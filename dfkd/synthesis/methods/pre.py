@@ -11,30 +11,29 @@ absolute differences of pixels and of the teacher's logits, tune the latents by 
 they are decoded, and add their eighth on top of a batch, where here it is part of one.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.adversarial import activation, js_competition
+from dfkd.losses.adversarial import js_agreement
+from dfkd.losses.objective import Objective, Term
+from dfkd.losses.registry import LOSSES
 from dfkd.losses.variational import gaussian_reconstruction, standard_normal_kl
-from dfkd.networks.layers import INPUT_SUFFIX, classifier
+from dfkd.networks.layers import classifier
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
+from dfkd.teacher.outputs import PairOutputs
 from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
 from generators.vae import VariationalAutoencoder
 
 EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
 SHARE = 8  # one image in so many is the memory's
-_PARTS = ("generator", "memory", "optimizer", "memory_optimizer")
-_STATE = ("round", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -75,25 +74,26 @@ class PreConfig:
         check(min(self.lr_g, self.lr_memory) > 0, f"learning rates must be positive: {self}")
 
 
-class Pre:
+class Pre(Method):
     """The ``Synthesizer``. The student watches in eval mode and stays as it is, bit by bit.
 
     Generator and memory live in normalised space: as the teacher's images theirs may leave [0, 1].
 
     Args:
         teacher: ends with a linear classifier, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which all networks run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: PreConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
-        self._layer = classifier(teacher.network, teacher.num_classes) + INPUT_SUFFIX
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or PreConfig()
-        self._rng = rng = torch.Generator().manual_seed(seed)
+    parts = ("generator", "memory", "optimizer", "memory_optimizer")
+    values = ("round",)
+
+    def __init__(self, teacher: Teacher, config: PreConfig | None = None, seed: int = 0) -> None:
+        classifier(teacher.network, teacher.num_classes)  # or it is refused here
+        super().__init__(teacher, config or PreConfig(), seed)
+        c, rng = self.config, self._rng
+        # The target is the teacher's own decision: any class will do, if the answer is sure.
+        self.objective = Objective.of(onehot=c.oh, balance10=c.ie, activation=c.a)
+        self.objective += Term("js", _competition, c.js, LOSSES["js"].needs)
+        self.forward = PairedForward(teacher, self.objective.needs)
         options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": EPS}
         g = build_decoder(teacher.spec.shape, rng, c.latent_dim, c.ngf, **options)
         decoder = build_decoder(teacher.spec.shape, rng, c.memory_dim, c.memory_ngf)
@@ -101,35 +101,20 @@ class Pre:
         self.generator, self.memory = g.to(self.device), memory.to(self.device)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
         self.memory_optimizer = torch.optim.Adam(self.memory.parameters(), c.lr_memory)
-        self.round = self.images_made = self.teacher_images = 0
+        self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """A step of the generator, then those of the memory, the last of which is logged."""
-        config, layer = self.config, self._layer
-        objective = (
-            # The target is the teacher's own decision: any class will do, if the answer is sure.
-            Term("one_hot", terms.cross_entropy, config.oh)
-            + Term("information_entropy", terms.information_entropy, config.ie)
-            + Term("activation", lambda e: activation(e.trace.features[layer].float()), config.a)
-            + Term("competition", _competition, config.js)
-        )
-        count = config.synthesis_batch_size
+        count = self.config.synthesis_batch_size
         images = self.teacher.spec.denormalize(self._generate(count))
-        trace, student_logits = forward_pair(
-            self.teacher, images, student, autocast=self._autocast, features=[layer]
-        )
-        evidence = Evidence(images, trace.logits.argmax(1), trace, student_logits)
-        loss, parts = objective(evidence)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        parts = {"loss": loss.detach(), **parts}
+        loss, components = self.objective(self.ask(self.forward, images, student))
+        descend(self.optimizer, loss)
+        metrics = {"loss": loss.detach(), **components}
         self.images_made += count
-        self.teacher_images += count
-        for _ in range(config.memory_steps):
-            parts |= self._memorise(max(2, count // 2), count // SHARE)
+        for _ in range(self.config.memory_steps):
+            metrics |= self._memorise(max(2, count // 2), count // SHARE)
         self.round += 1
-        return {f"synthesis/{name}": value for name, value in parts.items()}
+        return metrics
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
@@ -139,27 +124,17 @@ class Pre:
         self.images_made += count
         return Batch(self.teacher.spec.denormalize(images))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Both networks and Adams, the random state and counters; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
-
     def _memorise(self, new: int, own: int) -> Metrics:
         """One step on generated images and, lest the memory forget as well, on recalled ones."""
         with torch.no_grad():
             images = self._mixture(new, own if self.round else 0)
         noise = gaussian(len(images), self.config.memory_dim, self._rng, self.device)
-        with self._autocast():
+        with self.teacher.autocast():
             answers = self.memory.train()(images, noise)
         reconstructed, mean, log_variance = (answer.float() for answer in answers)
         reconstruction = gaussian_reconstruction(reconstructed, images)
         kl = standard_normal_kl(mean, log_variance)
-        self.memory_optimizer.zero_grad(set_to_none=True)
-        (reconstruction + kl).backward()  # type: ignore[no-untyped-call]
-        self.memory_optimizer.step()
+        descend(self.memory_optimizer, reconstruction + kl)
         self.images_made += len(images)
         return {"memory_reconstruction": reconstruction.detach(), "memory_kl": kl.detach()}
 
@@ -172,18 +147,15 @@ class Pre:
         """``count`` normalised images from fresh latents."""
         # Two at least: the batch-norms are in train mode.
         latents = gaussian(max(2, count), self.config.latent_dim, self._rng, self.device)
-        with self._autocast():
-            images: Tensor = self.generator(latents).float()
-        return images[:count]
+        return self.run(self.generator, latents)[:count]
 
     def _recall(self, count: int) -> Tensor:
         """``count`` normalised images, drawn by the memory."""
         latents = gaussian(count, self.config.memory_dim, self._rng, self.device)
-        with self._autocast():
+        with self.teacher.autocast():
             return self.memory.eval().recall(latents).float()
 
 
-def _competition(evidence: Evidence) -> Tensor:
+def _competition(outputs: PairOutputs) -> Tensor:
     # Differ from the teacher's answer as it is: no gradient through it, as in the authors' code.
-    teacher_logits = evidence.trace.logits.detach()
-    return 1 - js_competition(evidence.require_student(), teacher_logits)
+    return js_agreement(outputs.answered.logits, outputs.teacher.logits.detach())

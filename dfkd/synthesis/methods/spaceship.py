@@ -6,25 +6,23 @@ channels of such a map, and the generator goes on from there. The noise that thi
 student's to ignore: it also imitates where the teacher looks (``cam``, ``grad_cam``).
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis import terms
-from dfkd.synthesis.objective import Evidence, Term
-from dfkd.synthesis.steps import check, forward_pair, keep_best, pack_state, unpack_state
+from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check, keep_best
 from dfkd.teacher import Teacher
-from generators.latents import build_decoder, gaussian, random_targets
+from dfkd.teacher.forward import PairedForward
+from generators.latents import build_decoder, gaussian
 
 BETAS = (0.5, 0.999)
 DEPTHS = 3  # the coarse map and what the first two stages make of it: at 32 pixels all there are
-_PARTS = ("generator",)
-_STATE = ("remembered", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class SpaceshipConfig:
         check(0 <= self.swap_p <= 1, f"swap_p in [0, 1]: {self}")
 
 
-class Spaceship:
+class Spaceship(Method):
     """The ``Synthesizer``. The student's state has no say in the images.
 
     There is one generator, as in the authors' code: later rounds train it on, so that older maps
@@ -69,18 +67,19 @@ class Spaceship:
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator and teacher run; losses are float32.
     """
 
+    parts = ("generator",)
+    values = ("remembered",)
+
     def __init__(
-        self, teacher: Teacher, config: SpaceshipConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+        self, teacher: Teacher, config: SpaceshipConfig | None = None, seed: int = 0
+    ) -> None:
         teacher.require_statistics("spaceship")
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or SpaceshipConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(teacher, config or SpaceshipConfig(), seed)
+        c: SpaceshipConfig = self.config
+        self.objective = Objective.of(bn=c.bn, onehot=c.oh)
+        self.forward = PairedForward(teacher, self.objective.needs)
         # In eval mode but for the steps of a round: what is decoded must not move its statistics.
         g = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf).to(self.device).eval()
         self.generator = g
@@ -89,38 +88,31 @@ class Spaceship:
         # Behind a batch-norm values are far from where float16 ends.
         shapes = [(c.capacity, *m.shape[1:]) for m in maps]
         self._memory = [torch.empty(s, dtype=torch.half, device=self.device) for s in shapes]
-        self.remembered = self.images_made = self.teacher_images = 0
+        self.remembered = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """One round; metrics are those of the batch whose maps are kept, the one of lowest loss."""
         config, count = self.config, self.config.synthesis_batch_size
-        objective = Term("statistics", terms.statistics, config.bn) + Term(
-            "cross_entropy", terms.cross_entropy, config.oh
-        )
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
-        first = random_targets(1, self.teacher.num_classes, self._rng, self.device)
+        first = self.teacher.task.sample_targets(1, self._rng, self.device)
         targets = (first + torch.arange(count, device=self.device)) % self.teacher.num_classes
         optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=BETAS)
         optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
         best: dict[str, Tensor] = {}
         self.generator.train()
         for _ in range(config.g_steps):
-            with self._autocast():
+            with self.teacher.autocast():
                 maps = self.generator.features(latents)
                 images = self.generator.from_features(len(maps) - 1, maps[-1]).float()
-            trace, _ = forward_pair(self.teacher, images, autocast=self._autocast, statistics=True)
-            loss, parts = objective(Evidence(images, targets, trace))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            loss, components = self.objective(self.ask(self.forward, images, targets=targets))
+            descend(optimizer, loss)
             # The maps precede the step: the loss is theirs.
             made = {f"depth {d}": m.detach().half() for d, m in enumerate(maps[:DEPTHS])}
-            made |= {"loss": loss.detach(), **parts}
+            made |= {"loss": loss.detach(), **components}
             best = keep_best(best, made)
         self.generator.eval()
         self._remember([best.pop(f"depth {d}") for d in range(DEPTHS)])
-        self.teacher_images += count * config.g_steps
-        return {f"synthesis/{name}": value for name, value in best.items()}
+        return best
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
@@ -130,7 +122,7 @@ class Spaceship:
         the maps are those of the untrained generator.
         """
         depth = int(torch.randint(DEPTHS, (), generator=self._rng))  # on the CPU: no sync
-        with self._autocast():
+        with self.teacher.autocast():
             if self.remembered:
                 maps = self._recall(depth, count)
             else:
@@ -147,11 +139,11 @@ class Spaceship:
         """Everything but Adam and the latents, which are new every round; copies, not aliases."""
         filled = min(self.remembered, self.config.capacity)
         memory = [column[:filled].clone() for column in self._memory]
-        return {**pack_state(self, _PARTS, _STATE), "memory": memory}
+        return {**super().state_dict(), "memory": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
+        super().load_state_dict(state)
         for column, values in zip(self._memory, state["memory"], strict=True):
             column[: len(values)] = values
 

@@ -9,22 +9,18 @@ Both KL are means over images *and classes*, a classes-th of the usual one: the 
 attention term and the limit of the gradient's norm are meant for that scale.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.response import kl_divergence
+from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.steps import check, forward_pair, pack_state, unpack_state
+from dfkd.synthesis.method import Method
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
-
-_PARTS = ("generator", "optimizer")
-_STATE = ("images", "images_made", "teacher_images")
 
 
 @dataclass(frozen=True)
@@ -52,49 +48,43 @@ class ZsktConfig:
         check(min(self.lr_g, self.clip) > 0, f"lr_g and clip must be positive: {self}")
 
 
-class Zskt:
+class Zskt(Method):
     """The ``Synthesizer``. The student watches in train mode and stays as it is, bit by bit.
 
     The decoder emits normalised images: in the teacher's image space they may leave [0, 1].
 
     Args:
         teacher: any; only its answers are asked for.
-        seed: of all that is random here; the global random state is left alone.
-        autocast: context in which generator, teacher and student run; losses are float32.
     """
 
-    def __init__(
-        self, teacher: Teacher, config: ZsktConfig | None = None, seed: int = 0, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
-        self.teacher, self._autocast, self.device = teacher, autocast, teacher.device
-        self.config = c = config or ZsktConfig()
-        self._rng = torch.Generator().manual_seed(seed)
+    parts = ("generator", "optimizer")
+    values = ("images",)
+
+    def __init__(self, teacher: Teacher, config: ZsktConfig | None = None, seed: int = 0) -> None:
+        super().__init__(teacher, config or ZsktConfig(), seed)
+        c: ZsktConfig = self.config
         options = {"large": c.large, "normalized": True, "affine": True}
         generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
+        self.objective = Objective.of(kd_mean=-1.0)
+        self.forward = PairedForward(teacher, self.objective.needs)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g)
         self.images: Tensor | None = None  # of the last update's latents, after its step
-        self.images_made = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
         """The generator's step on new latents, and the images that they give after it."""
         latents = self._latents()
         images = self._decode(latents)
-        trace, student_logits = forward_pair(
-            self.teacher, images, student, autocast=self._autocast, training=True
-        )
-        assert student_logits is not None
-        loss = -kl_divergence(student_logits, trace.logits, temperature=1.0, reduction="mean")
+        outputs = self.ask(self.forward, images, student, training=True)
+        loss, components = self.objective(outputs)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.generator.parameters(), self.config.clip)
         self.optimizer.step()
-        self.teacher_images += len(images)
         # Once for all of the student's steps: the generator does not change between them.
         with torch.no_grad():
             self.images = self._decode(latents)
-        return {"synthesis/adversarial": loss.detach()}
+        return components
 
     def sample(self, count: int) -> Batch:
         """Images of the last update's latents: the first ``count``, or all of them over and over.
@@ -105,15 +95,7 @@ class Zskt:
         if images is None:
             with torch.no_grad():
                 images = self._decode(self._latents())
-        return Batch(images[torch.arange(count, device=self.device) % len(images)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, Adam, the images, the random state and counters; copies, not aliases."""
-        return pack_state(self, _PARTS, _STATE)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``, bit-identical."""
-        unpack_state(self, state, _PARTS, _STATE)
+        return self.cycle(images, count)
 
     def _latents(self) -> Tensor:
         config = self.config
@@ -121,7 +103,6 @@ class Zskt:
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Images in the image space of ``Teacher``, not clamped; the generator in train mode."""
-        with self._autocast():
-            normalized = self.generator(latents).float()
+        normalized = self.run(self.generator, latents)
         self.images_made += len(normalized)
         return self.teacher.spec.denormalize(normalized)

@@ -47,9 +47,9 @@ def pair_layers(
         return ((mine_last, theirs_last),)
     if not shared:
         raise DfkdError(
-            "feature maps are compared (by the method's own knowledge, where --knowledge names "
-            "none), and student and teacher have none of one size: name layers with --pair, or "
-            "compare answers alone with --knowledge kd"
+            "feature maps are compared (by the method's own knowledge, where `knowledge` names "
+            "none), and student and teacher have none of one size: name layers with `pairs`, or "
+            "compare answers alone with `knowledge=kd`"
         )
     return tuple((mine[size], theirs[size]) for size in shared)
 
@@ -124,7 +124,7 @@ def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, who
         raise DfkdError(
             f"cam weighs the map that a classifier averages, and the {whose}'s reads something "
             f"else than the average of {last!r}, the last map that a layer of it returns: compare "
-            'something else, as --knowledge "kd + at" does'
+            'something else, as `knowledge=kd + at` does'
         )
 
 

@@ -1,0 +1,306 @@
+"""The losses by name: one row says what a loss is, what it needs, and where it is from.
+
+A row names its function and, as dotted paths, what of two networks' outputs
+(``dfkd.teacher.outputs.PairOutputs``) the function takes. Every loss is there for both sides: a
+method weighs it for its images, ``--knowledge`` for the student.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+from torch import Tensor
+
+from dfkd.errors import DfkdError
+from dfkd.losses import adversarial, attention, prior, relation, response
+from dfkd.losses.modules import Contrast, Flows, Hints, Variational
+from dfkd.losses.statistics import prior_distance, relative_prior_distance
+
+LOGITS = ("student.logits", "teacher.logits")
+FEATURES = ("student.features", "teacher.features")
+EMBEDDINGS = ("student.embedding", "teacher.embedding")
+SOFTENED = {"temperature": "temperature"}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A row of the registry.
+
+    Attributes:
+        function: tensors -> scalar; of a learned loss the class of its module, which is built from
+            the same values and called with them.
+        needs: paths of the positional arguments.
+        line: what it is.
+        source: the paper, or whoever else has it.
+        weight: where to start: of the order that its paper or its scale suggests beside ``kd``.
+        keywords: paths of keyword arguments, by their names.
+        learned: it has parameters, which are trained with the student and thrown away with the run.
+        vectors: features without places, N x C, do as well as maps.
+        relation: it compares the images of a batch with each other: several processes then put
+            their shares together.
+        teaches: a student that minimises it alone, or beside ``kd``, becomes like its teacher.
+    """
+
+    function: Callable[..., Any]
+    needs: tuple[str, ...]
+    line: str
+    source: str = ""
+    weight: float = 1.0
+    keywords: Mapping[str, str] = field(default_factory=dict)
+    learned: bool = False
+    vectors: bool = False
+    relation: bool = False
+    teaches: bool = True
+
+    @property
+    def summary(self) -> str:
+        """The line with its source."""
+        return f"{self.line} ({self.source})" if self.source else self.line
+
+    @property
+    def features(self) -> bool:
+        """Whether it compares feature maps of both networks."""
+        return "student.features" in self.needs
+
+    @property
+    def inside(self) -> bool:
+        """Whether it compares more than the two networks' outputs."""
+        return any(path.startswith("student.") and path not in LOGITS for path in self.needs)
+
+    def values(self, outputs: Any) -> tuple[Any, ...]:
+        """Return what ``needs`` names.
+
+        Raises:
+            DfkdError: the loss needs a student, and the outputs have none.
+        """
+        if outputs.student is None and any(path.startswith("student.") for path in self.needs):
+            raise DfkdError("this objective needs a student, and none was given")
+        return tuple(attrgetter(path)(outputs) for path in self.needs)
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Compute the loss of one forward pass of both networks.
+
+        Raises:
+            DfkdError: the outputs lack a student, or what the function refuses.
+        """
+        keywords = {name: attrgetter(path)(outputs) for name, path in self.keywords.items()}
+        value: Tensor = self.function(*self.values(outputs), **keywords)
+        return value
+
+
+def _over_depths(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Sum a loss over the depths of its arguments, each a tuple with one entry a depth."""
+
+    def total(*sides: tuple[Tensor, ...]) -> Tensor:
+        values = [loss(*depth) for depth in zip(*sides, strict=True)]
+        return sum(values[1:], values[0])
+
+    return total
+
+
+LOSSES: dict[str, Loss] = {
+    # Of the two networks' outputs.
+    "kd": Loss(
+        response.kl_divergence,
+        LOGITS,
+        "KL of softened answers, times T^2",
+        "Hinton et al., 2015",
+        keywords=SOFTENED,
+    ),
+    "kd_mean": Loss(
+        partial(response.kl_divergence, reduction="mean"),
+        LOGITS,
+        "the same, divided by images x classes",
+        "as ZSKT, Micaelli & Storkey, 2019",
+        10,
+        SOFTENED,
+    ),
+    "hard": Loss(
+        response.cross_entropy,
+        ("student.logits", "labels"),
+        "cross-entropy with an image's own class, else the teacher's",
+        "Hinton et al., 2015",
+        0.1,
+    ),
+    "l1": Loss(response.l1_logits, LOGITS, "mean |s - t| of the logits", "DFAD, Fang et al., 2019"),
+    "mse": Loss(
+        response.mse_logits, LOGITS, "mean (s - t)^2 of the logits", "Ba & Caruana, 2014", 0.1
+    ),
+    "dkd": Loss(
+        response.decoupled,
+        (*LOGITS, "labels"),
+        "target and other classes apart, 1 to 8",
+        "DKD, Zhao et al., 2022",
+        keywords=SOFTENED,
+    ),
+    # Of features, maps and embeddings.
+    "hint": Loss(
+        Hints,
+        FEATURES,
+        "features through 1x1 adapters, mean squared",
+        "FitNets, Romero et al., 2015",
+        learned=True,
+        vectors=True,
+    ),
+    "at": Loss(
+        _over_depths(attention.attention_transfer),
+        FEATURES,
+        "attention transfer",
+        "Zagoruyko & Komodakis, 2017",
+        250,
+    ),
+    "cam": Loss(
+        attention.activation_map_distance,
+        ("student.last_map", "student.head", "teacher.last_map", "teacher.head", "decisions"),
+        "class activation maps",
+        "Zhou et al., 2016; SpaceshipNet",
+        0.1,
+    ),
+    "grad_cam": Loss(
+        _over_depths(attention.grad_cam_distance),
+        ("student.features", "student.gradients", "teacher.features", "teacher.gradients"),
+        "Grad-CAMs at every depth",
+        "Selvaraju et al., 2017; SpaceshipNet",
+    ),
+    "vid": Loss(
+        Variational,
+        FEATURES,
+        "information in features, a learnt Gaussian a channel",
+        "VID, Ahn et al., 2019",
+        learned=True,
+        vectors=True,
+    ),
+    "fsp": Loss(
+        Flows,
+        FEATURES,
+        "flow from each depth to the next",
+        "FSP, Yim et al., 2017",
+        learned=True,
+    ),
+    # The paper's weights, 25 and 50, stand beside cross-entropy; kd they drown (assets/RESULTS.md).
+    "rkd": Loss(
+        relation.relations,
+        EMBEDDINGS,
+        "distances + 2 angles between a batch's embeddings",
+        "RKD, Park et al., 2019",
+        relation=True,
+    ),
+    "rkd_distance": Loss(
+        relation.distance_relation,
+        EMBEDDINGS,
+        "the distances alone",
+        "RKD-D, Park et al., 2019",
+        relation=True,
+    ),
+    "rkd_angle": Loss(
+        relation.angle_relation,
+        EMBEDDINGS,
+        "the angles alone",
+        "RKD-A, Park et al., 2019",
+        2,
+        relation=True,
+    ),
+    "sp": Loss(
+        relation.feature_similarity,
+        FEATURES,
+        "which images of a batch excite alike",
+        "SP, Tung & Mori, 2019",
+        300,
+        vectors=True,
+        relation=True,
+    ),
+    "cc": Loss(
+        relation.correlation_congruence,
+        EMBEDDINGS,
+        "correlation between a batch's embeddings",
+        "CC, Peng et al., 2019",
+        relation=True,
+    ),
+    "crd": Loss(
+        Contrast,
+        EMBEDDINGS,
+        "tell an image's embedding from a bounded memory of others",
+        "CRD, Tian et al., 2020",
+        0.1,
+        learned=True,
+        relation=True,
+    ),
+    # Of images: what the teacher says of them, and what it remembers.
+    "onehot": Loss(
+        response.supervised,
+        ("task", "teacher.prediction", "labels"),
+        "the teacher's answer against the target",
+        "DAFL, Chen et al., 2019",
+        teaches=False,
+    ),
+    "bn": Loss(
+        prior_distance,
+        ("prior", "teacher.statistics"),
+        "distance from the stored statistics, norms not squared",
+        "DeepInversion, Yin et al., 2020",
+        teaches=False,
+    ),
+    "bn_kl": Loss(
+        relative_prior_distance,
+        ("prior", "teacher.statistics"),
+        "the same as a divergence, free of the network's scale",
+        teaches=False,
+    ),
+    "adv": Loss(
+        adversarial.decision_adversarial,
+        LOGITS,
+        "-KL where student and teacher decide alike",
+        "CMI, Fang et al., 2021",
+        teaches=False,
+    ),
+    "js": Loss(
+        adversarial.js_agreement,
+        LOGITS,
+        "1 - JS of softened answers",
+        "Adaptive DeepInversion, Yin et al., 2020",
+        teaches=False,
+    ),
+    "balance": Loss(
+        adversarial.class_balance,
+        ("teacher.logits",),
+        "classes as frequent in a batch, in nats",
+        "DFQ, Choi et al., 2020",
+        teaches=False,
+    ),
+    "balance10": Loss(
+        partial(adversarial.class_balance, base=10),
+        ("teacher.logits",),
+        "the same to the base of 10",
+        "DAFL, Chen et al., 2019",
+        teaches=False,
+    ),
+    "activation": Loss(
+        adversarial.activation,
+        ("teacher.embedding",),
+        "an excited classifier",
+        "DAFL, Chen et al., 2019",
+        teaches=False,
+    ),
+    "tv_l1": Loss(
+        prior.total_variation_l1,
+        ("normalized",),
+        "total variation",
+        "DeepInversion, Yin et al., 2020",
+        teaches=False,
+    ),
+    "tv_l2": Loss(
+        prior.total_variation_l2,
+        ("normalized",),
+        "total variation, squared",
+        "DeepInversion, Yin et al., 2020",
+        teaches=False,
+    ),
+    "l2": Loss(
+        prior.l2_norm, ("normalized",), "length", "DeepInversion, Yin et al., 2020", teaches=False
+    ),
+}
+
+KNOWLEDGE = {name: loss for name, loss in LOSSES.items() if loss.teaches}
+"""What a student can be taught: the rows that ``dfkd knowledge`` lists."""

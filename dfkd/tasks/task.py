@@ -1,0 +1,50 @@
+"""What an output means: the one place that knows of classes, boxes or tokens."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from dfkd.tasks.prediction import Prediction
+
+
+class Task(Protocol):
+    """The meaning of a network's output.
+
+    Attributes:
+        num_classes: K, logits a row.
+        names: one a class.
+    """
+
+    num_classes: int
+    names: tuple[str, ...]
+
+    def read(self, raw: Any) -> Prediction:
+        """Read what a network returned; raise a ``DfkdError`` where it is no such answer."""
+
+    def sample_targets(
+        self, count: int, rng: Generator, device: torch.device, *, balanced: bool = False
+    ) -> Tensor:
+        """Draw what ``count`` samples are to be made for.
+
+        Args:
+            count: of samples.
+            rng: decides.
+            device: of the result.
+            balanced: every class as often as any other, in a drawn order.
+        """
+
+    def decide(self, prediction: Prediction) -> Tensor:
+        """Return the target that an answer comes to: what it would be if it were right."""
+
+    def supervised(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Compute the loss of an answer against a target, a scalar."""
+
+    def counts(self, prediction: Prediction) -> Tensor:
+        """Count the decisions by class, K int64 numbers: even is healthy, one is collapse."""
+
+    def agreement(self, one: Prediction, other: Prediction) -> Tensor:
+        """Return the share in [0, 1] of decisions that two answers have in common."""
+
+    def metric(self) -> Any:
+        """Build what measures answers against real targets: a ``torchmetrics.Metric``."""
