@@ -1,17 +1,20 @@
 """A comparison as one HTML page: nothing is fetched, nothing is executed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from dfkd.comparison import standings
 from dfkd.comparison.tally import Run
 from dfkd.report import html
-from dfkd.report.curves import COLOURS, DASHES, MOST_BANDS, Series, curve_chart, style
-from dfkd.report.units import percent, whole
+from dfkd.report.palette import series_style
+from dfkd.report.units import percent, time_unit, whole
 from dfkd.training.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
 
@@ -20,76 +23,88 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
     """Write ``comparison.html`` into a comparison's directory.
 
     Args:
-        directory: holds the runs, whose ``grid.png`` of the first seed are embedded.
+        directory: holds the runs; the page shows ``grid.png`` of those of the first seed.
         record: what ``comparison.json`` holds.
     """
     directory = Path(directory)
     rows: Sequence[Record] = record["methods"]
     cost = standings.titled(standings.COST, record)
+    chart, banded = _chart(record)
     template = html.environment().get_template("comparison.html.j2")
     document = template.render(
         title=f"{len(rows)} {standings.noun(record)}, one clock",
         lead=standings.lead(record),
         warning=standings.warning(record),
-        colours=COLOURS,
-        dashes=DASHES,
         quality=standings.ranks(record),
         cost=(cost, [standings.cost(row) for row in rows]),
-        chart=_chart(record),
-        banded=sum(bool(row["curve"]) for row in rows) <= MOST_BANDS,
-        legend=[
-            (style(place), row["method"], standings.plus_minus(row["accuracy"]))
-            for place, row in enumerate(rows)
-            if row["curve"]
-        ],
+        chart=chart,
+        banded=banded,
+        legend=list(_legend(rows)),
         grids=list(_grids(directory, record)),
         seed=record["settings"]["seeds"][0],
         memory=standings.MEMORY,
         command=record["command"],
         settings=_settings(record),
-        details=[
-            (name, html.pairs(record[key]))
-            for name, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Git", "git"))
-            if record.get(key)
-        ],
+        details=html.details(record),
     )
     path = directory / "comparison.html"
     write_text(path, document)
     return path
 
 
-def _chart(record: Record) -> Markup:
-    curves = [row["curve"] for row in record["methods"]]
-    times = [point["seconds"] for curve in curves for point in curve]
-    if not times:
-        return Markup("")
-    unit, scale = html.time_unit(max(times))
+def plot_comparison(record: Record) -> "Figure":
+    """Draw accuracy over time: a line for each method, its mean over the seeds.
+
+    Up to ``curves.MOST_BANDS`` methods have a band, one standard deviation to either side.
+
+    Args:
+        record: what ``comparison.json`` holds; without a curve the figure has no axes.
+    """
+    # matplotlib is slow to import.
+    from dfkd.report.curves import Series, plot_curves
+
+    rows: Sequence[Record] = record["methods"]
+    ends = [row["curve"][-1]["seconds"] for row in rows if row["curve"]]
+    unit, scale = time_unit(max(ends, default=0.0))
     series = [
         Series(
-            f"{row['method']} {100 * row['curve'][-1]['accuracy']:.1f}"
-            if row["curve"]
-            else row["method"],
+            f"{row['method']} {100 * row['curve'][-1]['accuracy']:.1f}" if row["curve"] else "",
             [point["seconds"] / scale for point in row["curve"]],
             [100 * point["accuracy"] for point in row["curve"]],
             [None if point["std"] is None else 100 * point["std"] for point in row["curve"]],
         )
-        for row in record["methods"]
+        for row in rows
     ]
-    return curve_chart(
-        series,
-        name="Accuracy over time",
-        x_label=f"time, {unit}",
-        y_label="accuracy, %",
-        reference=(
-            f"teacher {100 * record['teacher_accuracy']:.1f}",
-            100 * record["teacher_accuracy"],
-        ),
-        most=100.0,
-    )
+    teacher = 100 * (record["teacher_accuracy"] or 0.0)
+    reference = (f"teacher {teacher:.1f}", teacher) if teacher else None
+    labels = {"x_label": f"time, {unit}", "y_label": "accuracy, %"}
+    return plot_curves(series, **labels, reference=reference, most=100.0)
 
 
-def _grids(directory: Path, record: Record) -> Any:
-    """(method, flag, picture, its width) of every method that has one for the first seed."""
+def _chart(record: Record) -> tuple[Markup, bool]:
+    """Draw the comparison for the page, and say whether it has bands; nothing without a curve."""
+    from dfkd.report.curves import MOST_BANDS
+    from dfkd.report.svg import inline
+
+    count = sum(bool(row["curve"]) for row in record["methods"])
+    if not count:
+        return Markup(""), False
+    return inline(
+        plot_comparison(record), f"Accuracy over time: {count} curves"
+    ), count <= MOST_BANDS
+
+
+def _legend(rows: Sequence[Record]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (colour, dashes, method, accuracy) of every curve."""
+    for index, row in enumerate(rows):
+        if row["curve"]:
+            colour, dashes = series_style(index)
+            pattern = " ".join(f"{length:g}" for length in dashes) or "none"
+            yield colour, pattern, row["method"], standings.plus_minus(row["accuracy"])
+
+
+def _grids(directory: Path, record: Record) -> Iterator[tuple[str, str, str, int]]:
+    """Yield (method, flag, picture, its width) of every method with one for the first seed."""
     seed = record["settings"]["seeds"][0]
     for row in record["methods"]:
         path = directory / Run(row["method"], seed).folder / "grid.png"
@@ -100,7 +115,7 @@ def _grids(directory: Path, record: Record) -> Any:
 
 
 def _settings(record: Record) -> list[tuple[str, str]]:
-    """What was compared: the settings that were given, and the two networks' sizes."""
+    """Return what was compared: the settings that were given, and the two networks' sizes."""
     given = {key: value for key, value in record["settings"].items() if value not in (None, [])}
     sizes = {
         "teacher’s parameters": whole(record["teacher_parameters"]),

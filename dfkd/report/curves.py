@@ -1,39 +1,19 @@
 """Many curves in one chart: a mean line each, a band where there is room, named at their ends."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from dfkd.report.charts import frame, line, text, ticks
+from dfkd.report.charts import BOTTOM, RIGHT, TOP, canvas, mark, panel, ticks
+from dfkd.report.palette import COLOURS, QUIET, chart_style, series_style
 
-WIDTH, HEIGHT = 760, 400
-LEFT, TOP, BOTTOM = 46, 14, 38
-GAP = 12.5  # between the baselines of two labels: their letters are 10.5 high
-LETTER = 6.3  # no letter of a label is wider
+WIDTH, HEIGHT = 760, 400  # points
+GAP = 12.5  # between two labels: their letters are 10.5 high
 LEADER = 26  # from the end of the axis to the labels
 MOST_BANDS = 8  # curves of which each shows its band: those of more lie in a heap
-
-COLOURS = (
-    ("#0d7dd4", "#8cc3fc"),
-    ("#9e2033", "#e17176"),
-    ("#1d923c", "#7cd688"),
-    ("#4349af", "#818fee"),
-    ("#c45313", "#fea47c"),
-    ("#0c6753", "#06b290"),
-    ("#8c5fc8", "#cbabff"),
-    ("#794d0b", "#ce871b"),
-    ("#138b8f", "#0cd7de"),
-    ("#842d85", "#c577c5"),
-    ("#8f7910", "#d9bd44"),
-    ("#05627b", "#13a8d1"),
-    ("#be4a83", "#fe99c5"),
-    ("#4f6102", "#8ba534"),
-)
-"""On light and on dark paper: 14 hues of OKLCH, two lightnesses in turn, neighbours far apart."""
-
-DASHES = ("none", "7 3", "2 2.5", "10 3 2 3", "14 4")
-"""As many as 14 does not divide by: a colour returns with another pattern."""
 
 
 class Series(NamedTuple):
@@ -45,89 +25,103 @@ class Series(NamedTuple):
     deviations: Sequence[float | None]
 
 
-def curve_chart(
+def plot_curves(
     series: Sequence[Series],
     *,
-    name: str,
     x_label: str,
     y_label: str,
     reference: tuple[str, float] | None = None,
     most: float | None = None,
-) -> Markup:
-    """All ``series`` over one pair of axes, the horizontal one from 0; nothing without a point.
+) -> Figure:
+    """Draw all curves over one pair of axes, the horizontal one from 0.
 
     More than ``MOST_BANDS`` curves are drawn without their deviations.
 
     Args:
-        series: coloured and dashed by their place, ``style``; empty ones are left out.
-        name: what is drawn, for those who cannot see it.
-        x_label, y_label: the axes, with their units.
+        series: colour and dashes follow from the index, ``palette.series_style``; an empty one is
+            left out. Without any the figure has no axes.
+        x_label: the horizontal axis, with its unit.
+        y_label: the vertical axis, with its unit.
         reference: a level to compare with, and its name.
         most: no band is drawn below 0 or above this.
     """
-    drawn = [(place, each) for place, each in enumerate(series) if each.xs]
+    drawn = [(index, each) for index, each in enumerate(series) if each.xs]
     if not drawn:
-        return Markup("")
-    banded = len(drawn) <= MOST_BANDS
-    bands = {place: _band(each if banded else _bare(each), most) for place, each in drawn}
-    levels = [y for low, high in bands.values() for y in (*low, *high)]
-    levels += [reference[1]] if reference else []
-    marks = ticks(min(levels), max(levels), most=7)
-    bottom, top = min(*levels, marks[0]), max(*levels, marks[-1])
-    end = max(each.xs[-1] for _, each in drawn) or 1.0
-    names = [each.name for _, each in drawn] + ([reference[0]] if reference else [])
-    right = LEADER + LETTER * max(map(len, names))
-    height = max(HEIGHT, TOP + BOTTOM + GAP * len(names))
-
-    def across(x: float) -> float:
-        return LEFT + x / end * (WIDTH - LEFT - right)
-
-    def up(y: float) -> float:
-        return height - BOTTOM - (y - bottom) / (top - bottom) * (height - BOTTOM - TOP)
-
-    base, edge = height - BOTTOM, WIDTH - right
-    parts = [frame(f"{name}: {len(drawn)} curves", WIDTH, height)]
-    for mark in marks:
-        parts.append(line(LEFT, up(mark), edge, up(mark), "rule"))
-        parts.append(text(LEFT - 6, up(mark) + 3.5, f"{mark:.4g}", "end"))
-    for mark in (tick for tick in ticks(0, end, most=8) if tick <= end * 1.0001):
-        parts.append(line(across(mark), base, across(mark), base + 4, "tick"))
-        parts.append(text(across(mark), base + 15, f"{mark:.4g}", "middle"))
-    parts.append(line(LEFT, base, edge, base, "tick"))
-    label = f"{x_label}; upwards: {y_label}"
-    parts.append(text((LEFT + edge) / 2, height - 5, label, "middle"))
-    for place, each in drawn:
-        low, high = bands[place]
-        if low != high:
-            there = [(across(x), up(y)) for x, y in zip(each.xs, high, strict=True)]
-            back = [(across(x), up(y)) for x, y in zip(each.xs, low, strict=True)]
-            parts.append(_points("polygon", f"band {style(place)}", [*there, *reversed(back)]))
-    ends = []
-    for place, each in drawn:
-        path = [(across(x), up(y)) for x, y in zip(each.xs, each.ys, strict=True)]
-        parts.append(_points("polyline", f"many {style(place)}", path, each.name))
-        ends.append((*path[-1], each.name, style(place)))
+        return canvas(WIDTH, HEIGHT)
+    ends = [(each.name, each.xs[-1], each.ys[-1], _look(index)[0]) for index, each in drawn]
+    right = max(each.xs[-1] for _, each in drawn) or 1.0
     if reference:
-        parts.append(line(LEFT, up(reference[1]), edge, up(reference[1]), "reference"))
-        ends.append((edge, up(reference[1]), reference[0], "plain"))
-    heights = apart([y for _, y, _, _ in ends], GAP, TOP, base)
-    for (x, y, words, look), placed in zip(ends, heights, strict=True):
-        start = edge + LEADER
-        parts.append(Markup('<circle class="end {}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(
-            look, x, y
-        ))  # fmt: skip
-        parts.append(line(x, y, start - 4, placed, f"leader {look}"))
-        parts.append(text(start, placed + 3.5, words, "start", f"label {look}"))
-    return Markup("").join([*parts, Markup("</svg>")])
+        ends.append((reference[0], right, reference[1], QUIET))
+    height = max(HEIGHT, TOP + BOTTOM + GAP * len(ends))
+    with chart_style():
+        figure = canvas(WIDTH, height)
+        room = LEADER + _widest(figure, [name for name, *_ in ends])
+        axes = panel(figure, width=WIDTH - room + RIGHT, height=height)
+        levels = [y for _, _, y, _ in ends]
+        for index, each in drawn:
+            levels += _draw(axes, index, each, most, banded=len(drawn) <= MOST_BANDS)
+        if reference:
+            level = [reference[1]] * 2
+            axes.plot([0, right], level, color=QUIET, ls=(0, (1, 3)), lw=1.4, gid="reference")
+        mark(axes, ticks(min(levels), max(levels), most=7))
+        axes.set_xlim(0, right)
+        axes.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
+        axes.xaxis.set_major_formatter("{x:.4g}")
+        axes.set_xlabel(f"{x_label}; upwards: {y_label}")
+        _label(axes, ends, WIDTH - room + LEADER, height)
+    return figure
 
 
-def style(place: int) -> str:
-    """The classes of a curve by its place: a colour and a pattern of dashes."""
-    return f"s{place % len(COLOURS)} d{place % len(DASHES)}"
+def _draw(axes: Axes, index: int, each: Series, most: float | None, banded: bool) -> list[float]:
+    """Draw a curve, with its band where it has one; return the levels it reaches."""
+    colour, line = _look(index)
+    name = f"curve-{index}"
+    axes.plot(each.xs, each.ys, color=colour, ls=line, lw=1.8, gid=name, label=each.name)
+    if not banded or not any(each.deviations):
+        return list(each.ys)
+    pairs = [(y, deviation or 0.0) for y, deviation in zip(each.ys, each.deviations, strict=True)]
+    low, high = [y - deviation for y, deviation in pairs], [y + deviation for y, deviation in pairs]
+    if most is not None:
+        low, high = [max(0.0, y) for y in low], [min(most, y) for y in high]
+    axes.fill_between(each.xs, low, high, color=colour, alpha=0.14, linewidth=0, gid="band")
+    return [*low, *high]
+
+
+def _look(index: int) -> tuple[str, Any]:
+    """Return the colour on light paper and the line style of a curve."""
+    name, dashes = series_style(index)
+    return COLOURS[name][0], (0, dashes) if dashes else "solid"
+
+
+def _label(
+    axes: Axes, ends: Sequence[tuple[str, float, float, str]], left: float, height: float
+) -> None:
+    """Mark the ends of curves, and name them ``left`` points from the figure's left."""
+    scale = 72 / axes.figure.dpi
+    wanted = [height - scale * float(axes.transData.transform((x, y))[1]) for _, x, y, _ in ends]
+    placed = apart(wanted, GAP, TOP, height - BOTTOM)
+    for (name, x, y, colour), below in zip(ends, placed, strict=True):
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6,
+                  "shrinkA": 3, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
+        axes.plot(x, y, "o", color=colour, markeredgewidth=0)
+        axes.annotate(
+            name, (x, y), (left, height - below), textcoords="figure points", color=colour,
+            weight="bold", va="center", arrowprops=leader, annotation_clip=False, gid="label",
+        )  # fmt: skip
+
+
+def _widest(figure: Figure, names: Sequence[str]) -> float:
+    """Measure the longest label, in points."""
+    widths = []
+    for name in names:
+        text = figure.text(0, 0, name, weight="bold")
+        widths.append(72 / figure.dpi * text.get_window_extent().width)
+        text.remove()
+    return max(widths)
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places in [low, high] near those wanted, in their order, no two nearer than ``gap``.
+    """Return heights in [low, high] near those wanted, in their order, no two nearer than ``gap``.
 
     Where there is no room for so many they go on below ``low``.
     """
@@ -141,21 +135,3 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
         limit = placed[rank] - gap
     by_index = dict(zip(order, placed, strict=True))
     return [by_index[index] for index in range(len(wanted))]
-
-
-def _band(each: Series, most: float | None) -> tuple[list[float], list[float]]:
-    pairs = [(y, d or 0.0) for y, d in zip(each.ys, each.deviations, strict=True)]
-    low, high = [y - d for y, d in pairs], [y + d for y, d in pairs]
-    if most is not None:
-        low, high = [max(0.0, y) for y in low], [min(most, y) for y in high]
-    return low, high
-
-
-def _bare(each: Series) -> Series:
-    return each._replace(deviations=[None] * len(each.xs))
-
-
-def _points(kind: str, look: str, path: Sequence[tuple[float, float]], name: str = "") -> Markup:
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in path)
-    title = Markup("<title>{}</title>").format(name) if name else ""
-    return Markup('<{} class="{}" points="{}">{}</{}>').format(kind, look, places, title, kind)

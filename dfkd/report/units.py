@@ -74,6 +74,13 @@ def duration(value: Any) -> str:
     return f"{hours}{NARROW}h {minutes:02d}{NARROW}min"
 
 
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Return the unit for times of up to ``seconds``, and how many seconds it has."""
+    if seconds < 120:
+        return "seconds", 1
+    return ("minutes", 60) if seconds < 7200 else ("hours", 3600)
+
+
 def ratio(part: Any, total: Any) -> float | None:
     """``part / total`` where both are numbers and the total is not zero."""
     top, bottom = number(part), number(total)

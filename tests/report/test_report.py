@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from dfkd.report import charts, page, progress, sentences, units
+from dfkd.report import page, progress, sentences, units
 from dfkd.report.grid import CELL, MARGIN, write_grid, write_images
 from dfkd.report.log import MetricsLog, read_metrics
 from dfkd.report.table import comparison_table
@@ -59,8 +59,6 @@ MANIFEST: dict[str, Any] = {
 
 def make_run(directory: Path, result: Any = RESULT, manifest: Any = MANIFEST) -> Path:
     directory.mkdir()
-    (directory / "result.json").write_text(json.dumps(result))
-    (directory / "manifest.json").write_text(json.dumps(manifest))
     rows = [
         {"step": i, "seconds": 2.0 * i, "synthesis/a<b>": 300 * math.exp(-i / 9) + 0.1,
          "distillation/kl": None if 10 < i < 15 else 1 / (i + 1)}
@@ -68,7 +66,7 @@ def make_run(directory: Path, result: Any = RESULT, manifest: Any = MANIFEST) ->
     ]  # fmt: skip
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_grid(directory / "grid.png", torch.rand(12, 3, 16, 16), ["coat 91 %"] * 12)
-    return page.write_page(directory)
+    return page.write_page(directory, manifest, result)
 
 
 # Pictures
@@ -213,29 +211,6 @@ def test_table_names_what_was_not_measured() -> None:
     assert "Latency" not in out.getvalue()
 
 
-# Charts
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 3), (-2e-7, 5e-7), (0.2, 1234), (0, 0)])
-def test_ticks_enclose_their_values(low: float, high: float) -> None:
-    marks = charts.ticks(low, high)
-    assert 2 <= len(marks) <= 7
-    assert marks[0] <= low <= high <= marks[-1]
-    assert marks == sorted(set(marks))
-
-
-def test_chart_has_labels_gaps_and_logarithms() -> None:
-    drawing = charts.line_chart([0, 1, 2, 3], [1, None, 3, 4], name="a<b", x_label="time, s")
-    assert "a&lt;b: from 1 to 4" in drawing
-    assert "time, s" in drawing
-    assert "polyline" in drawing
-    assert "circle" in drawing
-    assert "log scale" in charts.line_chart([0, 1], [0.01, 100], name="n", x_label="x")
-    assert charts.line_chart([0.0], [None], name="n", x_label="x") == ""
-    many = charts.line_chart(range(10_000), [1.0] * 10_000, name="n", x_label="x")
-    assert len(many) < 10_000
-
-
 # The page, read
 
 
@@ -303,7 +278,7 @@ def test_page_of_an_inversion_has_no_student(tmp_path: Path) -> None:
 
 
 def test_page_of_an_empty_directory_and_of_many_classes(tmp_path: Path) -> None:
-    assert "not finished" in read(page.write_page(tmp_path)).text
+    assert "not finished" in read(page.write_page(tmp_path, {}, {})).text
     html = make_run(tmp_path / "run", {**RESULT, "class_counts": list(range(1000))})
     assert 'aria-label="Class balance: 1000 classes' in html.read_text(encoding="utf-8")
     assert sentences.balance_note([]) == ""
@@ -316,7 +291,7 @@ def test_page_orders_a_resumed_log_and_skips_what_is_no_number(tmp_path: Path) -
         {"step": 7, "seconds": 25, "kl": 2}, {"kl": 8}, {"step": 8, "seconds": 26, "text": "x"},
     ]  # fmt: skip
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    html = page.write_page(tmp_path).read_text(encoding="utf-8")
+    html = page.write_page(tmp_path, {}, {}).read_text(encoding="utf-8")
     assert html.count("<svg") == 1
     assert "kl: from 4 to 1" in html
 
