@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import arg
 
 from dfkd.cli import arguments
+from dfkd.cli.flags import as_flags
 from dfkd.cli.messages import explained
 from dfkd.errors import DfkdError, nearest
 
@@ -91,7 +92,7 @@ def _identity(kind: type[Any]) -> Callable[..., Any]:
 def _complain(error: DfkdError) -> int:
     # Of several processes, which all find the same fault, one says so; launchers number them.
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
-        print(f"dfkd: {error}", file=sys.stderr)
+        print(f"dfkd: {as_flags(str(error))}", file=sys.stderr)
     return 2
 
 

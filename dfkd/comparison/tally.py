@@ -40,8 +40,8 @@ def folder_name(variant: str) -> str:
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raise unless there is a seed, and none twice."""
     if not seeds:
-        raise DfkdError("--seeds wants at least one number, such as 0 1 2")
-    refuse_twice(tuple(seeds), "--seeds")
+        raise DfkdError("`seeds` wants at least one number, such as 0 1 2")
+    refuse_twice(tuple(seeds), "`seeds`")
 
 
 def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:

@@ -78,7 +78,7 @@ def ask(network: nn.Module, images: Tensor) -> Tensor:
         DfkdError: it fails on a single one; in one line.
     """
     try:
-        with calling("the network", images.shape, resize="set --image"):
+        with calling("the network", images.shape, resize="set `image`"):
             logits: Tensor = network(fitted(images, layout_of(network)))
     except DfkdError:
         if len(images) == 1:

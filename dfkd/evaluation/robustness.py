@@ -31,7 +31,7 @@ def check_epsilon(epsilon: float | None, measured: bool) -> None:
     if epsilon is None:
         return
     if not measured:
-        raise DfkdError("accuracy under attack needs real labelled images: give --eval")
+        raise DfkdError("accuracy under attack needs real labelled images: give `evaluation`")
     if not 0 < epsilon <= 1:
         raise DfkdError(f"epsilon is a change of values in [0, 1], above 0, not {epsilon:g}")
 

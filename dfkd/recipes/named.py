@@ -8,23 +8,27 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import TypeAdapter
 
-from dfkd.errors import DfkdError, nearest
+from dfkd.errors import DfkdError, declared, in_words, nearest
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import overlay
+from dfkd.recipes.keywords import Method, RecipeSettings
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.settings import Recipe as Recipe
+from dfkd.recipes.settings import laid_over
 from dfkd.recipes.settings import with_scheme as with_scheme
 from dfkd.synthesis.methods import dafl
 from dfkd.synthesis.methods import deep_inversion_config as settings
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Alternation
-from dfkd.training.distributed import Autocast
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def with_method(value: Recipe, name: str) -> Recipe:
@@ -109,15 +113,21 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """A recipe for every method, and the other published settings."""
 
 
-def recipe(name: str) -> Recipe:
-    """The recipe of that name.
+def recipe(name: Method | str = "default", **settings: "Unpack[RecipeSettings]") -> Recipe:
+    """Return the recipe of that name with settings laid over it; see ``Recipe.with_``.
+
+    Args:
+        name: of a method, or another of ``dfkd recipes``.
 
     Raises:
-        DfkdError: there is none; the nearest name is suggested.
+        DfkdError: there is none of that name (the nearest is suggested), or what ``with_`` refuses.
+
+    >>> recipe("fast", learner=dict(temperature=4), init="random").learner.temperature
+    4.0
     """
     if name not in RECIPES:
         raise DfkdError(f"unknown method or recipe {name!r}{nearest(name, RECIPES)}")
-    return RECIPES[name]()
+    return laid_over(RECIPES[name](), settings)
 
 
 def to_dict(value: Recipe) -> dict[str, Any]:
@@ -133,6 +143,23 @@ def to_yaml(value: Recipe) -> str:
     return yaml.safe_dump(to_dict(value), sort_keys=False)
 
 
+def described(value: Recipe) -> str:
+    """Return the YAML with a comment wherever a setting's type says what its values may be."""
+    lines: list[str] = []
+    hints, outer = _types(None), _types(value)
+    for line in to_yaml(value).splitlines():
+        name, inner = line.strip().partition(":")[0], line.startswith(" ")
+        wanted = declared((hints if inner else outer).get(name))
+        if not inner:
+            hints = _types(getattr(value, name, None))
+        lines.append(f"{line}  # {in_words(wanted)}" if wanted else line)
+    return "\n".join(lines)
+
+
+def _types(group: Any) -> dict[str, Any]:
+    return {f.name: f.type for f in getattr(type(group), "__dataclass_fields__", {}).values()}
+
+
 def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     """A recipe from nested mappings over ``base`` (or over the recipe that ``method`` names).
 
@@ -143,10 +170,7 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     start = base or recipe(str(values.get("method", "default")))
     if "method" in values and values["method"] != start.method:
         start = with_method(start, str(values["method"]))
-    if "scheme" in values and values["scheme"] != start.scheme:
-        start = with_scheme(start, str(values["scheme"]))
-    merged: Recipe = overlay.merge(start, values)
-    return merged
+    return laid_over(start, values)
 
 
 def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
@@ -176,7 +200,6 @@ def override(base: Recipe, assignments: list[str]) -> Recipe:
     return from_dict(overlay.assigned(assignments), base)
 
 
-def build_synthesizer(value: Recipe, teacher: Teacher, autocast: Autocast) -> Synthesizer:
-    """The synthesizer that a recipe names, on the teacher's device."""
-    build = METHODS[value.method].build
-    return build(teacher, value.synthesizer, value.seed, autocast=autocast)
+def build_synthesizer(value: Recipe, teacher: Teacher) -> Synthesizer:
+    """Build the synthesizer that a recipe names, on the teacher's device."""
+    return METHODS[value.method].build(teacher, value.synthesizer, value.seed)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from dfkd.errors import DfkdError, nearest
+from dfkd.errors import DfkdError, declared, in_words, nearest
 
 FINITE = ConfigDict(allow_inf_nan=False)
 """No setting means anything at infinity, and what is compared with NaN is never out of range."""
@@ -43,13 +43,13 @@ def assigned(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator or not path:
-            raise DfkdError(f"--set wants key=value such as learner.lr=0.01, not {assignment!r}")
+            raise DfkdError(f"`set` wants key=value such as learner.lr=0.01, not {assignment!r}")
         *groups, key = path.split(".")
         group = values
         for name in groups:
             group = group.setdefault(RENAMED.get(name, name), {})
             if not isinstance(group, dict):
-                raise DfkdError(f"--set gives {path!r} two meanings: a value and a group")
+                raise DfkdError(f"`set` gives {path!r} two meanings: a value and a group")
         group[key] = _scalar(text)
     return values
 
@@ -58,7 +58,7 @@ def _scalar(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise DfkdError(f"--set cannot read the value {text!r}") from None
+        raise DfkdError(f"`set` cannot read the value {text!r}") from None
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -84,12 +84,22 @@ def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
             raise DfkdError(f"unknown key {path + str(key)!r}{hint}")
         current = getattr(start, key)
         if dataclasses.is_dataclass(current):
+            if dataclasses.is_dataclass(value):
+                changes[key] = _whole(value, current, path + key)
+                continue
             if not isinstance(value, Mapping):
                 raise DfkdError(f"{path}{key} is a group of settings: write {path}{key}.NAME=value")
             changes[key] = merge(current, value, f"{path}{key}.")
         else:
             changes[key] = _checked(fields[key].type, value, path + key)
     return replace(start, **changes)
+
+
+def _whole(value: Any, current: Any, name: str) -> Any:
+    if not isinstance(value, type(current)):
+        kinds = type(current).__name__, type(value).__name__
+        raise DfkdError(f"{name} takes the settings of a {kinds[0]} here, not a {kinds[1]}")
+    return value
 
 
 def _in_groups(start: Any, key: str) -> str:
@@ -99,6 +109,9 @@ def _in_groups(start: Any, key: str) -> str:
 
 
 def _checked(annotation: Any, value: Any, name: str) -> Any:
+    words = declared(annotation)
+    if isinstance(words, tuple) and value is not None and value not in words:
+        raise DfkdError(f"{name} must be {in_words(words)}, not {value!r}")
     try:
         return TypeAdapter(annotation, config=FINITE).validate_python(value)
     except ValidationError as error:

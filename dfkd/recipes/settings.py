@@ -1,13 +1,19 @@
 """``Recipe``: what a run is made of, as data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.errors import DfkdError, nearest
+from dfkd.errors import DfkdError, check_settings, nearest
+from dfkd.recipes import overlay
+from dfkd.recipes.keywords import Init, RecipeSettings, Trunk
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.training.budget import Alternation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -15,11 +21,13 @@ class Recipe:
     """One run, apart from its networks and its budget.
 
     Attributes:
-        method: who makes the images; decides the type of ``synthesizer``.
-        init: ``auto``, ``teacher`` or ``random``: where the student starts.
+        method: makes the images; decides the type of ``synthesizer``.
         learner: how a student learns, whatever the scheme.
         scheme: how teacher and students stand to one another; decides the type of
             ``scheme_config``.
+        alternation: when the synthesizer's turn comes, and images in a student's step.
+        init: where the student starts: ``teacher`` copies the layers that fit, ``random`` leaves
+            its new weights, ``given`` those that it brings; ``auto`` decides.
         trunk: what becomes of copied layers from the input on that are the teacher's own:
             ``frozen`` leaves them, ``trained`` trains them like the rest.
         seed: of every random choice.
@@ -31,24 +39,57 @@ class Recipe:
     scheme: str = "offline"
     scheme_config: Any = field(default_factory=SCHEMES["offline"].config)
     alternation: Alternation = field(default_factory=Alternation)
-    init: str = "auto"
-    trunk: str = "frozen"
+    init: Init = "auto"
+    trunk: Trunk = "frozen"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise DfkdError(f"unknown method {self.method!r}{nearest(self.method, METHODS)}")
-        wanted = type(METHODS[self.method].config())
-        if not isinstance(self.synthesizer, wanted):
-            raise DfkdError(f"{type(self.synthesizer).__name__} does not configure {self.method}")
         check_scheme(self.scheme)
-        if not isinstance(self.scheme_config, type(SCHEMES[self.scheme].config())):
-            raise DfkdError(f"{type(self.scheme_config).__name__} does not configure {self.scheme}")
+        for name, group, config in (
+            (self.method, self.synthesizer, METHODS[self.method].config()),
+            (self.scheme, self.scheme_config, SCHEMES[self.scheme].config()),
+        ):
+            if not isinstance(group, type(config)):
+                raise DfkdError(f"{type(group).__name__} does not configure {name}")
+        check_settings(self, quote="`")
 
     @property
     def several_teachers(self) -> bool:
         """Whether the scheme takes more than one teacher."""
         return SCHEMES[self.scheme].several_teachers
+
+    def with_(self, **settings: "Unpack[RecipeSettings]") -> "Recipe":
+        """Lay settings over these: whole groups, or of each group what changes.
+
+        Another scheme brings the settings that it starts from; what is given goes over them.
+
+        Raises:
+            DfkdError: an unknown name (the nearest is suggested), a setting of another scheme or
+                method, a value of the wrong type or out of range.
+        """
+        return laid_over(self, settings)
+
+
+def laid_over(value: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """``value`` with nested settings laid over it; see ``Recipe.with_``."""
+    name = str(settings.get("scheme", value.scheme))
+    if name != value.scheme:
+        value = with_scheme(value, name)
+    group = settings.get("scheme_config")
+    if isinstance(group, Mapping) and "scheme" not in settings:
+        _check_owner(value, group)
+    merged: Recipe = overlay.merge(value, settings)
+    return merged
+
+
+def _check_owner(value: Recipe, settings: Mapping[str, Any]) -> None:
+    """Raise where a setting is another scheme's."""
+    for name in settings:
+        owners = (key for key, row in SCHEMES.items() if hasattr(row.config(), str(name)))
+        if not hasattr(value.scheme_config, str(name)) and (owner := next(owners, "")):
+            raise DfkdError(f"scheme {value.scheme} has no setting {name!r}; add `scheme={owner}`")
 
 
 def check_scheme(name: str) -> None:

@@ -20,7 +20,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
-            raise DfkdError("give a budget either in --minutes or in --steps")
+            raise DfkdError("give a budget either in `minutes` or in `steps`")
         value = self.minutes if self.minutes is not None else self.steps
         if value is None or not math.isfinite(value) or value <= 0:
             raise DfkdError(f"a budget must be a positive number, not {value}")

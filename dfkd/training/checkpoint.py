@@ -47,7 +47,7 @@ def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) ->
 def check_interval(seconds: float) -> None:
     """Raise a ``DfkdError`` unless so many seconds can lie between two checkpoints."""
     if not 0 < seconds < math.inf:
-        raise DfkdError(f"--checkpoint-every must be a positive number of seconds, not {seconds}")
+        raise DfkdError(f"`checkpoint_every` must be a positive number of seconds, not {seconds}")
 
 
 def snapshot(state: Any) -> Any:
@@ -69,7 +69,7 @@ def load(directory: Path) -> dict[str, Any]:
     """
     path = directory / NAME
     if not path.is_file():
-        raise DfkdError(f"no checkpoint at {path}; start the run without --resume")
+        raise DfkdError(f"no checkpoint at {path}; start the run without `resume`")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -85,9 +85,11 @@ def restore(run: Stateful, state: dict[str, Any]) -> None:
     """
     try:
         run.load_state_dict(state)
+    except DfkdError:
+        raise
     except (KeyError, ValueError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DfkdError(
             f"another version of dfkd wrote this checkpoint ({reason}); start the run again with "
-            "--overwrite in place of --resume"
+            "`overwrite` in place of `resume`"
         ) from error

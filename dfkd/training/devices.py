@@ -15,16 +15,16 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if name not in ("cpu", "cuda", "mps"):
-        raise DfkdError(f"--device must be auto, cpu, cuda or mps, not {name!r}")
+        raise DfkdError(f"`device` must be auto, cpu, cuda or mps, not {name!r}")
     if (name == "cuda" and not cuda) or (name == "mps" and not mps):
-        raise DfkdError(f"this torch sees no {name} device; use --device auto")
+        raise DfkdError(f"this torch sees no {name} device; use `device=auto`")
     return torch.device(name)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
     """``auto`` -> bf16 where the hardware computes in it, else fp32."""
     if name not in ("auto", "bf16", "fp32"):
-        raise DfkdError(f"--precision must be auto, bf16 or fp32, not {name!r}")
+        raise DfkdError(f"`precision` must be auto, bf16 or fp32, not {name!r}")
     if name != "auto":
         return name
     if device.type == "cuda":

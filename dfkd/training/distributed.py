@@ -109,7 +109,7 @@ class Runtime:
         if self.world_size == 1:
             return values
         rows = values.new_zeros(len(values), self.world_size, *values.shape[1:])
-        rows[:, self.rank] = values  # as ``Learner.receive`` deals them out
+        rows[:, self.rank] = values  # as ``Learner.prepare`` deals them out
         whole: Tensor = ProcessSum.apply(rows).flatten(0, 1)
         return whole
 
@@ -130,7 +130,7 @@ def init(device: str = "auto", precision: str = "auto", devices: int = 1) -> Run
         DfkdError: an unknown or absent device, an impossible count.
     """
     if devices < 1:
-        raise DfkdError(f"--devices must be at least 1, not {devices}")
+        raise DfkdError(f"`devices` must be at least 1, not {devices}")
     chosen = resolve_device(device)
     world_size = int(os.environ.get("WORLD_SIZE", devices))
     fabric = None
