@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dfkd import recipes
 from dfkd.cli import arguments
@@ -85,7 +85,7 @@ def distill(command: arguments.Distill) -> int:
         result = distillation.distill(
             teacher,
             loaded.network,
-            replace(recipe, init=init),
+            replace(recipe, init=cast(Any, init)),
             minutes=command.minutes,
             steps=command.steps,
             evaluation=evaluation,

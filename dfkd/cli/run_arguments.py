@@ -50,6 +50,8 @@ class Invert:
         compile: auto, on or off: the teacher's pass as one compiled function.
         recompute: Recompute the teacher's blocks instead of keeping them: less memory, more time.
         batch_size: Images a step, or auto: the method's own, halved until they fit.
+        checkpoint_every: Seconds between two checkpoints, which --resume starts from.
+        resume: Continue the run in --out, to the same pictures.
         overwrite: Replace an earlier run in --out.
     """
 
@@ -66,7 +68,9 @@ class Invert:
     compile: str = "auto"
     recompute: bool = False
     batch_size: metavars.Size = None
+    checkpoint_every: float = 60.0
     facts: Annotated[ImageOptions, arg(name="")] = UNSAID
+    resume: bool = False
     overwrite: bool = False
     debug: metavars.Debug = False
 

@@ -5,11 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig, default_config
+from dfkd.teacher import Teacher
+from dfkd.training.augment import with_flip
 
 COMPUTE = ("device", "precision", "devices", "compile", "recompute", "batch_size")
 OUTPUT = {
@@ -60,6 +65,57 @@ def distill_call(call: Call, old: Mapping[str, Any]) -> Call:
         evaluation = Evaluation(evaluation, **measured)
     callbacks = [*call.callbacks, *_callbacks(old.get("begun"), old.get("show"))]
     return Call(_recipe(call.recipe, old), evaluation, compute, output, callbacks)
+
+
+def invert_call(
+    teacher: Teacher,
+    config: DeepInversionConfig | None,
+    compute: Compute | None,
+    old: Mapping[str, Any],
+) -> tuple[DeepInversionConfig | None, Compute | None]:
+    """Translate the keywords of ``invert`` in 0.1.
+
+    Args:
+        teacher: whose images' size has a setting of its own.
+        config: as given.
+        compute: as given.
+        old: the other keywords.
+
+    Raises:
+        TypeError: a keyword that no version had.
+        DfkdError: one that would be ignored.
+    """
+    _check("invert", old, ("mirrored", "compile", "recompute", "batch_size"))
+    if old.get("mirrored") is not None:
+        config = with_flip(config or default_config(teacher), old["mirrored"])
+    return config, _group(compute, Compute, "compute", _computed(old))
+
+
+class ActsAsImages:
+    """What ``invert`` returns may be used as the tensor of images that 0.1 returned."""
+
+    images: Tensor
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        """Call torch's functions with the images."""
+        warn("the result of invert as a tensor", "its images")
+        images = [one.images if isinstance(one, ActsAsImages) else one for one in arguments]
+        return function(*images, **(keywords or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        warn(f"the result of invert as a tensor ({name})", f"its images.{name}")
+        return getattr(self.images, name)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.images[index]
+
+    def __len__(self) -> int:
+        return len(self.images)
 
 
 def _check(function: str, old: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -121,3 +121,19 @@ def manifest(
         "teacher_hash_after": teacher.fingerprint(),
         "real_data": dict(real),
     }
+
+
+def inversion_manifest(
+    recipe: Mapping[str, Any], seed: int, teacher: Teacher, origin: Origin, hash_before: str
+) -> dict[str, Any]:
+    """Where pictures came from: all that another needs to make them again."""
+    return {
+        **run_records.provenance(origin.command, hardware(teacher.device)),
+        "teacher": origin.teacher,
+        "recipe": recipe,
+        "seed": seed,
+        "class_names": list(teacher.class_names),
+        "teacher_hash_before": hash_before,
+        "teacher_hash_after": teacher.fingerprint(),
+        "real_data": real_data(None, None),
+    }

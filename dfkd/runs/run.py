@@ -17,7 +17,7 @@ from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import by_agreement, check_run, check_same_run, with_epsilon
 from dfkd.runs.decisions import decide
 from dfkd.runs.metrics import RunMetrics
-from dfkd.runs.options import Compute, Evaluation, Output
+from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
 from dfkd.runs.prepare import (
     accelerate,
     build_source,
@@ -84,7 +84,11 @@ class Run:
         teacher.autocast = runtime.autocast
         layout = settle(student, teacher.spec, runtime.device)
         recipe = resolve_batch_size(
-            self.recipe, compute.batch_size, teacher, runtime.world_size, saved.get("batch_size")
+            self.recipe,
+            batch_size_of(compute.batch_size),
+            teacher,
+            runtime.world_size,
+            saved.get("batch_size"),
         )
         self._hash, self._digests = teacher.fingerprint(), teacher.digests()
         identity = manifest.identity(recipe, teacher, self._hash, student, self.images)

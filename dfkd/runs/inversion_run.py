@@ -1,0 +1,249 @@
+"""One inversion: ``prepare``, ``train``, ``evaluate`` and ``save``, one after the other."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfkd.loading.uri import local_paths
+from dfkd.networks import count_parameters
+from dfkd.networks.foreign import within_memory
+from dfkd.protocols import Metrics
+from dfkd.runs import manifest, pictures
+from dfkd.runs.callbacks import Callback
+from dfkd.runs.checks import check_same_run
+from dfkd.runs.inversion_order import Order, check_losses, decide, identity_of
+from dfkd.runs.inversion_result import InversionMetrics, InversionResult
+from dfkd.runs.metrics import Seconds
+from dfkd.runs.mirror import Mirror
+from dfkd.runs.options import Compute, Output
+from dfkd.runs.prepare import accelerate, compile_mode
+from dfkd.runs.session import Session
+from dfkd.synthesis.methods.deep_inversion import DeepInversion
+from dfkd.synthesis.methods.deep_inversion_config import (
+    DeepInversionConfig,
+    default_config,
+    traced_shapes,
+)
+from dfkd.teacher import Teacher
+from dfkd.teacher.compilation import Workload
+from dfkd.teacher.folding import fold
+from dfkd.training import checkpoint, devices
+from dfkd.training.interruption import interruption
+
+LOG_EVERY = 2.0
+"""Seconds between two rows of the log."""
+
+
+class Inversion:
+    """An inversion from its options to its files; the arguments are those of ``dfkd.invert``.
+
+    Attributes:
+        config: the setting as it is used, once prepared.
+        metrics: what ``result.json`` holds, once evaluated.
+
+    Raises:
+        DfkdError: whatever can be seen to be wrong before any work.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        order: Order,
+        compute: Compute,
+        output: Output,
+        callbacks: Sequence[Callback] = (),
+        origin: manifest.Origin | None = None,
+    ) -> None:
+        self._started = time.perf_counter()
+        order.check(teacher, compute)
+        self.teacher, self.order, self.compute = teacher, order, compute
+        self.origin = origin or manifest.Origin()
+        self.session = Session(output, local_paths((self.origin.teacher,)), callbacks)
+        self._earlier: float = self.session.saved.get("seconds", 0.0)
+        self._interrupted = [False]
+
+    def run(self) -> InversionResult:
+        """Do all of it. Ctrl-C ends the step at work, and keeps the pictures as they stand."""
+        with interruption() as self._interrupted:
+            self.prepare()
+            self.train()
+            self.evaluate()
+            self.save()
+        metrics, rows = self.metrics, self.session.rows
+        return InversionResult(
+            self.images, self.targets, metrics, self.config, self.session.directory, rows
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Wall time, that of interrupted sessions included."""
+        return self._earlier + time.perf_counter() - self._started
+
+    def prepare(self) -> None:
+        """Decide all that is open and build the synthesizer; what cannot be is said here."""
+        teacher, order, saved = self.teacher, self.order, self.session.saved
+        teacher.to(devices.resolve_device(self.compute.device))
+        self._hash, self._digests = teacher.fingerprint(), teacher.digests()
+        config, folded = order.config or default_config(teacher), fold(teacher).teacher
+        identity = identity_of(order, config, self.compute, teacher, self._hash)
+        check_same_run(saved.get("run", identity), identity)
+        if saved:
+            self.config, answer = DeepInversionConfig(**saved["config"]), saved["mirror"]
+            answer = answer and Mirror(**answer)
+        else:
+            self.config, answer = decide(order, config, self.compute, teacher, folded)
+        config = self.config
+        self.batches = -(-order.count // config.batch_size)
+        seconds = None if order.minutes is None else 60 * order.minutes
+        traces = self.batches * config.total_iterations
+        compiled = accelerate(
+            folded,
+            Workload(traced_shapes(config, teacher.spec), seconds, traces),
+            compile=compile_mode(self.compute.compile, saved.get("compiled")),
+            recompute=self.compute.recompute,
+        )
+        self.facts: dict[str, Any] = {
+            "compiled": {"used": compiled.used, "reason": compiled.reason},
+            "mirror": answer and asdict(answer),
+            "decisions": [answer.summary()] if answer else [],
+        }
+        # What a later session must not find out anew.
+        self._settled = {
+            "config": asdict(config), "mirror": self.facts["mirror"], "compiled": compiled.used,
+            "run": identity,
+        }  # fmt: skip
+        self.synthesizer = DeepInversion(
+            compiled.teacher, config, order.seed, classes=order.classes, extra=order.extra
+        )
+        self.steps, self._share, self._metrics = 0, 0.0, Metrics()
+        self._made: list[
+            tuple[Tensor, Tensor, Tensor]
+        ] = []  # images, the teacher's logits, targets
+        self._unscheduled = self.seconds  # of ``minutes`` the schedules span the rest
+        if saved:
+            checkpoint.restore(self, saved)
+
+    def train(self) -> None:
+        """Make one batch after the other, until the budget is spent or Ctrl-C asks for an end."""
+        self._logged = self._saved = time.perf_counter()
+        self.complete, self._opened = len(self._made) == self.batches, False
+        with self.session:
+            self.session.start(self.facts)
+            stopped = False
+            while len(self._made) < self.batches and not stopped:
+                stopped = self._make_batch()
+            if self._metrics:
+                self._log()
+            if self.complete:
+                self._checkpoint()
+        self.teacher.check_untouched(self._digests)
+
+    def _make_batch(self) -> bool:
+        """Optimise a batch and keep it; returns whether an end was asked for meanwhile."""
+        stopped = False
+        while self._share < 1.0 and not stopped:
+            self._step()
+            stopped = self._interrupted[0]
+        check_losses(self._metrics, self.steps)
+        if stopped:
+            self._checkpoint()  # before the pictures are taken as they stand
+        self.complete = self._share >= 1.0 and len(self._made) == self.batches - 1
+        batch = self.synthesizer.finish()
+        assert batch.prediction is not None
+        assert batch.target is not None
+        self._made.append((batch.inputs, batch.prediction.logits, batch.target))
+        self._share = 0.0
+        return stopped
+
+    def _step(self) -> None:
+        """One step, and what is due after it."""
+        minutes, before = self.order.minutes, self.seconds
+        with within_memory("synthesis"):
+            metrics = self.synthesizer.step()
+        self._metrics = {f"synthesis/{name}": value for name, value in metrics.items()}
+        self.steps += 1
+        if minutes is None:
+            self._share = self.synthesizer.position / self.config.total_iterations
+        else:
+            # Every batch has an equal part of the time, and the step to come must fit in.
+            spent = 2 * self.seconds - before - self._unscheduled
+            left = max(60 * minutes - self._unscheduled, 1e-9)
+            share = spent / left * self.batches - len(self._made)
+            self._share = min(1.0, max(share, self._share))
+            self.synthesizer.position = self.config.position(self._share)
+        self._progress = (len(self._made) + self._share) / self.batches
+        if not self._opened:  # all that can be refused has been, and little is lost yet
+            self.session.open(self.steps - 1)
+            self._opened = True
+        if time.perf_counter() - self._logged >= LOG_EVERY:
+            self._log()
+        if time.perf_counter() - self._saved >= self.session.output.checkpoint_every:
+            self._checkpoint()
+
+    def _log(self) -> None:
+        values = {name: float(value) for name, value in self._metrics.items()}
+        self.session.log(self._progress, self.steps, self.seconds, values)
+        self._logged = time.perf_counter()
+
+    def _checkpoint(self) -> None:
+        if self.session.writes:
+            self.session.checkpoint(self.steps, self.state_dict() | self._settled)
+        self._saved = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact resume needs, as copies."""
+        made = [(self.teacher.spec.encode(images), *others) for images, *others in self._made]
+        return {
+            "synthesizer": self.synthesizer.state_dict(), "made": checkpoint.snapshot(made),
+            "steps": self.steps, "share": self._share, "seconds": self.seconds,
+            "unscheduled": self._unscheduled,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where ``state_dict`` was taken."""
+        device, spec = self.teacher.device, self.teacher.spec
+        self.synthesizer.load_state_dict(state["synthesizer"])
+        self._made = [
+            (spec.decode(images.to(device)), logits.to(device), targets.to(device))
+            for images, logits, targets in state["made"]
+        ]
+        self.steps, self._share = state["steps"], state["share"]
+        self._unscheduled = state["unscheduled"]
+
+    def evaluate(self) -> None:
+        """Count the pictures that the teacher recognises as their class."""
+        made = [torch.cat(parts)[: self.order.count] for parts in zip(*self._made, strict=True)]
+        self.images, logits, self.targets = made
+        seconds = round(self.seconds, 2)
+        self.metrics = InversionMetrics(
+            own_top1=(logits.argmax(1) == self.targets).float().mean().item(),
+            images_synthesized=len(self.images),
+            teacher_forwards=self.synthesizer.teacher_images,
+            teacher_parameters=count_parameters(self.teacher.network),
+            steps=self.steps,
+            **self.facts,
+            complete=self.complete,
+            seconds=Seconds(seconds, seconds, 0.0),
+        )
+
+    def save(self) -> None:
+        """Write the pictures, ``result.json``, ``manifest.json``, the grid and the page."""
+        directory, order = self.session.directory, self.order
+        if directory is None:
+            return
+        record = manifest.inversion_manifest(
+            {
+                "method": self.metrics.method, "classes": list(order.classes),
+                "count": order.count, "synthesizer": asdict(self.config),
+            },
+            order.seed, self.teacher, self.origin, self._hash,
+        )  # fmt: skip
+        record |= {name: self.facts[name] for name in ("mirror", "decisions")}
+        record |= {"complete": self.complete}
+        names = [self.teacher.class_names[index] for index in self.targets.tolist()]
+        figures = self.metrics.as_dict()
+        pictures.write(directory, self.images.cpu(), self.targets, names, figures, record)
