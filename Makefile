@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Processes that run the tests, a thread each: small networks gain more by these than by threads.
 WORKERS ?= 2
 
-.PHONY: demo test lint format bundle
+.PHONY: demo test lint format tables bundle
 
 demo: $(VENV)/installed
 	$(BIN)/dfkd demo
@@ -23,6 +23,9 @@ lint: $(VENV)/developed
 format: $(VENV)/developed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tables: $(VENV)/developed
+	$(BIN)/python assets/write_tables.py
 
 bundle: $(VENV)/developed
 	$(BIN)/python assets/train_teachers.py
