@@ -94,12 +94,12 @@ def draw_metric(axes: Axes, metric: Metric) -> None:
     axes.set_xlim(start, max(end, start + 1e-9))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
     axes.xaxis.set_major_formatter("{x:.4g}")
-    axes.set_xlabel(f"time, {unit}" + (", log scale upwards" if logarithmic else ""))
+    axes.set_xlabel(f"time, {unit}" + ("; vertical axis logarithmic" if logarithmic else ""))
     known = np.pad(np.isfinite(ys), 1)
     alone = known[1:-1] & ~known[:-2] & ~known[2:]  # a line needs two neighbours
     axes.plot(xs, ys, color=ACCENT, gid="curve", label=metric.name)
     if alone.any():
-        axes.plot(xs[alone], ys[alone], "o", color=ACCENT, markeredgewidth=0, gid="dots")
+        axes.plot(xs[alone], ys[alone], "o", color=ACCENT, mew=0, clip_on=False, gid="dots")
 
 
 def plot_balance(counts: Sequence[int]) -> Figure:

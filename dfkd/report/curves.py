@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dfkd.report.charts import BOTTOM, RIGHT, TOP, canvas, mark, panel, ticks
+from dfkd.report.charts import BOTTOM, HEADING, RIGHT, TOP, canvas, mark, panel, ticks
 from dfkd.report.palette import COLOURS, QUIET, chart_style, series_style
 
-WIDTH, HEIGHT = 760, 400  # points
+WIDTH, HEIGHT = 760, 420  # points
 GAP = 12.5  # between two labels: their letters are 10.5 high
 LEADER = 26  # from the end of the axis to the labels
 MOST_BANDS = 8  # curves of which each shows its band: those of more lie in a heap
@@ -41,7 +41,7 @@ def plot_curves(
         series: colour and dashes follow from the index, ``palette.series_style``; an empty one is
             left out. Without any the figure has no axes.
         x_label: the horizontal axis, with its unit.
-        y_label: the vertical axis, with its unit.
+        y_label: the vertical axis, with its unit; written over it.
         reference: a level to compare with, and its name.
         most: no band is drawn below 0 or above this.
     """
@@ -56,7 +56,7 @@ def plot_curves(
     with chart_style():
         figure = canvas(WIDTH, height)
         room = LEADER + _widest(figure, [name for name, *_ in ends])
-        axes = panel(figure, width=WIDTH - room + RIGHT, height=height)
+        axes = panel(figure, 0, HEADING, WIDTH - room + RIGHT, height - HEADING)
         levels = [y for _, _, y, _ in ends]
         for index, each in drawn:
             levels += _draw(axes, index, each, most, banded=len(drawn) <= MOST_BANDS)
@@ -67,7 +67,8 @@ def plot_curves(
         axes.set_xlim(0, right)
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
         axes.xaxis.set_major_formatter("{x:.4g}")
-        axes.set_xlabel(f"{x_label}; upwards: {y_label}")
+        axes.set_xlabel(x_label)
+        axes.set_title(y_label, loc="left")
         _label(axes, ends, WIDTH - room + LEADER, height)
     return figure
 
@@ -103,7 +104,7 @@ def _label(
     for (name, x, y, colour), below in zip(ends, placed, strict=True):
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6,
                   "shrinkA": 3, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
-        axes.plot(x, y, "o", color=colour, markeredgewidth=0)
+        axes.plot(x, y, "o", color=colour, markeredgewidth=0, clip_on=False)
         axes.annotate(
             name, (x, y), (left, height - below), textcoords="figure points", color=colour,
             weight="bold", va="center", arrowprops=leader, annotation_clip=False, gid="label",

@@ -69,7 +69,7 @@ def test_the_axis_is_logarithmic_from_a_factor_50_on() -> None:
     for high, scale in ((0.49, "linear"), (0.51, "log")):
         axes = plot_metric(Metric("n", [0, 1], [0.01, high])).axes[0]
         assert axes.get_yscale() == scale
-        assert ("log scale" in axes.get_xlabel()) == (scale == "log")
+        assert ("logarithmic" in axes.get_xlabel()) == (scale == "log")
     assert plot_metric(Metric("n", [0, 1], [-1, 99])).axes[0].get_yscale() == "linear"
 
 
@@ -167,6 +167,7 @@ def test_an_empty_curve_keeps_its_colour_free_and_no_curve_is_no_axes() -> None:
     assert 'class="curve-1"' in drawing
     assert "var(--series-1)" in drawing
     assert "var(--series-0)" not in drawing
+    assert [axes.get_xlabel() + axes.get_title("left") for axes in figure.axes] == ["xy"]
     assert plot_curves([], **AXES).axes == []
 
 
