@@ -108,6 +108,6 @@ def check_losses(losses: Mapping[str, Any], steps: int) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise DfkdError(
-                f"{name} is {float(value)} after {steps} steps: lower `synthesizer.lr`, or the "
-                "weights of the losses"
+                f"{name} is {float(value)} after {steps} steps: lower lr, or the losses' weights "
+                "(`synthesizer.lr=...`)"
             )

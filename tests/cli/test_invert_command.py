@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from dfkd import recipes
-from dfkd.cli import arguments, main, pictures
+from dfkd.cli import arguments, main
 from dfkd.cli.invert import _setting
 from dfkd.datasets import load_images
 from dfkd.report.log import read_metrics
+from dfkd.runs import pictures
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import natural, small
 from dfkd.teacher import Teacher
@@ -112,8 +113,8 @@ REFUSED = {
     "no size": (("--set", "synthesizer.batch_size=0"), "must be at least 1"),
     "a word": (("--set", "synthesizer.lr=fast"), "synthesizer.lr"),
     "no value": (("--set", "synthesizer.lr"), "--set wants key=value"),
-    "the student's": (("--set", "learner.lr=1"), "distiller has no say in pictures"),
-    "the loop's": (("--set", "alternation.batch_size=8"), "rhythm has no say in pictures"),
+    "the student's": (("--set", "learner.lr=1"), "learner has no say in pictures"),
+    "the loop's": (("--set", "alternation.batch_size=8"), "alternation has no say in pictures"),
     "an option's": (("--set", "seed=3"), "seed has no say in pictures"),
     "a method": (("--set", "method=default"), "pictures by deep_inversion, not by default"),
     "a student": (("--set", "synthesizer.adi=1"), "invert has none"),
@@ -179,6 +180,33 @@ def test_a_signal_ends_the_step_and_keeps_the_pictures(
     assert last == f"interrupted after step {at}: {kept} of 9 pictures are in {out} as they stood"
 
 
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, capsys):
+    """A real SIGKILL, whenever it comes; the budget is in steps, which no clock decides."""
+    words = ["--count", "4", "--batch-size", "2", "--steps", "400", "--checkpoint-every", "0.05"]
+    assert invert(tmp_path / "whole", *words) == 0
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "dfkd", "invert", TEACHER, *WORDS, "--out", str(out), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoint" / "last.pt").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "images").exists()
+    assert invert(out, *words, "--resume") == 0
+    assert names(out) == names(tmp_path / "whole")
+    for name in names(out):
+        ours, theirs = (run / "images" / name for run in (out, tmp_path / "whole"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert read(out, "result.json")["steps"] == 800
+    capsys.readouterr()
+    assert invert(out, *words, "--resume", "--seed", "1") == 2
+    assert "seed 0, now 1" in capsys.readouterr().err
+
+
 def test_a_signal_with_the_last_step_has_nothing_to_stop(tmp_path, monkeypatch):
     stopping(monkeypatch, signal.SIGTERM, 4)
     assert invert(tmp_path / "run") == 0
@@ -207,7 +235,7 @@ def test_a_process_that_is_terminated_writes_what_it_has(tmp_path):
     assert (out / "report.html").stat().st_size > 0
 
 
-@pytest.mark.parametrize("late", ["write_grid", "write_page", "MetricsLog"])
+@pytest.mark.parametrize("late", ["write_grid", "write_page"])
 def test_what_fails_after_the_pictures_costs_none(late, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "run" / "x"))
@@ -236,6 +264,6 @@ def test_pictures_of_any_channels_are_kept_whole(channels, tmp_path):
         network(torch.rand(1, channels, 8, 8))
         own = Teacher(network, ImageSpec(channels, 8, 8))
         given = load_images(f"npz:{out / 'images.npz'}", own)
-        assert given.images.shape == (3, channels, 8, 8)
+        assert given.inputs.shape == (3, channels, 8, 8)
         assert given.labels.tolist() == [1, 7, 1]
     assert invert(out, "--image", f"{channels}x8x8", "--overwrite", teacher=uri) == 0

@@ -1,5 +1,7 @@
 """Inversion's contract, and the measure of colour noise against a slow, obvious oracle."""
 
+import os
+import signal
 import time
 from dataclasses import replace
 
@@ -9,7 +11,12 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
-from dfkd.runs.inversion import invert, invert_run, with_steps
+from dfkd.report.log import read_metrics
+from dfkd.runs import inversion_run
+from dfkd.runs.callbacks import Callback
+from dfkd.runs.inversion import invert
+from dfkd.runs.inversion_order import with_steps
+from dfkd.runs.options import Compute, Output
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import (
     cifar,
@@ -23,39 +30,68 @@ from dfkd.training.augment import with_flip
 from support.inversion import CONFIG, teacher
 
 
+class Watcher(Callback):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def on_start(self, facts):
+        self.calls.append(("start", facts))
+
+    def on_log(self, progress, step, metrics, class_counts):
+        self.calls.append(("log", progress, step, metrics))
+
+
+def stopping(monkeypatch, at):
+    """Ctrl-C after the step of that number."""
+    step, taken = DeepInversion.step, []
+
+    def interrupted(self, student=None):
+        taken.append(step(self, student))
+        if len(taken) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return taken[-1]
+
+    monkeypatch.setattr(DeepInversion, "step", interrupted)
+
+
 def test_images_are_exact_8_bit_and_classes_take_turns():
     oracle = teacher()
     before = oracle.fingerprint()
-    result = invert_run(oracle, [4, 2, 1], 7, config=CONFIG)
+    result = invert(oracle, [4, 2, 1], 7, config=CONFIG)
     assert result.images.shape == (7, 3, 12, 12)
     assert torch.equal((result.images * 255).round() / 255, result.images)
     assert result.images.min() >= 0
     assert result.images.max() <= 1
     assert result.targets.tolist() == [4, 2, 1, 4, 2, 1, 4]
     answers = oracle(result.images).argmax(1)
-    assert result.own_top1 == pytest.approx((answers == result.targets).float().mean().item())
-    assert result.own_top1 > 0.5
-    assert result.steps == 2 * 48
-    assert result.teacher_images == 8 * 49
+    assert result.metrics.own_top1 == pytest.approx(
+        (answers == result.targets).float().mean().item()
+    )
+    assert result.metrics.own_top1 > 0.5
+    assert result.metrics.steps == 2 * 48
+    assert result.metrics.teacher_forwards == 8 * 49
     assert oracle.fingerprint() == before
 
 
 def test_the_same_seed_gives_the_same_images():
     one, again, other = (
-        invert(teacher(), [0, 5], 2, steps=5, seed=seed, config=CONFIG) for seed in (1, 1, 2)
+        invert(teacher(), [0, 5], 2, steps=5, seed=seed, config=CONFIG).images for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
 
 def test_steps_are_a_batchs():
-    assert invert_run(teacher(), [0], 2, steps=3, config=CONFIG).steps == 3
-    assert invert_run(teacher(), [0], 2, steps=1, config=CONFIG).steps == 1
+    assert invert(teacher(), [0], 2, steps=3, config=CONFIG).metrics.steps == 3
+    assert invert(teacher(), [0], 2, steps=1, config=CONFIG).metrics.steps == 1
     short = with_steps(imagenet(0), 300)
     assert (short.low_resolution_iterations, short.iterations, short.warmup) == (200, 100, 10)
 
 
 OPEN = replace(CONFIG, flip=None)
+PLAIN = Compute(compile="off")
 
 
 @pytest.mark.parametrize(
@@ -70,10 +106,8 @@ OPEN = replace(CONFIG, flip=None)
 )
 def test_mirror_images_are_the_setting_s_word_or_else_the_teacher_s(config, mirrored, flip):
     assert with_flip(config, mirrored).flip == flip
-    run = invert_run(teacher(), [0], 2, steps=2, config=config, mirrored=mirrored, compile="off")
-    assert run.config.flip == flip
-    asked = invert(teacher(), [0], 2, steps=2, config=config, mirrored=mirrored, compile="off")
-    assert torch.equal(asked, run.images)
+    result = invert(teacher(), [0], 2, steps=2, config=with_flip(config, mirrored), compute=PLAIN)
+    assert result.config.flip == flip
 
 
 def test_all_settings_but_the_authors_for_small_images_leave_mirror_images_open():
@@ -89,46 +123,83 @@ def test_a_probability_of_mirror_images_is_one(flip):
 
 
 def test_what_was_used_is_told_and_what_was_decided_before_the_first_step():
-    told: list[object] = []
-    result = invert_run(
-        teacher(), [0, 1], 6, steps=7, config=CONFIG, compile="off", begun=told.append,
-        progress=lambda *_: told.append("step"),
-    )  # fmt: skip
-    assert told == [result.decided] + ["step"] * 14
+    watcher = Watcher()
+    result = invert(
+        teacher(), [0, 1], 6, steps=7, config=CONFIG, compute=PLAIN, callbacks=[watcher]
+    )
+    decided = {name: getattr(result.metrics, name) for name in ("compiled", "mirror", "decisions")}
+    assert watcher.calls[0] == ("start", decided)
+    assert [call[0] for call in watcher.calls[1:]] == ["log"]
+    assert watcher.calls[-1][1:3] == (1.0, 14)
     assert (result.config.total_iterations, result.config.batch_size) == (7, 3)
-    assert result.complete
+    assert result.metrics.complete
+    assert result.log[-1]["step"] == 14
+    assert result.log[-1].keys() == {"step", "seconds", *watcher.calls[-1][3]}
 
 
 def test_losses_that_are_no_numbers_are_an_error():
     config = replace(CONFIG, lr=1e30, warmup=0, basis="pixel")
     with pytest.raises(DfkdError, match=r"synthesis/\w+ is (nan|inf) after 4 steps: lower lr"):
-        invert(teacher(), [0], 2, steps=4, config=replace(config, clip=False), compile="off")
+        invert(teacher(), [0], 2, steps=4, config=replace(config, clip=False), compute=PLAIN)
 
 
 @pytest.mark.parametrize("count", [2, 9])
-def test_a_budget_in_minutes_is_kept_and_schedules_span_it(count):
+def test_a_budget_in_minutes_is_kept_and_schedules_span_it(count, monkeypatch):
     shares: list[float] = []
+    monkeypatch.setattr(inversion_run, "LOG_EVERY", 0.0)
+    watcher = Watcher()
     started = time.perf_counter()
-    result = invert_run(
-        teacher(), [0, 1], count, minutes=3 / 60, config=CONFIG,
-        progress=lambda share, metrics: shares.append(share),
-    )  # fmt: skip
+    result = invert(teacher(), [0, 1], count, minutes=3 / 60, config=CONFIG, callbacks=[watcher])
     assert 2.5 < time.perf_counter() - started < 3 * 1.05 + 2
     assert len(result.images) == count
-    assert result.steps == len(shares)
+    shares = [call[1] for call in watcher.calls if call[0] == "log"]
+    assert result.metrics.steps == len(shares) - 1  # the last one is told twice
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
 
-def test_stopped_early_it_returns_what_there_is():
-    calls: list[float] = []
-    result = invert_run(
-        teacher(), [0, 1], 8, config=CONFIG,
-        progress=lambda share, metrics: calls.append(share), stop=lambda: len(calls) == 3,
-    )  # fmt: skip
+def test_stopped_early_it_returns_what_there_is(monkeypatch):
+    stopping(monkeypatch, at=3)
+    result = invert(teacher(), [0, 1], 8, config=CONFIG)
     assert len(result.images) == 4
-    assert result.steps == 3
-    assert not result.complete
+    assert result.metrics.steps == 3
+    assert result.interrupted
+
+
+@pytest.mark.parametrize("at", [3, 5, 11, 12])
+def test_interrupted_and_resumed_equals_uninterrupted(at, tmp_path, monkeypatch):
+    """Within a batch, at the end of one, in the last one, and in a change of resolution."""
+    options = {"steps": 5, "config": replace(OPEN, batch_size=3), "seed": 3}
+    whole = invert(teacher(), [0, 1], 8, output=tmp_path / "whole", **options)
+    stopping(monkeypatch, at)
+    first = invert(teacher(), [0, 1], 8, output=tmp_path / "run", **options)
+    assert first.interrupted
+    monkeypatch.undo()
+    second = invert(teacher(), [0, 1], 8, output=Output(tmp_path / "run", resume=True), **options)
+    assert torch.equal(whole.images, second.images)
+    assert torch.equal(whole.targets, second.targets)
+    for name in ("own_top1", "steps", "teacher_forwards", "mirror", "decisions", "complete"):
+        assert getattr(second.metrics, name) == getattr(whole.metrics, name), name
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 15
+    again = invert(teacher(), [0, 1], 8, output=Output(tmp_path / "run", resume=True), **options)
+    assert torch.equal(whole.images, again.images)
+
+
+def test_a_run_goes_on_as_it_was_set_or_not_at_all(tmp_path, monkeypatch):
+    stopping(monkeypatch, 2)
+    order = {"classes": [0, 1], "count": 4, "steps": 5, "config": CONFIG, "seed": 3}
+    assert invert(teacher(), output=tmp_path / "run", **order).interrupted
+    other = {
+        "count": (5, "count 4, now 5"),
+        "seed": (4, "seed 3, now 4"),
+        "classes": ([1, 0], "classes 0 1, now 1 0"),
+        "steps": (6, "steps 5, now 6"),
+        "config": (replace(CONFIG, lr=0.2), "synthesizer.lr 0.3, now 0.2"),
+    }
+    for name, (value, words) in other.items():
+        changed = order | {"output": Output(tmp_path / "run", resume=True), name: value}
+        with pytest.raises(DfkdError, match=words):
+            invert(teacher(), **changed)
 
 
 @pytest.mark.parametrize(

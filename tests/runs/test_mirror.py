@@ -12,10 +12,10 @@ from dfkd.loading import load_teacher
 from dfkd.recipes import override, recipe
 from dfkd.runs import mirror
 from dfkd.runs.distillation import distill
-from dfkd.runs.inversion import invert_run
+from dfkd.runs.inversion import invert
 from dfkd.runs.mirror import Mirror
-from dfkd.synthesis.bank import quantize
 from dfkd.synthesis.methods.deep_inversion_config import small
+from dfkd.teacher.spec import quantize
 from dfkd.training.augment import FLIP
 
 SPEC = dfkd.ImageSpec(1, 8, 8)
@@ -112,11 +112,12 @@ def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
 def test_inversion_asks_as_well(tiny_teacher):
     """Unless it is set, or somebody else has asked."""
     setting = small()
-    asked = invert_run(tiny_teacher, [0], 2, steps=1, config=setting)
-    said = Mirror(**asked.decided["mirror"])
-    assert asked.config.flip == (FLIP if said.keeps else 0.0)
-    assert asked.decided["decisions"] == [said.summary()]
-    fixed = invert_run(tiny_teacher, [0], 2, steps=1, config=dataclasses.replace(setting, flip=0.3))
-    told = invert_run(tiny_teacher, [0], 2, steps=1, config=setting, mirrored=True)
+    asked = invert(tiny_teacher, [0], 2, steps=1, config=setting)
+    answer = Mirror(**asked.metrics.mirror)
+    assert asked.config.flip == (FLIP if answer.keeps else 0.0)
+    assert asked.metrics.decisions == [answer.summary()]
+    fixed = invert(tiny_teacher, [0], 2, steps=1, config=dataclasses.replace(setting, flip=0.3))
+    with pytest.warns(DeprecationWarning, match="mirrored"):
+        told = invert(tiny_teacher, [0], 2, steps=1, config=setting, mirrored=True)
     assert (fixed.config.flip, told.config.flip) == (0.3, FLIP)
-    assert fixed.decided["mirror"] is told.decided["mirror"] is None
+    assert fixed.metrics.mirror is told.metrics.mirror is None

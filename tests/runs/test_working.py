@@ -6,8 +6,8 @@ import torch
 from dfkd.errors import DfkdError
 from dfkd.recipes import batches
 from dfkd.recipes.methods import METHODS as CATALOGUE
-from dfkd.runs.inversion import invert_run
-from dfkd.runs.options import batch_size_of
+from dfkd.runs.inversion import invert
+from dfkd.runs.options import Compute, batch_size_of
 from support.inversion import CONFIG, teacher
 from support.methods import ROWS, small
 from support.runs import run
@@ -44,10 +44,11 @@ def test_auto_leaves_what_fits(tiny_teacher, tiny_student):
 
 
 def test_invert_takes_its_batch_and_recomputes():
-    whole = invert_run(teacher(), [1, 2], 4, config=CONFIG, compile="off")
-    halves = invert_run(teacher(), [1, 2], 4, config=CONFIG, batch_size="2", recompute=True)
-    assert halves.steps == 2 * whole.steps
-    assert halves.images.shape == whole.images.shape
+    whole = invert(teacher(), [1, 2], 4, config=CONFIG, compute=Compute(compile="off"))
+    thrifty = Compute(batch_size=2, recompute=True)
+    halves = invert(teacher(), [1, 2], 4, config=CONFIG, compute=thrifty)
+    assert halves.metrics.steps == 2 * whole.metrics.steps
+    assert halves.images.shape == whole.inputs.shape
 
 
 @pytest.mark.parametrize("words", ["0", "-3", "many", "2.5", ""])
