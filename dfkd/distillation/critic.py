@@ -65,7 +65,7 @@ class CriticTrainer:
     def step(self, loss: Tensor) -> None:
         """One step of the critics."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._runtime.all_reduce_gradients(self.critics)
         self._optimizer.step()
 

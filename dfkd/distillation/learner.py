@@ -164,7 +164,7 @@ class Learner:
         if self._adapters_optimizer:
             self._adapters_optimizer.zero_grad(set_to_none=True)
         with calling("the student", self._shown, known=TRIAL):
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         self.runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
         if self._adapters_optimizer:

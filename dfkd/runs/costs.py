@@ -70,7 +70,7 @@ def measure(
         for layer in found.statistics:
             loss = loss + layer.mean.sum() + layer.var.sum()
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
 
     def learn(count: int) -> None:
         with autocast():

@@ -24,11 +24,11 @@ SHARE = 0.5
 """Of the free memory that a step may take: the student and other programs need some, too."""
 
 
-class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class PeakMemory(TorchDispatchMode):
     """Counts the bytes of tensors made in its block while they live; ``peak`` is the most."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self.peak = self._alive = 0
         self._known: dict[int, weakref.ref[Any]] = {}
 
@@ -63,7 +63,7 @@ def step_bytes(teacher: Teacher, batch: int = 2) -> int:
         loss = trace.logits.float().sum()
         for layer in trace.statistics:
             loss = loss + layer.mean.sum() + layer.var.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     return int(memory.peak // batch)
 
 

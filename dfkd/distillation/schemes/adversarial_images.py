@@ -51,7 +51,7 @@ class GeneratorTrainer:
     def step(self, loss: Tensor) -> None:
         """One step of the generator."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
 
