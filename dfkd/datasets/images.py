@@ -1,6 +1,6 @@
 """Images in memory, with labels or without, and what is wrong with arrays that should be such."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """``images`` uint8 N x C x H x W, ``labels`` int64 N, the URI they came from, and how."""
+    """``images`` N x C x H x W, bytes or float in [0, 1]; ``labels`` int64 N; their URI, how."""
 
     images: Tensor
     labels: Tensor
@@ -48,6 +48,24 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
+        return tuple(self.images.shape[1:])
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through all once: images and their labels."""
+        return zip(torch.split(self.images, 256), torch.split(self.labels, 256), strict=True)
+
+    @property
+    def highest(self) -> int:
+        """The largest label."""
+        return int(self.labels.max())
+
+    def select(self, places: Tensor) -> "LabelledImages":
+        """Return the images at these places."""
+        return replace(self, images=self.images[places], labels=self.labels[places])
 
 
 @dataclass(frozen=True)
@@ -63,15 +81,15 @@ class GivenImages:
         return len(self.images)
 
 
-def check_fits(data: LabelledImages, spec: ImageSpec, num_classes: int | None = None) -> None:
-    """Raise unless a network of ``spec`` and ``num_classes`` can be measured on ``data``."""
-    shape = tuple(data.images.shape[1:])
-    if shape != spec.shape:
-        have, want = ("x".join(map(str, numbers)) for numbers in (shape, spec.shape))
+def check_fits(data: Any, spec: ImageSpec, num_classes: int | None = None) -> None:
+    """Raise unless a network of ``spec`` and ``num_classes`` can be measured on ``ImageData``."""
+    if data.shape != spec.shape:
+        have, want = ("x".join(map(str, numbers)) for numbers in (data.shape, spec.shape))
         raise DfkdError(f"{data.name} holds {have} images and the model takes {want}")
-    highest = int(data.labels.max())
-    if num_classes is not None and highest >= num_classes:
-        raise DfkdError(f"{data.name} has label {highest} and the model has {num_classes} classes")
+    if num_classes is not None and data.highest >= num_classes:
+        raise DfkdError(
+            f"{data.name} has label {data.highest} and the model has {num_classes} classes"
+        )
 
 
 def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledImages:

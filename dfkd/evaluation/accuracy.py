@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from dfkd.datasets import LabelledImages, check_fits
+from dfkd.datasets import ImageData, check_fits
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import plain_state
 from dfkd.networks import count_parameters
@@ -55,7 +55,7 @@ def predictions(
     Args:
         model: a network that expects images normalised by ``spec``, or a ``Teacher``.
         spec: shape and normalisation of the images.
-        images: uint8 N x C x H x W.
+        images: N x C x H x W, uint8 or float in [0, 1].
         batch_size: images shown at once.
         device: where the model is; by default where its first parameter lies.
     """
@@ -63,10 +63,15 @@ def predictions(
     place = _device(network) if device is None else torch.device(device)
     with eval_mode(network):
         logits = [
-            ask(network, spec.normalize(chunk.to(place).float() / 255)).float().cpu()
+            ask(network, spec.normalize(in_unit_range(chunk.to(place)))).float().cpu()
             for chunk in torch.split(images, batch_size)
         ]
     return torch.cat(logits)
+
+
+def in_unit_range(images: Tensor) -> Tensor:
+    """Images as float in [0, 1], from such or from bytes."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def ask(network: nn.Module, images: Tensor) -> Tensor:
@@ -175,12 +180,14 @@ def _device(network: nn.Module) -> torch.device:
 
 def compare(
     models: Sequence[tuple[str, nn.Module, ImageSpec]],
-    data: LabelledImages,
+    data: ImageData,
     columns: Sequence[Sequence[int] | None] = (),
 ) -> list[Measurement]:
-    """Every network of ``(name, network, spec)`` on ``data``, in their order.
+    """Measure every network of ``(name, network, spec)`` on ``data``, in their order.
 
     Args:
+        models: names, networks and what each takes.
+        data: read once; all networks answer a batch before the next one is read.
         columns: of each network, its outputs in the order that the labels count in, as
             ``dfkd.tasks.orders`` finds it by name; None, or all left out: they are.
 
@@ -191,19 +198,13 @@ def compare(
         raise DfkdError("nothing to compare: name at least one MODEL")
     for _, _, spec in models:
         check_fits(data, spec)
-    logits = [
-        predictions(network, spec, data.images)[:, slice(None) if own is None else list(own)]
-        for (_, network, spec), own in zip(models, columns or [None] * len(models), strict=True)
-    ]
-    for answers in logits:
-        check_fits(data, models[0][2], answers.shape[1])
+    shares = _shares(models, data, columns or [None] * len(models))
     timed = [(network, spec) for _, network, spec in models]
     single, batched = latencies(timed, 1), latencies(timed, 32)
     return [
         Measurement(
             name,
-            accuracy(logits[index], data.labels),
-            agreement(logits[index], logits[0]),
+            *shares[index],
             count_parameters(network),
             file_size(network),
             single[index],
@@ -211,4 +212,34 @@ def compare(
             flops(network, spec),
         )
         for index, (name, network, _) in enumerate(models)
+    ]
+
+
+def streamed_accuracy(network: nn.Module | Teacher, spec: ImageSpec, data: ImageData) -> float:
+    """Share of ``data`` that a network gets right, in [0, 1]; read once, batch by batch."""
+    model = network.network if isinstance(network, Teacher) else network
+    return _shares([("", model, spec)], data, [None])[0][0]
+
+
+def _shares(
+    models: Sequence[tuple[str, nn.Module, ImageSpec]],
+    data: ImageData,
+    columns: Sequence[Sequence[int] | None],
+) -> list[tuple[float, float]]:
+    """Accuracy and agreement with the first of every network, from one reading of ``data``."""
+    right, alike, total = [0] * len(models), [0] * len(models), 0
+    for images, labels in data.batches():
+        total += len(labels)
+        decisions: list[Tensor] = []
+        for index, ((_, network, spec), own) in enumerate(zip(models, columns, strict=True)):
+            logits = predictions(network, spec, images)[:, slice(None) if own is None else [*own]]
+            if int(labels.max()) >= logits.shape[1]:
+                check_fits(data, spec, logits.shape[1])
+            decisions.append(logits.argmax(1))
+            right[index] += int((decisions[index] == labels).sum())
+            alike[index] += int((decisions[index] == decisions[0]).sum())
+    # In float32, as torchmetrics divides.
+    return [
+        (float(torch.tensor(a) / total), float(torch.tensor(b) / total))
+        for a, b in zip(right, alike, strict=True)
     ]

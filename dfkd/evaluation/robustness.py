@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dfkd.datasets import LabelledImages, check_fits
+from dfkd.datasets import ImageData, LabelledImages, check_fits
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import ask, predictions
+from dfkd.evaluation.accuracy import ask, in_unit_range, predictions
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import eval_mode, without_cudnn_rnn
 from dfkd.teacher import Teacher
@@ -19,11 +19,10 @@ STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""
 
 
-def spread(data: LabelledImages, count: int = IMAGES) -> LabelledImages:
+def spread(data: ImageData, count: int = IMAGES) -> LabelledImages:
     """At most ``count`` images at even distances: many data sets are sorted by class."""
     total = len(data.labels)
-    index = torch.arange(min(count, total)) * total // max(1, min(count, total))
-    return LabelledImages(data.images[index], data.labels[index], data.name)
+    return data.select(torch.arange(min(count, total)) * total // max(1, min(count, total)))
 
 
 def check_epsilon(epsilon: float | None, measured: bool) -> None:
@@ -37,15 +36,15 @@ def check_epsilon(epsilon: float | None, measured: bool) -> None:
 
 
 def robustness(
-    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: LabelledImages, epsilon: float
+    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: ImageData, epsilon: float
 ) -> tuple[list[float], dict[str, Any]]:
     """The accuracies of networks that are each attacked on their own, and how they were."""
-    data = spread(data)
+    few = spread(data)
     accuracies = [
-        robust_accuracy(network, spec, data, epsilon=epsilon, steps=STEPS)
+        robust_accuracy(network, spec, few, epsilon=epsilon, steps=STEPS)
         for _, network, spec in models
     ]
-    return accuracies, {"epsilon": epsilon, "steps": STEPS, "images": len(data.labels)}
+    return accuracies, {"epsilon": epsilon, "steps": STEPS, "images": len(few.labels)}
 
 
 def robust_accuracy(
@@ -99,7 +98,7 @@ def robust_accuracy(
     with eval_mode(model), without_cudnn_rnn(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
-            pixels, targets = images.to(place).float() / 255, labels.to(place)
+            pixels, targets = in_unit_range(images.to(place)), labels.to(place)
 
             def wrongness(logits: Tensor, targets: Tensor = targets) -> Tensor:
                 return F.cross_entropy(logits, targets, reduction="sum")
