@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfkd.datasets import LabelledImages
+from dfkd.datasets import ImageData
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import accuracy, predictions
+from dfkd.evaluation.accuracy import streamed_accuracy
 from dfkd.networks.copying import copy_network
 from dfkd.runs.callbacks import Callback
 from dfkd.teacher.spec import ImageSpec
@@ -50,7 +50,7 @@ class Curve(Callback):
         finished: nn.Module,
         others: Mapping[str, nn.Module],
         spec: ImageSpec,
-        data: LabelledImages,
+        data: ImageData,
         end: tuple[float, int, float],
     ) -> list[dict[str, Any]]:
         """``seconds``, ``steps`` and ``accuracy`` in [0, 1] at every point, in their order.
@@ -72,8 +72,7 @@ class Curve(Callback):
                 like = next(network for network in networks if _fits(network, row["student"]))
                 trial = copy_network(like)
                 trial.load_state_dict(row["student"])
-                logits = predictions(trial, spec, data.images)
-                known[row["steps"]] = accuracy(logits, data.labels)
+                known[row["steps"]] = streamed_accuracy(trial, spec, data)
             rows.append(_point(row["seconds"], row["steps"], known[row["steps"]]))
         return [*rows, _point(*end)]
 

@@ -1,13 +1,14 @@
 """``dfkd.distill``: a student from a teacher, without data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from dfkd import recipes
-from dfkd.datasets import GivenImages
+from dfkd.datasets import as_given_images, as_images
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
 from dfkd.runs.callbacks import Callback
@@ -17,6 +18,7 @@ from dfkd.runs.options import Compute, Evaluation, Output
 from dfkd.runs.result import Result as Result
 from dfkd.runs.run import Run
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Budget
 
 
@@ -28,7 +30,7 @@ def distill(
     minutes: float | None = None,
     steps: int | None = None,
     evaluation: Any = None,
-    images: GivenImages | None = None,
+    images: Any = None,
     compute: Compute | None = None,
     output: Output | Path | str | None = None,
     callbacks: Sequence[Callback] = (),
@@ -44,9 +46,11 @@ def distill(
         recipe: a name of ``dfkd.list_methods()``, or settings from ``dfkd.recipe``.
         minutes: the budget in wall time; 4 where no budget is given.
         steps: the budget in student steps instead.
-        evaluation: real labelled images, used after training and for nothing but figures:
-            ``LabelledImages``, a dataset, a loader or tensors; an ``Evaluation`` says more.
-        images: the user's own to learn from, labelled or not, in place of the method's.
+        evaluation: real labelled images, used after training and for nothing but figures: tensors
+            (images, labels), a ``Dataset``, a ``DataLoader`` (both streamed) or what ``load_data``
+            returns; an ``Evaluation`` says more.
+        images: the user's own to learn from, in place of the method's, in the same forms and kept
+            in memory; a tensor of images alone has no labels.
         compute: device, precision and the like; see ``dfkd.runs.options``.
         output: directory for manifest, log, page, student and checkpoint; an ``Output`` says
             more, such as whether the run there goes on.
@@ -72,8 +76,8 @@ def distill(
         student,
         recipes.recipe(call.recipe) if isinstance(call.recipe, str) else call.recipe,
         Budget(4.0 if minutes is None and steps is None else minutes, steps),
-        evaluation=_evaluation(call.evaluation),
-        images=images,
+        evaluation=_evaluation(call.evaluation, teacher.spec),
+        images=None if images is None else as_given_images(images, teacher.spec),
         compute=call.compute or Compute(),
         output=output if isinstance(output, Output) else Output(output),
         callbacks=call.callbacks,
@@ -86,5 +90,9 @@ def distill(
     return run.result()
 
 
-def _evaluation(value: Any) -> Evaluation | None:
-    return value if value is None or isinstance(value, Evaluation) else Evaluation(value)
+def _evaluation(value: Any, spec: ImageSpec) -> Evaluation | None:
+    """Whatever form the images are in, as a group."""
+    if value is None:
+        return None
+    group = value if isinstance(value, Evaluation) else Evaluation(value)
+    return replace(group, data=as_images(group.data, spec))

@@ -1,14 +1,12 @@
 """When a run that came to its end is no success all the same, and what to do about it."""
 
-from dfkd.datasets import LabelledImages
+from dfkd.datasets import ImageData
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.evaluation.validation import Standing
 from dfkd.runs.metrics import Cost, Quality
 
 
-def failure_of(
-    cost: Cost, quality: Quality, kept: Standing, evaluation: LabelledImages | None
-) -> str:
+def failure_of(cost: Cost, quality: Quality, kept: Standing, evaluation: ImageData | None) -> str:
     """What a reader must know before any figure; empty where the student has learnt something.
 
     Args:

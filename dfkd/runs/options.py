@@ -92,7 +92,7 @@ class Evaluation:
     """What a run is measured on after training; nothing of it changes the training.
 
     Attributes:
-        data: real labelled images, as ``LabelledImages`` or in a form that ``distill`` takes.
+        data: real labelled images, in any form that ``distill`` takes.
         curve: at how many evenly spaced points of the budget the student is kept, to be measured
             after the run; the finished one is the last. 0: the finished one alone.
         epsilon: also measure the accuracy under attack (``dfkd.evaluation.robustness``) when every

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd.datasets import LabelledImages
+from dfkd.datasets import ImageData
 from dfkd.evaluation.accuracy import compare
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.robustness import robustness
@@ -93,7 +93,7 @@ def evaluate_networks(
     teacher: Teacher,
     verdict: Verdict,
     distiller: Distiller,
-    evaluation: LabelledImages | None,
+    evaluation: ImageData | None,
     epsilon: float | None,
     validation: Validation,
 ) -> Quality:
