@@ -1,4 +1,4 @@
-"""Methods side by side as words: the rows of a comparison for terminal, Markdown and page."""
+"""Rows of a comparison as text, for terminal, Markdown and page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from dfkd.report.units import MISSING, NARROW, duration, milliseconds, number, p
 
 Row = Mapping[str, Any]
 
-BEST = "To the best\nother’s"
+BEST = "Time to\nbest other"
 QUALITY = (
     "Method",
     "Accuracy",
@@ -22,13 +22,13 @@ COST = (
     "Step’s\nmemory", "Synthesis\nupdate", "Synthesis\nshare", "Time",
 )  # fmt: skip
 MEMORY = (
-    "Step’s memory is what a student’s step on 32 images in float32 makes, at its peak, beyond the "
-    "networks and what the optimiser keeps."
+    "Step’s memory is the peak of a student’s step on 32 images in float32, without the networks "
+    "and the optimiser’s state."
 )
 
 
 def quality(row: Row) -> list[str]:
-    """The cells under ``QUALITY``."""
+    """Return the cells of a row under ``QUALITY``."""
     return [
         str(row["method"]),
         plus_minus(row["accuracy"]),
@@ -41,7 +41,7 @@ def quality(row: Row) -> list[str]:
 
 
 def cost(row: Row) -> list[str]:
-    """The cells under ``COST``: means over seeds; a step and an update are the network's alone."""
+    """Return the cells of a row under ``COST``, means over the seeds."""
     return [
         str(row["method"]),
         *(whole(row[key]) for key in ("images_synthesized", "teacher_forwards", "student_steps")),
@@ -54,25 +54,25 @@ def cost(row: Row) -> list[str]:
 
 
 def noun(record: Mapping[str, Any]) -> str:
-    """What is compared, in the plural."""
+    """Return what is compared, in the plural."""
     vary = record["settings"].get("vary", "methods")
     return {"knowledge": "sums of knowledge", "scheme": "schemes"}.get(vary, "methods")
 
 
 def titled(headings: Sequence[str], record: Mapping[str, Any]) -> list[str]:
-    """``headings``, the first one named after what is compared."""
+    """Return ``headings`` with the first one named after what is compared."""
     vary = record["settings"].get("vary", "methods")
     return [{"knowledge": "Knowledge", "scheme": "Scheme"}.get(vary, "Method"), *headings[1:]]
 
 
 def megabytes(count: Any) -> str:
-    """Bytes as MB with one decimal."""
+    """Write bytes as MB with one decimal."""
     amount = number(count)
     return MISSING if amount is None else f"{amount / 1e6:.1f}{NARROW}MB"
 
 
 def ranks(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of ``QUALITY``, with the accuracy under attack if it was measured."""
+    """Return headings and cells of ``QUALITY``, with the accuracy under attack if measured."""
     headings, rows = titled(QUALITY, record), [quality(row) for row in record["methods"]]
     if any(row.get("robust_accuracy") for row in record["methods"]):
         headings.insert(2, "PGD-20")
@@ -82,14 +82,14 @@ def ranks(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """A table for GitHub with the command below it; accuracies are those of the last iterates."""
+    """Return a Markdown table of accuracies and costs, with notes and the command below it."""
     headings, rows = ranks(record)
-    place = headings.index(BEST)
-    headings[place : place + 1] = COST[1:-1]
+    best = headings.index(BEST)
+    headings[best : best + 1] = COST[1:-1]
     lines = [_line(heading.replace("\n", " ") for heading in headings)]
     lines.append("|---|" + "---:|" * (len(headings) - 2) + "---|")
     for cells, row in zip(rows, record["methods"], strict=True):
-        cells[place : place + 1] = cost(row)[1:-1]
+        cells[best : best + 1] = cost(row)[1:-1]
         lines.append(_line(cells))
     notes = [lead(record), MEMORY, unfinished(record), f"`{record['command']}`"]
     return "\n".join(lines) + "\n\n" + "\n\n".join(filter(None, notes)) + "\n"
@@ -102,7 +102,7 @@ def _line(cells: Any) -> str:
 
 
 def plus_minus(value: Any, digits: int = 1) -> str:
-    """Mean and standard deviation of shares, ``90.5 ± 0.4 %``; of one value the value alone."""
+    """Write mean and standard deviation of shares as ``90.5 ± 0.4 %``; a single value alone."""
     if not value:
         return MISSING
     if value["std"] is None:
@@ -111,13 +111,13 @@ def plus_minus(value: Any, digits: int = 1) -> str:
 
 
 def moment(seconds: Any) -> str:
-    """Seconds as milliseconds below one, else as a duration."""
+    """Write seconds as milliseconds below one, else as a duration."""
     amount = number(seconds)
     return duration(amount) if amount is None or amount >= 1 else milliseconds(1000 * amount)
 
 
 def collapsed(row: Row) -> str:
-    """Whether one class had nine tenths of the answers, and with how many of the seeds."""
+    """Tell with how many seeds one class had nine tenths of the answers."""
     count, all_of_them = len(row["collapsed"]), len(row["seeds"])
     if not all_of_them:
         return MISSING
@@ -129,16 +129,16 @@ def _seeds(row: Row) -> str:
 
 
 def remark(row: Row) -> str:
-    """Why a row has no figures, or what to think of those it has."""
+    """Tell why a row has no numbers, or how to read those it has."""
     notes = ["chance" if row["chance"] else ""]
     notes.append(f"overran: {duration(row['seconds'])}" if row["overran"] else "")
     own = row.get("own_teacher")
-    notes.append("" if own is None else f"its teachers as one have {percent(own)}")
+    notes.append("" if own is None else f"its ensemble of teachers has {percent(own)}")
     return "; ".join(filter(None, [*notes, row["refused"]]))
 
 
 def lead(record: Mapping[str, Any]) -> str:
-    """What was compared, in a sentence or two."""
+    """Tell what was compared, in a sentence or two."""
     settings, spent = record["settings"], record["settings"]["minutes"]
     budget = f"{whole(settings['steps'])} student steps" if spent is None else duration(60 * spent)
     teacher = percent(record["teacher_accuracy"])
@@ -154,18 +154,19 @@ def _attack(record: Mapping[str, Any]) -> str:
     if epsilon is None:
         return ""
     return (
-        f" PGD-20 is the accuracy after 20 steps of an attack, each value by {epsilon:.3g} at most."
+        " PGD-20 is the accuracy under an attack of 20 steps that changes each value by at most "
+        f"{epsilon:.3g}."
     )
 
 
 def unfinished(record: Mapping[str, Any]) -> str:
-    """How many runs are still to be done; empty when there are none."""
+    """Tell how many runs are still to be done; empty if there are none."""
     left = record["runs_left"]
     return f"Not finished: {left} of {record['runs']} runs are still to be done." if left else ""
 
 
 def warning(record: Mapping[str, Any]) -> str:
-    """What a reader must know before any figure; empty when there is nothing."""
+    """Tell what a reader must know before any number; empty if there is nothing."""
     rows: Sequence[Row] = record["methods"]
     fallen = [str(row["method"]) for row in rows if row["collapsed"]]
     guessing = [str(row["method"]) for row in rows if row["chance"]]

@@ -1,4 +1,4 @@
-"""What a run shows of itself: live progress, logs, picture grids, tables and one HTML page.
+"""Output of runs: progress, logs, picture grids, tables, charts and one HTML page.
 
-Import from the modules; this room and ``dfkd.cli`` alone may print.
+Import from the modules. Only this folder and ``dfkd.cli`` print.
 """

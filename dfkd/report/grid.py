@@ -1,4 +1,4 @@
-"""Synthetic images as files: a captioned grid, and one lossless PNG each."""
+"""Images as files: a grid with captions, and one lossless PNG each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +33,11 @@ def write_grid(
         images: N x C x H x W float in [0, 1]; of other than 1 or 3 channels the leading
             ones are shown.
         captions: N texts; long ones wrap to two lines, then end in an ellipsis.
-        columns: images in a row; as many as fit a page when left out.
+        columns: images in a row; without it, as many as fit a page.
         title: a heading over the grid.
 
     Raises:
-        ValueError: no image, or as many captions as there are not images.
+        ValueError: there is no image, or their number is not that of the captions.
     """
     pixels = [_showable(image) for image in to_uint8(images)]
     if not pixels or len(pixels) != len(captions):
@@ -64,8 +64,8 @@ def write_grid(
         enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
         canvas.paste(Image.fromarray(enlarged).convert("RGB"), (left, upper))
         for line, text in enumerate(lines):
-            place = (left, upper + cell_height + 5 + LINE * line)
-            draw.text(place, text, font=plain, fill=INK)
+            corner = (left, upper + cell_height + 5 + LINE * line)
+            draw.text(corner, text, font=plain, fill=INK)
     path = Path(path)
     with replacing(path) as part:
         canvas.save(part, "PNG", optimize=True)
@@ -81,7 +81,7 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
         labels: N class indices.
 
     Raises:
-        ValueError: a channel count that PNG cannot hold, or a label too few or too many.
+        ValueError: PNG cannot hold the channels, or the number of labels is not that of images.
     """
     if images.shape[1] not in (1, 3):
         raise ValueError(f"PNG holds images of 1 or 3 channels, not {images.shape[1]}")
@@ -96,7 +96,7 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
 
 
 def to_uint8(images: Tensor) -> Pixels:
-    """N x C x H x W float in [0, 1] to N x H x W x C bytes, rounded to the nearest."""
+    """Round N x C x H x W floats in [0, 1] to N x H x W x C bytes."""
     pixels = images.detach().float().clamp(0, 1).mul(255).round().byte()
     array: Pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return array
@@ -112,7 +112,7 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int = 2) -> list[str]:
-    """Break at spaces to at most ``most`` lines of ``width`` pixels; cut what still sticks out."""
+    """Break at spaces to at most ``most`` lines of ``width`` pixels; cut what is still longer."""
     lines = [""]
     for paragraph in text.split("\n"):
         for word in paragraph.split():

@@ -1,4 +1,4 @@
-"""Scalars over time: one JSON line a report, mirrored to TensorBoard."""
+"""Scalars over time: one line of JSON per report, mirrored to TensorBoard."""
 
 import contextlib
 import json
@@ -16,16 +16,16 @@ FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends to ``metrics.jsonl`` and ``tb/`` of a run's directory.
+    """Append scalars to ``metrics.jsonl`` and ``tb/`` of a run's directory.
 
     Args:
-        directory: the run's directory, made when missing.
-        resume_step: the step a run is resumed from: rows after it are dropped, for the
-            resumed run will write them again.
+        directory: the run's directory; it is created if it is missing.
+        resume_step: the step from which a run resumes. Rows after it are dropped: the
+            run writes them again.
     """
 
     def __init__(self, directory: Path | str, resume_step: int | None = None) -> None:
-        # Slow to import, and wanted only where a log is written.
+        # Slow to import, and needed only to write a log.
         from torch.utils import tensorboard
 
         directory = Path(directory)
@@ -35,19 +35,22 @@ class MetricsLog:
         self._file = (directory / FILE).open("a", encoding="utf-8")
         purge = None if resume_step is None else resume_step + 1
         writer: Any = tensorboard.SummaryWriter
-        self._spoken, threading.excepthook = threading.excepthook, self._unspoken
+        self._hook, threading.excepthook = threading.excepthook, self._report
         self._board = writer(str(directory / "tb"), purge_step=purge)
 
-    def _unspoken(self, failed: threading.ExceptHookArgs) -> None:
-        """Print no traceback where TensorBoard's thread cannot write: the next row raises that."""
+    def _report(self, failed: threading.ExceptHookArgs) -> None:
+        """Print no traceback if TensorBoard's thread cannot write: the next row raises an error."""
         writer = type(failed.thread).__module__.startswith("tensorboard.")
         if not (writer and isinstance(failed.exc_value, OSError)):
-            self._spoken(failed)
+            self._hook(failed)
 
     def write(self, step: int, seconds: float, metrics: Mapping[str, float]) -> None:
-        """One row: the student's step, wall time in seconds, and scalars by name.
+        """Write one row; NaN and infinities become null, which every JSON reader takes.
 
-        NaN and infinities become null, which every JSON reader takes.
+        Args:
+            step: the student's.
+            seconds: wall time.
+            metrics: scalars by name.
         """
         values = {name: float(value) for name, value in metrics.items()}
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
@@ -58,30 +61,30 @@ class MetricsLog:
             self._board.add_scalar(name, value, step)
 
     def images(self, step: int, images: Tensor, name: str = "images") -> None:
-        """Mirror N x C x H x W float images in [0, 1] (C of 1 or 3) to TensorBoard as one grid."""
+        """Mirror images to TensorBoard as one grid: N x C x H x W floats in [0, 1], C of 1 or 3."""
         self._board.add_images(name, images.detach().float().clamp(0, 1).cpu(), step)
 
     def close(self) -> None:
-        """Flush and close both; a second call does nothing.
+        """Flush and close both files; a second call does nothing.
 
         Raises:
-            OSError: what is left cannot be written.
+            OSError: the rest cannot be written.
         """
-        with contextlib.ExitStack() as closing:  # each of them, whatever the others raise
-            closing.callback(self._listen)
+        with contextlib.ExitStack() as closing:  # each one, whatever the others raise
+            closing.callback(self._restore_hook)
             closing.callback(self._board.close)
             closing.callback(self._file.close)
 
-    def _listen(self) -> None:
-        """Let threads speak again."""
-        if threading.excepthook == self._unspoken:
-            threading.excepthook = self._spoken
+    def _restore_hook(self) -> None:
+        """Let threads print their errors again."""
+        if threading.excepthook == self._report:
+            threading.excepthook = self._hook
 
 
 def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
-    """The rows of ``metrics.jsonl`` in order; none without the file.
+    """Return the rows of ``metrics.jsonl`` in order, without a last line that was cut off.
 
-    A last line that a killed run left unfinished is skipped.
+    Without the file there are none.
     """
     path = Path(directory) / FILE
     if not path.is_file():

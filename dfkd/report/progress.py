@@ -1,4 +1,4 @@
-"""How far a run is: a live bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: a live bar in a terminal, plain lines elsewhere."""
 
 import itertools
 import math
@@ -19,11 +19,11 @@ LINE_SECONDS, LINE_SHARE = 10.0, 0.05
 
 
 class Progress:
-    """Shows the share of a budget that is spent, rate, time left, losses and class balance.
+    """Show how much of a budget is spent, the rate, the time left, losses and class balance.
 
     Args:
-        title: what is going on, in a word or two.
-        console: where to; standard output when left out.
+        title: the work, in a word or two.
+        console: the output; without it, standard output.
     """
 
     def __init__(self, title: str = "Distilling", console: Console | None = None) -> None:
@@ -60,8 +60,8 @@ class Progress:
         Args:
             fraction: share of the budget that is spent, in [0, 1].
             step: student steps so far.
-            metrics: losses and the like, by name.
-            class_counts: images by class, for the thumbnail of their balance.
+            metrics: scalars by name.
+            class_counts: images of each class, for a thumbnail of their balance.
         """
         now = time.monotonic()
         self._first = self._first or (now, fraction, step)
@@ -78,7 +78,7 @@ class Progress:
             self._console.print(Text(line), soft_wrap=True)
 
     def _pace(self, now: float, fraction: float, step: int) -> str:
-        """Step, rate and time left, both over this session: a resumed run starts fresh."""
+        """Write step, rate and time left; a resumed run measures its own rate anew."""
         start, first_fraction, first_step = self._first or (now, fraction, step)
         elapsed, gained, steps = now - start, fraction - first_fraction, step - first_step
         parts = [f"step {step:,}"]
@@ -110,15 +110,17 @@ class Progress:
 
 
 def losses(metrics: Mapping[str, float]) -> str:
-    """``kl 0.213  agreement 0.948``: names without their group."""
+    """Write metrics as ``kl 0.213  agreement 0.948``: names without their group."""
     return "  ".join(f"{name.rsplit('/', 1)[-1]} {v:.3g}" for name, v in metrics.items())
 
 
 def balance(class_counts: Sequence[int], width: int = 40, plain: bool = False) -> str:
-    """A column of height 1 to 8 a class, the fullest class highest; a dot where there is none.
+    """Draw one character per class: a block of height 1 to 8, or a dot without images.
 
-    More classes than ``width`` share columns (the mean of neighbours). ``plain``
-    writes digits, for a console without block characters.
+    Args:
+        class_counts: images of each class; the fullest is the highest block.
+        width: more classes share characters (the mean of neighbours).
+        plain: write digits, for a console without block characters.
     """
     groups = min(width, len(class_counts))
     edges = [round(i * len(class_counts) / groups) for i in range(groups + 1)]

@@ -1,4 +1,4 @@
-"""What a run's result says, in sentences and figures: never more than was measured."""
+"""Sentences of a page: what a result says, never more than was measured."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ Rows = list[tuple[str, str]]
 
 
 def is_inversion(result: Record) -> bool:
-    """Whether a run made pictures alone, with no student."""
+    """Return whether a run made pictures only, without a student."""
     return "own_top1" in result
 
 
 def models(result: Record) -> list[dict[str, Any]]:
-    """The rows of the comparison: those recorded, else what the result says of the two."""
+    """Return the rows of the table: those recorded, else what the result says of both networks."""
     if result.get("comparison"):
         return [dict(row) for row in result["comparison"]]
     rows = [
@@ -33,7 +33,7 @@ def models(result: Record) -> list[dict[str, Any]]:
 
 
 def title(manifest: Record, result: Record) -> str:
-    """The page's heading."""
+    """Return the page's heading."""
     if is_inversion(result):
         return "What the teacher remembers"
     rows = models(result)
@@ -42,13 +42,13 @@ def title(manifest: Record, result: Record) -> str:
     if not result:
         return "A run without a result yet"
     real = manifest.get("real_data")
-    # Nothing was measured on real data here: it was for training, and stands in the method's place.
+    # Without rows nothing was measured on real data: it was trained on, in place of a method's.
     given = isinstance(real, Mapping) and real.get("used")
     return f"A student from {result.get('method')}" if given else "A student without data"
 
 
 def lead(result: Record) -> str:
-    """The outcome in a sentence or two."""
+    """Tell the outcome in a sentence or two."""
     images = result.get("images_synthesized")
     if is_inversion(result):
         made = f"{whole(images)} pictures" if images else "Pictures"
@@ -76,7 +76,7 @@ def lead(result: Record) -> str:
 
 
 def warning(manifest: Record, result: Record) -> str:
-    """What a reader must know before any figure; empty when there is nothing."""
+    """Tell what a reader must know before any number; empty if there is nothing."""
     notes = []
     before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
     if before and after and before != after:
@@ -89,19 +89,19 @@ def warning(manifest: Record, result: Record) -> str:
 
 
 def kept_as_it_started(result: Record) -> str:
-    """Why the student is the one of the start, where it is; empty otherwise."""
+    """Tell why the untrained student was kept; empty if the trained one was."""
     held_out = result.get("held_out") or {}
     if held_out.get("kept") != "start":
         return ""
     start, end = (percent(held_out[name]["agreement"]) for name in ("start", "end"))
     return (
-        f"Training did not help, so the student is kept as it started: on {held_out['images']} "
-        f"held-out images it answers as its teacher on {start}, after training on {end}."
+        "Training did not help, so the student is kept as it started: its agreement with the "
+        f"teacher on {held_out['images']} held-out images is {start}, after training {end}."
     )
 
 
 def highlights(result: Record) -> list[tuple[str, str, str]]:
-    """(figure, name, remark) of the few numbers that matter most."""
+    """Return (number, name, remark) of the few numbers that matter most."""
     seconds = (result.get("seconds") or {}).get("total")
     time = (duration(seconds), "Wall time", "synthesis and distillation")
     if is_inversion(result):
@@ -125,7 +125,7 @@ def highlights(result: Record) -> list[tuple[str, str, str]]:
 
 
 def account(result: Record) -> Rows:
-    """What the run spent."""
+    """Return the settings of a run and what it spent, by name."""
     seconds = result.get("seconds") or {}
     total = seconds.get("total")
     rows = [
@@ -133,7 +133,7 @@ def account(result: Record) -> Rows:
         ("Scheme", str(result.get("scheme") or "")),
         ("Knowledge", str(result.get("knowledge") or "")),
         ("Layers compared", "; ".join(result.get("pairs") or ())),
-        ("Decided by asking the teacher", "; ".join(result.get("decisions") or ())),
+        ("Decided by probing the teacher", "; ".join(result.get("decisions") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),
@@ -149,7 +149,7 @@ def account(result: Record) -> Rows:
 
 
 def earliest_exit(result: Record) -> str:
-    """Which early exit does nearly as well as the whole student, and for what; empty without."""
+    """Tell which early exit nearly has the student's accuracy, and its cost; empty without any."""
     exits = {row["name"]: row for row in result.get("exits") or ()}
     if not exits:
         return ""
@@ -163,7 +163,7 @@ def earliest_exit(result: Record) -> str:
 
 
 def provenance(manifest: Record) -> Rows:
-    """Where the figures come from, and what the teacher and real data had to do with it."""
+    """Return where the numbers come from: seed, hashes of the teacher, use of real data."""
     rows: Rows = []
     if manifest.get("seed") is not None:
         rows.append(("Seed", str(manifest["seed"])))
@@ -186,7 +186,7 @@ def provenance(manifest: Record) -> Rows:
 
 
 def balance_note(counts: Sequence[int]) -> str:
-    """Fewest and most images of a class, and how many classes have none."""
+    """Tell the fewest and the most images of a class, and how many classes have none."""
     if not counts:
         return ""
     empty = sum(count == 0 for count in counts)
@@ -195,6 +195,6 @@ def balance_note(counts: Sequence[int]) -> str:
 
 
 def _short(digest: Any) -> str:
-    """Enough of a hash to tell two apart; the manifest has the whole."""
+    """Shorten a hash; the manifest has all of it."""
     text = str(digest or "not recorded")
     return text if len(text) <= 24 else f"{text[:23]}…"

@@ -10,26 +10,26 @@ NARROW = "\u202f"  # a thin space that does not break: 12 % stays on one line
 
 
 def number(value: Any) -> float | None:
-    """The value as a finite float; None for anything else (None, NaN, text)."""
+    """Return the value as a finite float; None for anything else (None, NaN, text)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    """A share in [0, 1] as ``92.6 %``."""
+    """Write a share in [0, 1] as ``92.6 %``."""
     amount = number(value)
     return MISSING if amount is None else f"{100 * amount:.{digits}f}{NARROW}%"
 
 
 def whole(value: Any) -> str:
-    """A count as ``1,234,567``."""
+    """Write a count as ``1,234,567``."""
     amount = number(value)
     return MISSING if amount is None else f"{round(amount):,}"
 
 
 def file_size(value: Any) -> str:
-    """Bytes as ``281 kB`` (1 kB = 1000 bytes)."""
+    """Write bytes as ``281 kB`` (1 kB = 1000 bytes)."""
     amount = number(value)
     if amount is None:
         return MISSING
@@ -41,7 +41,7 @@ def file_size(value: Any) -> str:
 
 
 def milliseconds(value: Any) -> str:
-    """Milliseconds as ``1.84 ms``."""
+    """Write milliseconds as ``1.84 ms``."""
     amount = number(value)
     if amount is None:
         return MISSING
@@ -49,7 +49,7 @@ def milliseconds(value: Any) -> str:
 
 
 def operations(value: Any) -> str:
-    """Floating-point operations as ``81.4 M``, two a multiply-add."""
+    """Write floating-point operations as ``81.4 M``; a multiply-add counts as two."""
     amount = number(value)
     if amount is None:
         return MISSING
@@ -61,7 +61,7 @@ def operations(value: Any) -> str:
 
 
 def duration(value: Any) -> str:
-    """Seconds as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
+    """Write seconds as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
     amount = number(value)
     if amount is None:
         return MISSING
@@ -82,7 +82,7 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 
 def ratio(part: Any, total: Any) -> float | None:
-    """``part / total`` where both are numbers and the total is not zero."""
+    """Return ``part / total``; None unless both are numbers and the total is not zero."""
     top, bottom = number(part), number(total)
     return None if top is None or not bottom else top / bottom
 
@@ -103,14 +103,15 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 def comparison(
     rows: Sequence[Mapping[str, Any]], narrow: bool = False
 ) -> tuple[list[str], list[list[str]]]:
-    """Models side by side: the headings, and a list of cells for each row.
+    """Return models side by side: the headings, and a list of cells for each row.
+
+    A column that no row fills is left out, but never the accuracy: a reader must
+    know that it was not measured.
 
     Args:
-        narrow: without what eighty columns of a terminal have no place for: the operations, and
-            the size of the file where another column is there.
-
-    A column that no row fills is left out, but never the accuracy: that it was
-    not measured is worth saying.
+        rows: as those of ``table.comparison_table``.
+        narrow: leave out what does not fit into eighty columns: the operations, and the size of
+            the file if there is one more column.
     """
     shown = [
         column

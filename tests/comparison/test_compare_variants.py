@@ -69,8 +69,8 @@ def test_kinds_of_knowledge_side_by_side(tmp_path, few, capsys):
     assert "Knowledge" in told
     assert "PGD" not in told
     text = (out / "comparison.md").read_text()
-    assert "Step’s memory is what" in text
-    assert "Step’s memory is what" in (out / "comparison.html").read_text()
+    assert "Step’s memory is the peak" in text
+    assert "Step’s memory is the peak" in (out / "comparison.html").read_text()
 
 
 def test_every_scheme_side_by_side_and_under_attack(tmp_path, few, capsys):
@@ -97,7 +97,7 @@ def test_every_scheme_side_by_side_and_under_attack(tmp_path, few, capsys):
     assert all(len(line) <= 80 for line in told.splitlines() if "PGD-20" in line)
     for name in ("comparison.md", "comparison.html"):
         text = (out / name).read_text()
-        assert "PGD-20 is the accuracy after 20 steps of an attack, each value by 0.1" in text
+        assert "an attack of 20 steps that changes each value by at most 0.1" in text
 
 
 def row(name, robust=None):
@@ -122,7 +122,7 @@ def test_an_ensembles_row_says_what_its_teachers_have(tmp_path, few, capsys):
     assert record["teacher_accuracy"] > 0.9
     assert offline["own_teacher"] is None
     assert ensemble["own_teacher"] < 0.3
-    assert "its teachers as one have" in (out / "comparison.md").read_text()
+    assert "its ensemble of teachers has" in (out / "comparison.md").read_text()
     # Whoever changes a teacher has another comparison.
     (tmp_path / "other.py").write_text(SURE.replace("9e3", "8e3"))
     command = ["compare", TEACHER, STUDENT, "--out", out, "--eval", few, "--steps", 2, "--resume"]
