@@ -1,4 +1,4 @@
-"""Decoders that are told what to draw: by class label, or by an embedding of the class."""
+"""Conditioned decoders: by class label, or by an embedding of the class."""
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ class LabelConditioned(nn.Module):
         self.embedding = nn.Embedding(num_classes, decoder.latent_dim)
 
     def forward(self, latents: Tensor, targets: Tensor) -> Tensor:
-        """Latents N x latent_dim and N class indices -> images N x C x H x W."""
+        """Turn latents N x latent_dim and N class indices into images N x C x H x W."""
         images: Tensor = self.decoder(latents * self.embedding(targets))
         return images
 
@@ -51,14 +51,14 @@ class NoisyLinear(nn.Module):
 
     @torch.no_grad()
     def redraw(self, generator: Generator | None) -> None:
-        """Weights from N(0, 1), biases zero; drawn where ``generator`` lives, then moved."""
+        """Draw weights from N(0, 1) on ``generator``'s device and zero the biases."""
         device = generator.device if generator is not None else self.weight.device
         noise = torch.randn(self.weight.shape, generator=generator, device=device)
         self.weight.copy_(noise)
         self.bias.zero_()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """N x in_features -> N x out_features."""
+        """Map N x in_features to N x out_features."""
         rows = -(-len(inputs) // self.layers)
         padded = F.pad(inputs, (0, 0, 0, rows * self.layers - len(inputs)))
         groups = padded.view(self.layers, rows, -1)
@@ -89,7 +89,7 @@ class EmbeddingConditioned(nn.Module):
         self.register_buffer("embeddings", embeddings.detach().clone())
 
     def redraw(self, count: int, generator: Generator) -> Tensor:
-        """Draw the noisy layers anew; returns ``count`` targets for them.
+        """Draw the noisy layers anew and return ``count`` targets for them.
 
         The targets run through the classes, over and over, from a random first one.
         """
@@ -100,13 +100,13 @@ class EmbeddingConditioned(nn.Module):
         return (order % classes).to(self.embeddings.device)
 
     def forward(self, targets: Tensor) -> Tensor:
-        """N class indices -> images N x C x H x W; N at least 2 in train mode."""
+        """Turn N class indices into images N x C x H x W; in train mode N is at least 2."""
         images: Tensor = self.decoder(self.noisy(self.norm(self.embeddings[targets])))
         return images
 
 
 def random_orthogonal(count: int, dimensions: int, generator: Generator) -> Tensor:
-    """``count`` orthonormal rows of length max(dimensions, count), a stand-in for embeddings.
+    """Draw ``count`` orthonormal rows of length max(dimensions, count) in place of embeddings.
 
     They say which classes differ, and nothing about how alike they are.
     """

@@ -1,4 +1,4 @@
-"""Critics that tell one source from another: of logits, of features, of images.
+"""Critics that tell real samples from others: of logits, of features, of images.
 
 All give N scores before any sigmoid, high for what they take as real. None has a batch-norm, so
 that a sample's score does not depend on the batch it comes in; spectral normalisation (Miyato et
@@ -11,13 +11,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class LogitCritic(nn.Module):
-    """Whose answer is it? An MLP on logits, with a second head that names the class.
+    """Critic of logits: an MLP, with a second head that names the class.
 
     The mean of each row is subtracted first: a softmax does not see it, so it must not give a
-    network away. The scale stays, for a student is often told by its lesser confidence.
+    network away. The scale stays: a student is often known by its lesser confidence.
 
     Args:
-        num_classes: length of an answer.
+        num_classes: logits of a sample.
         width: of the hidden layers.
         depth: hidden layers, each followed by LeakyReLU(0.2).
         spectral: spectral normalisation of every layer on the way to the score.
@@ -44,11 +44,11 @@ class LogitCritic(nn.Module):
         self.classes = nn.Linear(width, num_classes)
 
     def forward(self, answers: Tensor) -> Tensor:
-        """Logits N x classes -> N scores, float32."""
+        """Score logits N x classes: N numbers, float32."""
         return _scores(self.score(self._hidden(answers)))
 
     def classify(self, answers: Tensor) -> Tensor:
-        """Logits N x classes -> N x classes logits of what the answer is about."""
+        """Classify logits N x classes: return N x classes logits of what each is about."""
         classes: Tensor = self.classes(self._hidden(answers))
         return classes
 
@@ -58,10 +58,10 @@ class LogitCritic(nn.Module):
 
 
 class FeatureCritic(nn.Module):
-    """Whose features are they? Each place is judged alone, then their mean by an MLP.
+    """Critic of features: reads each position alone, then scores their mean by an MLP.
 
-    A 1x1 convolution and LeakyReLU(0.2) read the channels at every place, so that maps of any
-    size will do, and not only their channels' means tell them apart.
+    A 1x1 convolution and LeakyReLU(0.2) read the channels at every position, so that maps of any
+    size will do, and more than their channels' means tells them apart.
 
     Args:
         channels: of the maps, or length of the vectors.
@@ -85,13 +85,13 @@ class FeatureCritic(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps N x C x H x W or vectors N x C -> N scores, float32."""
+        """Score maps N x C x H x W or vectors N x C: N numbers, float32."""
         maps = features[:, :, None, None] if features.ndim == 2 else features
         return _scores(self.judge(self.project(maps).mean((2, 3))))
 
 
 class ImageCritic(nn.Module):
-    """Where is the image from? Strided convolutions, then one linear layer.
+    """Critic of images: strided convolutions, then one linear layer.
 
     Each stage halves the sides, rounding down (4x4, stride 2, as DCGAN's; every pixel is read at
     odd sides too), until the shorter one is at most 4. Channels double from ``base`` up to
@@ -128,7 +128,7 @@ class ImageCritic(nn.Module):
         self.score = _bounded(nn.Linear(before * height * width, 1), spectral)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images N x C x H x W in [0, 1] -> N scores, float32."""
+        """Score images N x C x H x W in [0, 1]: N numbers, float32."""
         return _scores(self.score(self.body(2 * images - 1)))
 
 

@@ -22,7 +22,7 @@ class Decoder(nn.Module):
         large: G_l, whose coarse map has 4 ngf channels instead of 2 ngf.
         normalized: DAFL's and DFAD's end: tanh and an affine-free batch-norm instead
             of a sigmoid. Such images are *normalised*, not in [0, 1]: undo it with
-            the teacher's ``ImageSpec.denormalize`` before anybody sees them.
+            the teacher's ``ImageSpec.denormalize`` before using them as images.
         affine: ZSKT's form of ``normalized``: no tanh, and the batch-norm learns scale and shift.
         eps: of the stages' batch-norms; DAFL's published code has 0.8.
         stages: doublings; 2 as published, 4 keeps the linear layer small at 224x224.
@@ -78,18 +78,18 @@ class Decoder(nn.Module):
             self.end = nn.Sequential(nn.Tanh(), nn.BatchNorm2d(channels, affine=False))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents N x latent_dim -> images N x C x H x W, in [0, 1] unless ``normalized``."""
+        """Decode N x latent_dim into images N x C x H x W, in [0, 1] unless ``normalized``."""
         return self.from_features(0, self._coarse(latents))
 
     def features(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """The maps on the way to the images: the coarse one (depth 0), then each stage's."""
+        """Return the maps on the way to the images: the coarse one (depth 0), then each stage's."""
         maps = [self._coarse(latents)]
         for size, stage in zip(self.sizes[1:], self.stages, strict=True):
             maps.append(stage(F.interpolate(maps[-1], size=size)))
         return tuple(maps)
 
     def from_features(self, depth: int, maps: Tensor) -> Tensor:
-        """The rest of the way: what ``features`` has at ``depth`` -> images."""
+        """Decode what ``features`` has at ``depth`` into images."""
         for size, stage in zip(self.sizes[depth + 1 :], self.stages[depth:], strict=True):
             maps = stage(F.interpolate(maps, size=size))
         images: Tensor = self.end(self.to_image(maps))

@@ -19,7 +19,7 @@ def build_decoder(
 
     Args:
         shape: channels, height and width of an image.
-        rng: decides on its weights.
+        rng: draws its weights.
         latent_dim, ngf, options: see ``Decoder``.
     """
     stages = 2
@@ -33,10 +33,10 @@ def build_decoder(
 
 
 def gaussian(count: int, dimensions: int, rng: Generator, device: torch.device) -> Tensor:
-    """Draw latents of N(0, 1), count x dimensions, where ``rng`` lives: so alike on any device."""
+    """Draw latents of N(0, 1), count x dimensions, on ``rng``'s device: alike on any other."""
     return torch.randn(count, dimensions, generator=rng, device=rng.device).to(device)
 
 
 def random_targets(count: int, classes: int, rng: Generator, device: torch.device) -> Tensor:
-    """Draw ``count`` class indices, all as likely."""
+    """Draw ``count`` class indices uniformly."""
     return torch.randint(classes, (count,), generator=rng, device=rng.device).to(device)

@@ -45,7 +45,7 @@ class Pixels(nn.Module):
         self.values = nn.Parameter((images.detach() - 0.5) / scale)
 
     def forward(self) -> Tensor:
-        """N x C x H x W; within [0, 1] after ``clip_``."""
+        """Return the images N x C x H x W; within [0, 1] after ``clip_``."""
         return 0.5 + self.scale * self.values
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class ChromaPixels(nn.Module):
         self.colour = nn.Parameter(F.adaptive_avg_pool2d(planes[:, 1:], cells))
 
     def forward(self) -> Tensor:
-        """N x 3 x H x W; clipped to [0, 1], with gradients as if it were not."""
+        """Return the images N x 3 x H x W, clamped to [0, 1] with a straight-through gradient."""
         return _clipped(self._unclipped())
 
     @torch.no_grad()
@@ -131,7 +131,7 @@ class FourierPixels(nn.Module):
         self.spectrum = nn.Parameter(self._parameters_of(images.detach() - 0.5))
 
     def forward(self) -> Tensor:
-        """N x C x H x W; clipped to [0, 1], with gradients as if it were not."""
+        """Return the images N x C x H x W, clamped to [0, 1] with a straight-through gradient."""
         return _clipped(self._unclipped())
 
     @torch.no_grad()
@@ -158,12 +158,12 @@ def _clipped(images: Tensor) -> Tensor:
 
 
 def to_opponent(images: Tensor) -> Tensor:
-    """RGB planes -> luminance, red - green, blue - yellow; a rotation. N x 3 x H x W."""
+    """Rotate RGB into luminance, red - green and blue - yellow; N x 3 x H x W."""
     return torch.einsum("rp,nrhw->nphw", images.new_tensor(OPPONENT), images)
 
 
 def from_opponent(planes: Tensor) -> Tensor:
-    """The inverse of ``to_opponent``."""
+    """Rotate luminance, red - green and blue - yellow back into RGB."""
     return torch.einsum("rp,nphw->nrhw", planes.new_tensor(OPPONENT), planes)
 
 
@@ -173,9 +173,10 @@ def smooth_images(
     cells: int = 7,
     contrast: float = 0.2,
 ) -> Tensor:
-    """Grey with smooth random blobs: normal noise on ``cells`` x ``cells``, bicubically enlarged.
+    """Draw grey images with smooth random blobs, from ``cells`` x ``cells`` normal numbers.
 
-    Optimisation from such images needs about half the iterations that it needs from white noise.
+    The noise is enlarged bicubically. Optimisation from such images needs about half the
+    iterations that it needs from white noise.
 
     Args:
         shape: N, C, H, W.
@@ -192,5 +193,5 @@ def smooth_images(
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Images at another resolution: bicubic, antialiased; not clipped."""
+    """Resize images: bicubic, antialiased, not clamped."""
     return F.interpolate(images, (height, width), mode="bicubic", antialias=True)

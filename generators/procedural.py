@@ -19,7 +19,7 @@ Device = torch.device | str
 
 @dataclass(frozen=True)
 class Style:
-    """How drawings come out. Probabilities in [0, 1], lengths in half image sizes.
+    """Distribution of drawings. Probabilities in [0, 1], lengths in half image sizes.
 
     Attributes:
         shapes: superellipses in one silhouette, at most.
@@ -53,9 +53,9 @@ def draw(
     device: Device = "cpu",
     choice: Tensor | None = None,
 ) -> Tensor:
-    """``count`` drawings of ``shape`` (C, H, W), float in [0, 1].
+    """Draw ``count`` images of ``shape`` (C, H, W) at random, float in [0, 1].
 
-    Each takes one of ``styles``: that of its index in ``choice`` (count), or any.
+    Each has one of ``styles``: that of its index in ``choice`` (count), else a random one.
     """
     channels, height, width = shape
     style = _mix(styles, count, generator, device, choice)
@@ -93,14 +93,14 @@ def _mix(
 
 
 def _uniform(size: tuple[int, ...], generator: Generator | None, device: Device) -> Tensor:
-    """In [0, 1). Numbers are drawn where the generator lives: the same drawings on every device."""
-    place = device if generator is None else generator.device
-    return torch.rand(size, generator=generator, device=place).to(device)
+    """Draw from [0, 1) on the generator's device: the same drawings on every device."""
+    source = device if generator is None else generator.device
+    return torch.rand(size, generator=generator, device=source).to(device)
 
 
 def _normal(size: tuple[int, ...], generator: Generator | None, device: Device) -> Tensor:
-    place = device if generator is None else generator.device
-    return torch.randn(size, generator=generator, device=place).to(device)
+    source = device if generator is None else generator.device
+    return torch.randn(size, generator=generator, device=source).to(device)
 
 
 def _chance(probability: Tensor, generator: Generator | None) -> Tensor:

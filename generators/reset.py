@@ -18,12 +18,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 Built = TypeVar("Built", bound=nn.Module)
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
-WEIGHTED = (_ConvNd, nn.Linear)
+NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+WEIGHTED_TYPES = (_ConvNd, nn.Linear)
 
 
 def drawn(build: Callable[[], Built], generator: Generator) -> Built:
-    """A new module with PyTorch's own initial weights, drawn from ``generator`` alone."""
+    """Build a module and draw its weights as PyTorch does, from ``generator`` alone."""
     with torch.random.fork_rng(devices=[]):
         module = build()
     reset_all(module, generator, std=None)
@@ -43,7 +43,7 @@ def reset_all(module: nn.Module, generator: Generator, std: float | None = 0.02)
 def reset_norms(module: nn.Module, generator: Generator, std: float | None = 0.02) -> None:
     """Draw only the normalisation layers anew, running statistics included."""
     for layer in _layers(module):
-        if isinstance(layer, NORMS):
+        if isinstance(layer, NORM_TYPES):
             _draw(layer, generator, std)
 
 
@@ -53,7 +53,7 @@ def reset_first(module: nn.Module, generator: Generator, std: float | None = 0.0
     Raises:
         ValueError: there is no such layer.
     """
-    first = next((layer for layer in _layers(module) if isinstance(layer, WEIGHTED)), None)
+    first = next((layer for layer in _layers(module) if isinstance(layer, WEIGHTED_TYPES)), None)
     if first is None:
         raise ValueError("no convolution or linear layer to reset")
     _draw(first, generator, std)
@@ -64,13 +64,13 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     return [
         layer
         for layer in module.modules()
-        if isinstance(layer, NORMS) or next(layer.parameters(recurse=False), None) is not None
+        if isinstance(layer, NORM_TYPES) or next(layer.parameters(recurse=False), None) is not None
     ]
 
 
 @torch.no_grad()
 def _draw(layer: nn.Module, generator: Generator, std: float | None) -> None:
-    if std is None or not isinstance(layer, (*NORMS, *WEIGHTED)):
+    if std is None or not isinstance(layer, (*NORM_TYPES, *WEIGHTED_TYPES)):
         _draw_default(layer, generator)
         return
     if isinstance(layer, _NormBase):
@@ -78,7 +78,7 @@ def _draw(layer: nn.Module, generator: Generator, std: float | None) -> None:
     weight, bias = layer.weight, layer.bias
     if isinstance(weight, Tensor):  # a normalisation without affine part has neither
         noise = torch.randn(weight.shape, generator=generator, device=generator.device)
-        weight.copy_(noise * std + (1.0 if isinstance(layer, NORMS) else 0.0))
+        weight.copy_(noise * std + (1.0 if isinstance(layer, NORM_TYPES) else 0.0))
     if isinstance(bias, Tensor):
         bias.zero_()
 

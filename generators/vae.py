@@ -1,4 +1,4 @@
-"""A memory of images that stores none: a small variational autoencoder that draws alike ones."""
+"""A generative memory of images: a small variational autoencoder."""
 
 from itertools import pairwise
 
@@ -36,7 +36,7 @@ class VariationalAutoencoder(nn.Module):
         self.posterior = nn.Linear(widths[-1] * rows * columns, 2 * decoder.latent_dim)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images N x C x H x W and N x latent_dim numbers from N(0, 1), from the caller.
+        """Encode images N x C x H x W and decode them, with N x latent_dim ``noise`` of N(0, 1).
 
         Returns:
             The images reconstructed from mean + noise * standard deviation; mean and log-variance
@@ -47,6 +47,6 @@ class VariationalAutoencoder(nn.Module):
         return self.decoder(latents), mean, log_variance
 
     def recall(self, latents: Tensor) -> Tensor:
-        """Latents N x latent_dim from N(0, 1) -> images N x C x H x W like those learned."""
+        """Decode latents N x latent_dim of N(0, 1) into images like those learned."""
         images: Tensor = self.decoder(latents)
         return images

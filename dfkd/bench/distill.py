@@ -19,7 +19,7 @@ from dfkd.training.optimizers import make_optimizer
 def bench_distill(
     teacher: Teacher, student: nn.Module, batch_size: int, rounds: int
 ) -> dict[str, Any]:
-    """A supervised step on ready tensors; distillation from a bank, answers cached or asked for."""
+    """Time a supervised step, and distillation with cached and with fresh teacher logits."""
     device, spec = teacher.device, teacher.spec
     teacher.to(device)
     student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,13 +17,13 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 
 MOST_PASSES = 5
-"""Of the teacher in an update that is timed: rounds of hundreds are cut short."""
+"""Passes of the teacher in a timed update, at most: rounds of hundreds are cut short."""
 
 
 def bench_methods(
     teacher: Teacher, student: nn.Module, batch_size: int, rounds: int
 ) -> dict[str, Any]:
-    """Each method with ``batch_size`` images in every step; its other settings are its own.
+    """Time each method with ``batch_size`` images a step and its own settings otherwise.
 
     A step of images is one forward and backward pass through the teacher: an update of
     several is divided by their number. ``drawings`` has none: its images cost no update.
@@ -63,7 +63,7 @@ def _student_step(synthesizer: Synthesizer, distiller: Distiller, batch_size: in
 
 
 def _recipe(method: str, batch_size: int) -> Recipe:
-    """The method's own recipe with so many images in each step, and few steps an update."""
+    """Return the method's own recipe with ``batch_size`` images a step, and few steps an update."""
     recipe, name = recipes.recipe(method), METHODS[method].passes
     if name:
         passes = min(MOST_PASSES, getattr(recipe.synthesizer, name))

@@ -12,19 +12,19 @@ from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec
 
 BASE = {"batch": 32, "side": 32, "classes": 10, "depth": 20}
-SERIES = {
+SWEEPS = {
     "batch": (32, 64, 128, 256),
     "side": (32, 48, 64, 96),
     "classes": (10, 100, 1000),
     "depth": (8, 20, 32, 56),
 }
-"""One of the four grows, the others stay at ``BASE``; a ResNet of the bundled kind."""
+"""Values of one of the four while the others stay at ``BASE``; a ResNet of the bundled kind."""
 
 
 def bench_scaling(rounds: int, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Forward and backward to the pixels with all statistics, folded, float32, channels_last."""
+    """Time a step to the pixels with all statistics: folded, float32, channels_last."""
     rows: list[dict[str, Any]] = []
-    for name, values in SERIES.items():
+    for name, values in SWEEPS.items():
         variants = {f"{name} {value}": _step({**BASE, name: value}, device) for value in values}
         times = interleave(variants, rounds, synchronizer(torch.device(device)))
         for value, row in zip(values, summary(times), strict=True):
@@ -50,6 +50,6 @@ def _step(at: dict[str, int], device: torch.device | str) -> Any:
         pixels = images.clone(memory_format=torch.preserve_format).requires_grad_()
         trace = teacher.trace(pixels, statistics=True)
         loss = trace.logits.logsumexp(1).mean() + norm_distance(trace.statistics)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     return step

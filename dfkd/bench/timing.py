@@ -1,4 +1,4 @@
-"""Variants timed in turn, in one process: a busy machine slows all alike, ratios stay."""
+"""Time variants in turn, in one process: a busy machine slows all alike, ratios stay."""
 
 import platform
 import time
@@ -12,7 +12,7 @@ import torch
 def interleave(
     variants: Mapping[str, Callable[[], object]], rounds: int, synchronize: Callable[[], None]
 ) -> dict[str, list[float]]:
-    """Milliseconds of each variant, ``rounds`` times in turn after two warm-up turns."""
+    """Time the variants in turn, ``rounds`` times after two warm-up turns, in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 2):
         for name, work in variants.items():
@@ -25,12 +25,12 @@ def interleave(
 
 
 def synchronizer(device: torch.device) -> Callable[[], None]:
-    """What waits for the kernels of ``device``; nothing on a CPU."""
+    """Return a function that waits for the kernels of ``device``; it does nothing on a CPU."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
 def summary(times: Mapping[str, list[float]]) -> list[dict[str, Any]]:
-    """Median, extremes and ratio to the first variant, in milliseconds."""
+    """Summarise each variant: median, extremes, and ratio to the first, in milliseconds."""
     base = median(next(iter(times.values())))
     return [
         {
@@ -45,7 +45,7 @@ def summary(times: Mapping[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Threads, versions and device: a figure without them says nothing."""
+    """Return what a timing depends on: threads, versions and device."""
     return {
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

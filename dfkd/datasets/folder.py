@@ -117,6 +117,6 @@ def _by_directory(listing: Listing, class_names: Sequence[str], label: str) -> R
         raise DfkdError(f"{label}: {seen}; {remedy}")
     assigned = (
         Assigned(name, label, class_names[label] if class_names else name)
-        for name, label in zip(names, found.places, strict=True)
+        for name, label in zip(names, found.indices, strict=True)
     )
     return Reading(found.how, tuple(assigned), dict(listing.skipped))

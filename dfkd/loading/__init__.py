@@ -43,7 +43,7 @@ __all__ = [
 def load_model(
     uri: str, defaults: Mapping[str, Any] | None = None, trust: bool = False
 ) -> LoadedModel:
-    """The network that ``uri`` names, with its weights where the URI gives any.
+    """Load the network that ``uri`` names, with its weights where the URI gives any.
 
     Random weights come from torch's global generator: seed it before.
 
@@ -85,14 +85,14 @@ def load_teacher(
     class_names: Sequence[str] | None = None,
     trust: bool = False,
 ) -> Teacher:
-    """The teacher that ``uri`` names, frozen.
+    """Load the teacher that ``uri`` names, frozen.
 
     Args:
         uri: a MODEL URI.
-        image: ``"CxHxW"``, in place of what the source says.
-        mean: one number a channel, in units of [0, 1] intensity; likewise.
-        std: one positive number a channel; likewise.
-        class_names: one a class; likewise.
+        image: ``"CxHxW"``; left out, the source's.
+        mean: one number a channel, in units of [0, 1] intensity; left out, the source's.
+        std: one positive number a channel; left out, the source's.
+        class_names: one a class; left out, the source's.
         trust: see ``load_model``.
 
     Raises:
@@ -133,12 +133,12 @@ def _image_spec(
 
 
 def load_student(uri: str, teacher: Teacher, *, trust: bool = False) -> nn.Module:
-    """The student that ``uri`` names, fit for ``teacher``; see ``load_student_model``."""
+    """Load the student that ``uri`` names and check that it fits ``teacher``."""
     return load_student_model(uri, teacher, trust=trust).network
 
 
 def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> LoadedModel:
-    """The student with its factory and keywords, which ``save_artefact`` needs.
+    """Load a student with its factory and keywords, which ``save_artefact`` needs.
 
     It is untrained unless the URI gives weights. A factory that names ``num_classes``,
     ``in_channels`` or ``in_chans`` is given the teacher's unless the URI sets them.
@@ -168,17 +168,17 @@ def check_student(student: nn.Module, teacher: Teacher) -> None:
     """Raise unless ``student`` maps the teacher's images to N x classes logits in both modes.
 
     Raises:
-        DfkdError: it fails, answers otherwise, or holds what is the teacher's own.
+        DfkdError: it fails, returns something else, or shares memory with the teacher.
     """
     check_separate(teacher.network, student)
     images = teacher.spec.normalize(torch.full((TRIAL, *teacher.spec.shape), 0.5))
     for training in (True, False):
         with trying(student) as trial:  # training mode moves buffers
-            place = next((p.device for p in trial.parameters()), images.device)
+            device = next((p.device for p in trial.parameters()), images.device)
             remedy = "choose another, or set its keywords"
             with calling("the student", images.shape, resize=remedy):
                 set_mode(trial, training)
-                logits = trial(fitted(images.to(place), layout_of(trial)))
+                logits = trial(fitted(images.to(device), layout_of(trial)))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != TRIAL:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise DfkdError(
@@ -187,6 +187,6 @@ def check_student(student: nn.Module, teacher: Teacher) -> None:
             )
         if logits.shape[1] != teacher.num_classes:
             raise DfkdError(
-                f"the student tells {logits.shape[1]} classes apart and the teacher "
+                f"the student has {logits.shape[1]} classes and the teacher "
                 f"{teacher.num_classes}; set the student's ?num_classes={teacher.num_classes}"
             )

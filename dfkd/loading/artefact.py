@@ -22,20 +22,25 @@ from dfkd.loading.usercode import first_line
 from dfkd.teacher.spec import ImageSpec, spec_from_dict
 from dfkd.training.files import replacing
 
-LONGEST = 10_000_000
-"""Signs of the metadata; the names of twenty thousand classes take half a million."""
+LONGEST_METADATA = 10_000_000
+"""Characters of the metadata; the names of twenty thousand classes take half a million."""
 LITERAL = 100_000
-"""Signs of one keyword that JSON cannot hold, such as a tuple of widths."""
+"""Characters of one keyword that JSON cannot hold, such as a tuple of widths."""
 MOST_VALUES = 2**26
-"""In one image: 3 x 4,729 x 4,729."""
+"""Values of one image: 3 x 4,729 x 4,729."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """What an artefact says of itself; its weights stay in the file.
+    """Metadata of an artefact; its weights stay in the file. Nothing here is trusted.
 
-    ``values`` is how many numbers its tensors have. Nothing here is trusted: ``factory`` and
-    ``keywords`` are what the file says, of the right types.
+    Attributes:
+        path: the file.
+        factory: MODEL URI without its query; None where the file names none.
+        keywords: of the factory.
+        spec: image size and normalisation; None where the file is silent.
+        class_names: one a class; likewise.
+        values: how many numbers its tensors have.
     """
 
     path: Path
@@ -47,7 +52,7 @@ class Artefact:
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """A module's state as safetensors wants it: on the CPU, contiguous, sharing no memory."""
+    """Copy a module's state for safetensors: on the CPU, contiguous, sharing no memory."""
     return {key: value.detach().cpu().contiguous().clone() for key, value in _state(network)}
 
 
@@ -72,6 +77,7 @@ def save_artefact(
 
     Args:
         path: the file to write; its directory must exist.
+        network: its state is written.
         factory: MODEL URI without query that builds the network, ``None`` if there is none.
         keywords: what the factory was called with.
         spec: the images the network expects, before normalisation.
@@ -90,7 +96,7 @@ def save_artefact(
 
 
 def read_artefact(path: str | Path) -> Artefact | None:
-    """What the metadata of a ``.safetensors`` file says; ``None`` where dfkd wrote none.
+    """Read the metadata of a ``.safetensors`` file; return ``None`` where dfkd wrote none.
 
     Raises:
         DfkdError: no whole safetensors file, or metadata unlike those of ``save_artefact``.
@@ -115,8 +121,8 @@ def _described(
     text: str,
 ) -> tuple[str | None, dict[str, Any], ImageSpec | None, tuple[str, ...] | None]:
     """Factory, keywords, spec and class names from JSON, each of its type or an exception."""
-    if len(text) > LONGEST:
-        raise ValueError(f"{len(text):,} signs, at most {LONGEST:,} are read")
+    if len(text) > LONGEST_METADATA:
+        raise ValueError(f"{len(text):,} characters, at most {LONGEST_METADATA:,} are read")
     facts = json.loads(text)
     factory, keywords = facts.get("factory"), facts.get("keywords") or {}
     spec, names = facts.get("spec"), facts.get("class_names")
@@ -135,7 +141,7 @@ def _described(
 
 
 def check_shape(shape: Sequence[Any]) -> tuple[int, int, int]:
-    """Channels, height and width as a file has them, if they are those of an image.
+    """Return channels, height and width from a file, if they are those of an image.
 
     Raises:
         DfkdError: not three whole positive numbers, or more values than anybody feeds a network.
@@ -162,13 +168,13 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() == {"literal"}:
         text = value["literal"]
         if not isinstance(text, str) or len(text) > LITERAL:
-            raise ValueError(f"a literal that is no text of at most {LITERAL:,} signs")
+            raise ValueError(f"a literal that is no text of at most {LITERAL:,} characters")
         return ast.literal_eval(text)
     return value
 
 
 def bundled_file(name: str, suffix: str) -> Path:
-    """``assets/NAME + suffix``: in the installed package, else beside it in a checkout.
+    """Return ``assets/NAME + suffix``, from the installed package or the checkout.
 
     Raises:
         DfkdError: no such asset; the nearest is named.
@@ -183,7 +189,7 @@ def bundled_file(name: str, suffix: str) -> Path:
 
 
 def run_file(folder: str) -> Path:
-    """The student of a finished run.
+    """Return the path of a finished run's student.
 
     Raises:
         DfkdError: no such directory, or no student in it.

@@ -1,4 +1,4 @@
-"""Networks with early exits in files: what builds them again, and what they are without exits."""
+"""Files of networks with early exits: how to rebuild them, with their exits and without."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from dfkd.loading.artefact import check_shape
-from dfkd.loading.known import EXITS as FACTORY
+from dfkd.loading.known import EXITS_FACTORY
 from dfkd.loading.sources import LoadedModel, rebuild
 from dfkd.networks.early_exits import EarlyExits
 
@@ -20,17 +20,22 @@ def with_exits(
     layers: Sequence[str] = (),
     trust: bool = False,
 ) -> nn.Module:
-    """The network that ``factory`` builds, with exits: how ``run:DIR`` builds what kept them.
+    """Rebuild a network that kept its early exits: the factory of such a ``run:DIR``.
 
     Args:
-        trust: the user trusts who named ``factory``, see ``dfkd.loading.sources.rebuild``.
+        factory: builds the network without its exits, a MODEL URI without its query.
+        keywords: of that factory.
+        shape: channels, height and width of an image.
+        num_classes: how many classes there are.
+        layers: the layers after which the exits sit; left out, see ``EarlyExits``.
+        trust: whether the user trusts who named ``factory``, see ``dfkd.loading.sources.rebuild``.
     """
-    network = rebuild(factory, keywords, FACTORY, trust)
+    network = rebuild(factory, keywords, EXITS_FACTORY, trust)
     return EarlyExits(network, check_shape(shape), num_classes, layers)
 
 
 def without_exits(loaded: LoadedModel) -> LoadedModel:
-    """A student that kept its exits, without them, ready to be trained; any other as it is.
+    """Strip a student of the exits that it kept, ready to be trained; return any other as it is.
 
     The exits are those of the run that trained them: a network that learns on leaves them behind.
     """
@@ -48,9 +53,9 @@ def without_exits(loaded: LoadedModel) -> LoadedModel:
 def factory_of(
     network: nn.Module, factory: str | None, keywords: Mapping[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """What builds ``network``, where ``factory`` and ``keywords`` build it without its exits."""
+    """Return the factory and keywords that build ``network``, its exits included."""
     if factory is None or not isinstance(network, EarlyExits):
         return factory, dict(keywords)
-    if factory == FACTORY and not isinstance(network.module, EarlyExits):
+    if factory == EXITS_FACTORY and not isinstance(network.module, EarlyExits):
         return factory, dict(keywords)  # it came with them
-    return FACTORY, {"factory": factory, "keywords": dict(keywords), **network.keywords}
+    return EXITS_FACTORY, {"factory": factory, "keywords": dict(keywords), **network.keywords}

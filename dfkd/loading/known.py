@@ -1,4 +1,4 @@
-"""What a file may have built: architectures of a closed table, from plain values alone.
+"""Architectures that a file may name: a closed table, built from plain values alone.
 
 A file that names code is data that somebody else may have written. Of what it names only
 this project's networks and torchvision's and timm's registered classifiers are built, with
@@ -18,12 +18,12 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dfkd import networks
 from dfkd.errors import DfkdError
-from dfkd.loading.uri import ModelURI, shown
+from dfkd.loading.uri import ModelURI, quoted
 
-EXITS = "dfkd.loading.exits:with_exits"
+EXITS_FACTORY = "dfkd.loading.exits:with_exits"
 """The one architecture around another: its own keywords say what is inside."""
 
-RENAMED: Mapping[str, str] = {"dfkd.exits:with_exits": EXITS}
+RENAMED_FACTORIES: Mapping[str, str] = {"dfkd.exits:with_exits": EXITS_FACTORY}
 """Factories by the names that files of earlier versions have for them."""
 
 DEEPEST = 8
@@ -38,7 +38,7 @@ BETWEEN: Mapping[str, Set[str]] = {
 }
 """Keywords that shape a network and go no further than the functions before its class."""
 
-PLACES = ("device", "dtype")  # where a network's tensors are is no part of its shape
+TENSOR_OPTIONS = ("device", "dtype")  # no part of an architecture's shape
 
 
 def check_known(uri: ModelURI, source: str) -> None:
@@ -48,7 +48,7 @@ def check_known(uri: ModelURI, source: str) -> None:
 
     Args:
         uri: what a file names, with the keywords that it brought.
-        source: the file, for messages.
+        source: the file, used in messages.
 
     Raises:
         DfkdError: says what the user can do where the file is trusted.
@@ -58,15 +58,16 @@ def check_known(uri: ModelURI, source: str) -> None:
         _refuse(uri, source, "no network of dfkd, torchvision or timm")
     for key, value in uri.keywords.items():
         if key not in allowed:
-            _refuse(uri, source, f"with {shown(key, 30)}, which does not shape it")
+            _refuse(uri, source, f"with {quoted(key, 30)}, which does not shape it")
         if not _is_plain(value):
-            _refuse(uri, source, f"with {shown(key, 30)} not plain or too large")
+            _refuse(uri, source, f"with {quoted(key, 30)} not plain or too large")
 
 
 def _refuse(uri: ModelURI, source: str, reason: str) -> typing.NoReturn:
     raise DfkdError(
-        f"{shown(source, 70)} names {shown(uri.base, 50)} as what built it, {reason}; if you trust "
-        "that, add ?trust=True to run:DIR, or name it: FILE.py:FACTORY?weights=FILE and keywords"
+        f"{quoted(source, 70)} names {quoted(uri.base, 50)} as what built it, {reason}; if you "
+        "trust that, add ?trust=True to run:DIR, or name it: FILE.py:FACTORY?weights=FILE and "
+        "keywords"
     )
 
 
@@ -75,13 +76,15 @@ class _TooLargeError(DfkdError):
 
 
 def build_within(build: Callable[[], nn.Module], values: int, source: str) -> nn.Module:
-    """What ``build`` returns, unless it has far more parameters than the file ``source``.
+    """Call ``build``, and refuse a network with far more parameters than its file.
 
     A width or depth of millions is short in a file, and would be built until memory is gone: so
     the first time all tensors are without memory.
 
     Args:
+        build: builds the network; called twice.
         values: how many numbers the file holds.
+        source: the file, used in messages.
 
     Raises:
         DfkdError: it is too large; whatever else ``build`` raises.
@@ -132,7 +135,7 @@ def _is_plain(value: Any, depth: int = DEEPEST) -> bool:
 def _own(uri: ModelURI) -> Set[str] | None:
     factories = (networks.resnet, networks.vgg, networks.bilstm)
     table = {f"dfkd.networks:{f.__name__}": inspect.signature(f).parameters for f in factories}
-    if uri.base == EXITS:
+    if uri.base == EXITS_FACTORY:
         return {"factory", "keywords", "shape", "num_classes", "layers"}
     return set(table[uri.base]) if uri.base in table else None
 
@@ -140,9 +143,9 @@ def _own(uri: ModelURI) -> Set[str] | None:
 def _torchvision(uri: ModelURI) -> Set[str] | None:
     from torchvision import models
 
-    if uri.place not in models.list_models(module=models):
+    if uri.name not in models.list_models(module=models):
         return None
-    return _constructor(models.get_model_builder(uri.place)) | BETWEEN["torchvision"]
+    return _constructor(models.get_model_builder(uri.name)) | BETWEEN["torchvision"]
 
 
 def _timm(uri: ModelURI) -> Set[str] | None:
@@ -150,9 +153,9 @@ def _timm(uri: ModelURI) -> Set[str] | None:
         import timm
     except ImportError:
         raise DfkdError("timm is not installed; pip install 'dfkd[timm]'") from None
-    if not re.fullmatch(r"\w+(\.\w+)?", uri.place) or not timm.is_model(uri.place):
+    if not re.fullmatch(r"\w+(\.\w+)?", uri.name) or not timm.is_model(uri.name):
         return None
-    return _constructor(timm.models.model_entrypoint(uri.place)) | BETWEEN["timm"]
+    return _constructor(timm.models.model_entrypoint(uri.name)) | BETWEEN["timm"]
 
 
 KEYWORDS: Mapping[str, Callable[[ModelURI], Set[str] | None]] = {
@@ -183,4 +186,4 @@ def _constructor(builder: Callable[..., Any]) -> Set[str]:
             names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
-    return names - {"self", *PLACES}
+    return names - {"self", *TENSOR_OPTIONS}

@@ -12,7 +12,7 @@ from dfkd.errors import DfkdError
 
 
 def read_matrix(path: Path) -> Tensor:
-    """The rows and columns in ``path``, float32, finite.
+    """Read one finite float32 matrix from ``path``.
 
     Raises:
         DfkdError: no such file, another format, not one matrix, or NaN in it.

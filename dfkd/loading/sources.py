@@ -10,8 +10,8 @@ from torch import nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
-from dfkd.loading.known import EXITS, RENAMED, build_within, check_known
-from dfkd.loading.uri import ModelURI, parse_uri, shown
+from dfkd.loading.known import EXITS_FACTORY, RENAMED_FACTORIES, build_within, check_known
+from dfkd.loading.uri import ModelURI, parse_uri, quoted
 from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
 from dfkd.teacher.spec import ImageSpec
@@ -26,9 +26,13 @@ LOADING = ("pretrained", "checkpoint_path", "cache_dir", "progress")
 class LoadedModel:
     """A network and what its source says of it.
 
-    ``spec`` and ``class_names`` are ``None`` where the source is silent.
-    ``factory`` (a MODEL URI without its query) and ``keywords`` build the same
-    architecture again: ``save_artefact`` takes them as they are.
+    Attributes:
+        network: the built network.
+        spec: image size and normalisation; None where the source is silent.
+        class_names: one a class; likewise.
+        factory: a MODEL URI without its query, which builds the architecture with ``keywords``
+            again: ``save_artefact`` takes both as they are.
+        keywords: of the factory.
     """
 
     network: nn.Module
@@ -39,12 +43,12 @@ class LoadedModel:
 
 
 def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel:
-    """The network of ``uri`` without the weights of its query (but with published ones).
+    """Build the network of ``uri`` without the weights of its query (but with published ones).
 
     Args:
         uri: what the user wrote; or what a file names, where that was checked or is trusted.
         defaults: keywords for a factory that names them and that the URI leaves out.
-        trust: of a run's file, run whatever it names as what builds its network.
+        trust: run whatever factory a run's file names.
     """
     if uri.kind in ("bundled", "run"):
         return _from_artefact(uri, trust)
@@ -55,7 +59,7 @@ def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel
     factory = find_factory(uri)
     keywords = {**_accepted(factory, defaults), **uri.keywords}
     if uri.kind == "file":
-        uri = replace(uri, place=str(Path(uri.place).expanduser().resolve()))
+        uri = replace(uri, name=str(Path(uri.name).expanduser().resolve()))
     return LoadedModel(call(factory, keywords, uri.base), None, None, uri.base, keywords)
 
 
@@ -67,7 +71,7 @@ def _from_artefact(uri: ModelURI, trust: bool) -> LoadedModel:
             raise DfkdError(f"?trust of {uri.base} is True or False, not {trust!r}")
     if keywords:
         raise DfkdError(f"{uri.base} is built as it was trained; it takes no {_names(keywords)}")
-    path = bundled_file(uri.place, ".safetensors") if uri.kind == "bundled" else run_file(uri.place)
+    path = bundled_file(uri.name, ".safetensors") if uri.kind == "bundled" else run_file(uri.name)
     artefact = read_artefact(path)
     if artefact is None or artefact.factory is None:
         raise DfkdError(
@@ -84,37 +88,39 @@ def _from_artefact(uri: ModelURI, trust: bool) -> LoadedModel:
 def rebuild(
     factory: str, keywords: Mapping[str, Any], source: str, trust: bool = False
 ) -> nn.Module:
-    """The architecture that a file names, without its weights.
+    """Build the architecture that a file names, without its weights.
 
     Args:
         factory: a MODEL URI without its query.
-        keywords: what the file has for it.
-        source: the file, for messages.
-        trust: the user does: whatever is named is run. Otherwise only what is of a closed table
-            is built, see ``dfkd.loading.known``.
+        keywords: of the factory, as the file has them.
+        source: the file, used in messages.
+        trust: run whatever the file names. Otherwise only architectures of a closed table are
+            built, see ``dfkd.loading.known``.
 
     Raises:
         DfkdError: it names nothing that may be built, or what it names cannot be built.
     """
-    factory = RENAMED.get(factory, factory)
+    factory = RENAMED_FACTORIES.get(factory, factory)
     try:
         uri = parse_uri(factory)
     except DfkdError:
         uri = None
     if uri is None or uri.base != factory:  # published weights would be downloaded
-        raise DfkdError(f"{source} names {shown(factory, 60)} as its factory, which is no MODEL")
+        raise DfkdError(f"{source} names {quoted(factory, 60)} as its factory, which is no MODEL")
     if uri.kind in ("bundled", "run"):
-        raise DfkdError(f"{source} names {shown(factory, 60)} as its factory, which builds nothing")
+        raise DfkdError(
+            f"{source} names {quoted(factory, 60)} as its factory, which builds nothing"
+        )
     uri = replace(uri, keywords=dict(keywords))
     if not trust:
         check_known(uri, source)
-    if uri.base == EXITS:  # whoever trusts the file trusts what it has inside
+    if uri.base == EXITS_FACTORY:  # whoever trusts the file trusts what it has inside
         uri = replace(uri, keywords={**keywords, "trust": trust})
     return build(uri, {}).network
 
 
 def published_weights(uri: ModelURI) -> Any:
-    """The torchvision enum member that ``weights=`` names, or ``None`` where it names a file."""
+    """Return the torchvision enum member that ``weights=`` names; ``None`` for a file."""
     if uri.kind != "torchvision" or uri.weights is None:
         return None
     known: Mapping[str, Any] = _torchvision_weights(uri).__members__
@@ -129,9 +135,9 @@ def _torchvision_weights(uri: ModelURI) -> Any:
     from torchvision import models
 
     names = models.list_models(module=models)
-    if uri.place not in names:
-        raise DfkdError(f"torchvision has no classifier {uri.place!r}{_near(uri.place, names)}")
-    return models.get_model_weights(uri.place)
+    if uri.name not in names:
+        raise DfkdError(f"torchvision has no classifier {uri.name!r}{_near(uri.name, names)}")
+    return models.get_model_weights(uri.name)
 
 
 def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
@@ -142,7 +148,7 @@ def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     keywords = {**_only(defaults, "num_classes"), **uri.keywords}
 
     def factory(**keywords: Any) -> Any:
-        return models.get_model(uri.place, weights=chosen, **keywords)
+        return models.get_model(uri.name, weights=chosen, **keywords)
 
     network = call(factory, keywords, uri.base)
     # The metadata is part of the package: nothing is downloaded to read it.
@@ -162,12 +168,12 @@ def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
         import timm
     except ImportError:
         raise DfkdError("timm is not installed; pip install 'dfkd[timm]'") from None
-    if not timm.is_model(uri.place):
-        raise DfkdError(f"timm has no model {uri.place!r}{_near(uri.place, timm.list_models())}")
+    if not timm.is_model(uri.name):
+        raise DfkdError(f"timm has no model {uri.name!r}{_near(uri.name, timm.list_models())}")
     keywords = {**_only(defaults, "num_classes", "in_chans"), **uri.keywords}
 
     def factory(**keywords: Any) -> Any:
-        return timm.create_model(uri.place, **keywords)
+        return timm.create_model(uri.name, **keywords)
 
     network = call(factory, keywords, uri.base)
     config = getattr(network, "pretrained_cfg", None) or {}

@@ -1,4 +1,4 @@
-"""MODEL URIs: ``KIND:NAME`` or ``PLACE:FACTORY``, then ``?weights=FILE&key=value``."""
+"""MODEL URIs: ``KIND:NAME`` or ``SOURCE:FACTORY``, then ``?weights=FILE&key=value``."""
 
 import ast
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 from dfkd.errors import DfkdError
 
 NAMED_KINDS = ("bundled", "torchvision", "timm", "run")
-FORMS = (
+URI_FORMS = (
     "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY or run:DIR"
 )
 
@@ -22,13 +22,18 @@ LOCAL_DATA = ("npz", "folder", "idx")
 class ModelURI:
     """A parsed MODEL URI.
 
-    ``kind`` is one of ``NAMED_KINDS``, ``file`` or ``module``. ``place`` is the
-    name after the colon, the directory of a run, the file or the module;
-    ``factory`` is empty for the named kinds. ``str`` is the inverse of ``parse_uri``.
+    ``str`` is the inverse of ``parse_uri``.
+
+    Attributes:
+        kind: one of ``NAMED_KINDS``, ``file`` or ``module``.
+        name: after the colon; the directory of a run; the file or the module.
+        factory: a function of the file or module; empty for the named kinds.
+        weights: a file, or the name of published weights.
+        keywords: of the factory.
     """
 
     kind: str
-    place: str
+    name: str
     factory: str = ""
     weights: str | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -37,8 +42,8 @@ class ModelURI:
     def base(self) -> str:
         """The URI without its query: what to build, before the weights and keywords."""
         if self.kind in NAMED_KINDS:
-            return f"{self.kind}:{self.place}"
-        return f"{self.place}:{self.factory}"
+            return f"{self.kind}:{self.name}"
+        return f"{self.name}:{self.factory}"
 
     def __str__(self) -> str:
         # Inside a literal an ampersand only occurs in a string, where \x26 means the same.
@@ -49,27 +54,26 @@ class ModelURI:
 
 
 def parse_uri(text: str) -> ModelURI:
-    """``text`` as a ``ModelURI``; nothing is looked up, imported or read.
+    """Parse ``text`` into a ``ModelURI``; look up, import and read nothing.
 
     Raises:
-        DfkdError: neither ``KIND:NAME`` nor ``PLACE:FACTORY``, or a malformed query.
+        DfkdError: neither ``KIND:NAME`` nor ``SOURCE:FACTORY``, or a malformed query.
     """
     base, _, query = text.partition("?")
     weights, keywords = _parse_query(query, text)
     kind, colon, name = base.partition(":")
     if colon and name and kind in NAMED_KINDS:
         return ModelURI(kind, name, "", weights, keywords)
-    # From the right, for the sake of file names with a colon.
-    place, colon, factory = base.rpartition(":")
-    if not place or not factory or kind in NAMED_KINDS:
-        raise DfkdError(f"not a MODEL: {text!r}; write {FORMS}")
+    # From the right: file names may have a colon.
+    source, colon, factory = base.rpartition(":")
+    if not source or not factory or kind in NAMED_KINDS:
+        raise DfkdError(f"not a MODEL: {text!r}; write {URI_FORMS}")
     if not factory.isidentifier():
-        raise DfkdError(f"{factory!r} in {text!r} is no name of a function; write {FORMS}")
-    if not place.endswith(".py") and not all(part.isidentifier() for part in place.split(".")):
-        raise DfkdError(f"{place!r} in {text!r} is neither FILE.py nor package.module")
-    return ModelURI(
-        "file" if place.endswith(".py") else "module", place, factory, weights, keywords
-    )
+        raise DfkdError(f"{factory!r} in {text!r} is no name of a function; write {URI_FORMS}")
+    is_file = source.endswith(".py")
+    if not is_file and not all(part.isidentifier() for part in source.split(".")):
+        raise DfkdError(f"{source!r} in {text!r} is neither FILE.py nor package.module")
+    return ModelURI("file" if is_file else "module", source, factory, weights, keywords)
 
 
 def _parse_query(query: str, text: str) -> tuple[str | None, dict[str, Any]]:
@@ -88,7 +92,7 @@ def _parse_query(query: str, text: str) -> tuple[str | None, dict[str, Any]]:
 
 
 def parse_value(text: str) -> Any:
-    """A Python literal where ``text`` is one (``3``, ``True``, ``[16, 32]``), else itself."""
+    """Parse ``text`` as a Python literal (``3``, ``True``, ``[16, 32]``), else return it."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -96,24 +100,24 @@ def parse_value(text: str) -> Any:
 
 
 def local_paths(models: Iterable[str | None], data: Iterable[str | None] = ()) -> list[Path]:
-    """Files and directories of this machine that URIs name, there or not.
+    """List the local files and directories that URIs name, existing or not.
 
     Args:
-        models: MODEL URIs; None, and what is none, name nothing: other places say what is wrong.
-        data: DATA URIs, likewise.
+        models: MODEL URIs; None and malformed ones name nothing.
+        data: DATA URIs; likewise.
     """
-    places: list[str | None] = []
+    names: list[str | None] = []
     for text in filter(None, models):
         with contextlib.suppress(DfkdError):
             uri = parse_uri(text)
-            places += [uri.weights, uri.place if uri.kind in ("run", "file") else None]
+            names += [uri.weights, uri.name if uri.kind in ("run", "file") else None]
     parted = (text.partition(":") for text in filter(None, data))
-    places += [place for kind, _, place in parted if kind in LOCAL_DATA]
+    names += [name for kind, _, name in parted if kind in LOCAL_DATA]
     # Unlike Path's, this one never raises.
-    return [Path(os.path.expanduser(place)) for place in places if place]
+    return [Path(os.path.expanduser(name)) for name in names if name]
 
 
-def shown(text: str, most: int) -> str:
-    """``text`` as messages quote it: on one line, and of no more than ``most`` signs."""
-    quoted = repr(text)
-    return quoted if len(quoted) <= most else f"{quoted[: most - 2]}…{quoted[-1]}"
+def quoted(text: str, most: int) -> str:
+    """Quote ``text`` for a message: on one line, in at most ``most`` characters."""
+    whole = repr(text)
+    return whole if len(whole) <= most else f"{whole[: most - 2]}…{whole[-1]}"

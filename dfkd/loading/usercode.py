@@ -1,4 +1,4 @@
-"""Factories that the user names in files and modules: found by running those, then called."""
+"""Factories in the user's own files and modules, which are run to find them."""
 
 import importlib
 import importlib.util
@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.loading.uri import FORMS, NAMED_KINDS, ModelURI
+from dfkd.loading.uri import NAMED_KINDS, URI_FORMS, ModelURI
 
 
 def find_factory(uri: ModelURI) -> Any:
-    """The callable that a ``file`` or ``module`` URI names; its code is run.
+    """Run the code of a ``file`` or ``module`` URI and return the callable that it names.
 
     Only for what the user wrote, or trusts: see ``dfkd.loading.known`` for what a file names.
 
@@ -25,26 +25,28 @@ def find_factory(uri: ModelURI) -> Any:
         DfkdError: no such file, module or factory; the code fails when it is run.
     """
     if uri.kind == "file":
-        path = Path(uri.place).expanduser().resolve()
+        path = Path(uri.name).expanduser().resolve()
         if not path.is_file():
-            raise DfkdError(f"no file {uri.place!r} to find {uri.factory!r} in")
+            raise DfkdError(f"no file {uri.name!r} to find {uri.factory!r} in")
         module = _run_file(path)
     else:
-        module = _import(uri.place)
+        module = _import(uri.name)
     factory = getattr(module, uri.factory, None)
     if factory is None:
         functions = [key for key, value in vars(module).items() if _is_factory(value, module)]
         raise DfkdError(
-            f"{uri.place} has no factory {uri.factory!r}{nearest(uri.factory, functions)}"
+            f"{uri.name} has no factory {uri.factory!r}{nearest(uri.factory, functions)}"
         )
     return factory
 
 
 def call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> nn.Module:
-    """The network that ``factory`` makes, or an error in its own words.
+    """Call ``factory`` and return its network, or raise one line in its own words.
 
     Args:
-        name: of the factory, for messages.
+        factory: builds a network.
+        keywords: passed to it.
+        name: of the factory, used in messages.
 
     Raises:
         DfkdError: no function, a keyword that it does not take, whatever it raises, no network.
@@ -69,7 +71,7 @@ def call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) ->
 
 
 def parameters(factory: Callable[..., Any]) -> tuple[set[str], bool]:
-    """Keywords that ``factory`` names, and whether it takes any others."""
+    """Return the keywords that ``factory`` names, and whether it takes any others."""
     try:
         found = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # some built-ins have no signature
@@ -99,7 +101,7 @@ def _import(name: str) -> ModuleType:
             if error.name is None or not name.startswith(error.name):
                 raise DfkdError(f"{name} needs a module that is not here: {error.name}") from None
             hint = nearest(name, NAMED_KINDS) if "." not in name else ""
-            hint = hint if "did you mean" in hint else f"; write {FORMS}"
+            hint = hint if "did you mean" in hint else f"; write {URI_FORMS}"
             raise DfkdError(f"no module {name!r}{hint}") from None
         except (Exception, SystemExit) as error:
             raise _failure(name, error) from error
@@ -128,11 +130,13 @@ def _failure(name: str, error: BaseException) -> DfkdError:
 
 
 def first_line(error: BaseException) -> str:
-    """``TypeError: what it says``, one line of it, at most 150 signs of that."""
+    """Return ``TypeError: message``: one line, at most 150 characters of the message."""
     lines = str(error).strip().splitlines()
     said = lines[0] if lines else ""
     return type(error).__name__ + (f": {said[:150]}{'…' * (len(said) > 150)}" if said else "")
 
 
 def _is_factory(value: Any, module: ModuleType) -> bool:
-    return callable(value) and getattr(value, "__module__", None) == module.__name__
+    """Tell whether a module, or a package's own modules, define ``value``."""
+    defined_in = str(getattr(value, "__module__", ""))
+    return callable(value) and f"{defined_in}.".startswith(f"{module.__name__}.")

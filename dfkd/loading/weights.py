@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 
 def read_weights(path: str | Path) -> State:
-    """The state dict in a ``.safetensors`` or a ``.pt``/``.pth``/``.bin`` file, on the CPU.
+    """Read a state dict from a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, on the CPU.
 
     A checkpoint may keep it under one of ``WRAPPERS``.
 
@@ -81,7 +81,7 @@ def _state_dict(content: Any, path: Path) -> State:
 
 
 def load_weights(network: nn.Module, path: str | Path, name: str) -> None:
-    """Copy the weights of a file into ``network``, strictly; ``name`` is for messages.
+    """Copy the weights of a file into ``network``, strictly; messages use ``name``.
 
     The prefixes of wrappers (``PREFIXES``) are stripped when that makes the keys match.
 

@@ -1,4 +1,4 @@
-"""Images moved a little, within [0, 1], to where a loss of a network's answers is high."""
+"""Adversarial images: projected gradient ascent of a loss of a network's logits."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def pgd(
     random_start: bool = True,
     start: Tensor | None = None,
 ) -> Tensor:
-    """x <- P(x + step_size * sign(dloss/dx)), ``steps`` times: projected gradient ascent.
+    """Ascend ``loss`` within a ball by projected gradients: x <- P(x + step * sign(dloss/dx)).
 
     P clamps to the ball |x - images| <= epsilon in every value and to [0, 1] (Madry et al.,
     ICLR 2018, section 2.1). One step of size epsilon without a random start is FGSM (Goodfellow
@@ -40,7 +40,7 @@ def pgd(
         steps: 0 leaves the random start.
         generator: of the random start, drawn where it lives; without it the global random state.
         random_start: begin anywhere in the ball with equal chance, not at the images.
-        start: begin there instead, or at the nearest place in the ball; like ``images``.
+        start: begin there instead, or at the nearest point of the ball; like ``images``.
 
     Returns:
         Images like ``images``, without a graph.
@@ -65,8 +65,8 @@ def pgd(
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     moved = images if start is None else start.detach()
     if random_start and start is None:
-        place = images.device if generator is None else generator.device
-        noise = torch.rand(images.shape, generator=generator, device=place, dtype=images.dtype)
+        device = images.device if generator is None else generator.device
+        noise = torch.rand(images.shape, generator=generator, device=device, dtype=images.dtype)
         moved = images + epsilon * (2 * noise - 1).to(images.device)
     moved = moved.clamp(low, high)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Copies of networks that ``copy.deepcopy`` refuses, and a place to try things on a network."""
+"""Copies of networks, also of those that ``copy.deepcopy`` refuses, and trials on a copy."""
 
 import bisect
 import copy
@@ -17,7 +17,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def copy_network(network: Network) -> Network:
-    """A copy that shares no parameter and no buffer with ``network``.
+    """Copy a network so that it shares no parameter and no buffer with ``network``.
 
     A weight that hooks compute (``nn.utils.weight_norm``, pruning) is computed anew in the next
     pass; what nothing can copy (locks, generators, open files) both networks use.
@@ -77,7 +77,7 @@ def _parts(value: Any) -> list[Any]:
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, wrapper prefixes aside: the tensors themselves."""
+    """Return parameters and persistent buffers by clean name: the tensors themselves."""
     return {
         clean_name(name): value
         for name, value in network.state_dict().items()
@@ -86,7 +86,7 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def moved(before: Mapping[str, Tensor], network: nn.Module) -> list[str]:
-    """Names of the tensors that are no longer as in ``before``, which has copies of them."""
+    """List the tensors that differ from their copies in ``before``, by name."""
     now = state_of(network)
     return [
         name
@@ -97,7 +97,7 @@ def moved(before: Mapping[str, Tensor], network: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def saved(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of ``state_of(network)``."""
+    """Copy the tensors of ``state_of(network)``."""
     return {name: value.detach().clone() for name, value in state_of(network).items()}
 
 
@@ -112,12 +112,12 @@ def put_back(before: Mapping[str, Tensor], network: nn.Module) -> None:
 
 @contextmanager
 def trying(network: nn.Module) -> Iterator[nn.Module]:
-    """A copy of ``network`` to try things on; no global random number is drawn.
+    """Yield a copy of ``network`` to try things on; draw no global random number.
 
-    Where there can be no copy it is the network itself, whose modes and values are put back.
+    A network that cannot be copied is yielded itself; its modes and values are restored.
     """
-    places = {value.device for value in network.parameters() if value.device.type == "cuda"}
-    with torch.random.fork_rng(devices=list(places)):
+    devices = {value.device for value in network.parameters() if value.device.type == "cuda"}
+    with torch.random.fork_rng(devices=list(devices)):
         try:
             trial = copy_network(network)
         except DfkdError:

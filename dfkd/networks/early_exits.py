@@ -1,4 +1,4 @@
-"""Early exits: a network with heads at its depths, and the network as far as one of them."""
+"""Early exits: a network with heads at its depths, and the network truncated at one of them."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Head(nn.Module):
     """Classes from a map: N x channels x H x W -> N x width -> N x classes.
 
     A 3x3 filter a channel at half the resolution, a 1x1 convolution to ``width`` channels and the
-    mean over places: about what the paper's bottleneck does, for less than a stage of the network.
+    mean over all positions: about what the paper's bottleneck does, for less than a stage.
     """
 
     def __init__(self, channels: int, width: int, num_classes: int) -> None:
@@ -30,7 +30,7 @@ class Head(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def embedding(self, maps: Tensor) -> Tensor:
-        """N x width: what the classifier reads, as wide as the network's last map."""
+        """Return the classifier's input, N x width, as wide as the network's last map."""
         embedding: Tensor = self.bottleneck(maps).mean((2, 3))
         return embedding
 
@@ -84,24 +84,24 @@ class EarlyExits(nn.Module):
         return torch.zeros(2, *self.shape, device=tensors[0].device if tensors else None)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The network's own logits; no head is asked."""
+        """Return the network's own logits; run no head."""
         logits: Tensor = self.module(images)
         return logits
 
     def answers(self, images: Tensor) -> list[Tensor]:
-        """Logits of every exit and of the network, shallow to deep, in one pass."""
+        """Return the logits of every exit and of the network, shallow to deep, in one pass."""
         with open_features(named_layers(self.module), self.layers, "student") as maps:
             deepest = self.module(images)
         shallow = [head(maps[n]) for head, n in zip(self.heads, self.layers, strict=True)]
         return [*shallow, deepest]
 
     def exit(self, index: int) -> nn.Module:
-        """A copy of the network as far as one exit, in eval mode: nothing behind is computed."""
+        """Copy the network as far as one exit, in eval mode; compute nothing behind it."""
         part = Truncated(self.module, self.layers[index], self._grey(self.module))
         return nn.Sequential(part, copy.deepcopy(self.heads[index])).eval()
 
     def exits(self) -> dict[str, nn.Module]:
-        """The network as far as each exit, by name, shallow first."""
+        """Return the network as far as each exit, by name, shallow first."""
         return {f"exit {index + 1}": self.exit(index) for index in range(len(self.layers))}
 
     @property
@@ -118,6 +118,6 @@ def _depths(maps: Mapping[str, torch.Size]) -> tuple[str, ...]:
     if not found:
         raise DfkdError(
             "early exits sit where a network halves its maps, and the student's have one size: "
-            "take a deeper student, or --set scheme_config.form=generations"
+            "take a deeper student, or `scheme_config.form=generations`"
         )
     return tuple(name for name in maps if name in found)

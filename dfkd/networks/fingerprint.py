@@ -1,4 +1,4 @@
-"""What a network's weights are known by, all of them and each."""
+"""Hashes of a network's state: of all of it, and of each tensor."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from dfkd.networks.layers import clean_name
 
 
 def fingerprint(network: nn.Module) -> str:
-    """SHA-256 over a module's state, names and shapes included."""
+    """Hash a module's state with SHA-256, names and shapes included."""
     digest = hashlib.sha256()
     for name, value in _tensors(network):
         for part in _bytes(name, value):
@@ -20,7 +20,7 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def digests(network: nn.Module) -> dict[str, str]:
-    """SHA-256 of each tensor of a module's state, by name."""
+    """Hash each tensor of a module's state with SHA-256, by name."""
     return {
         clean_name(name): hashlib.sha256(b"".join(_bytes(name, value))).hexdigest()
         for name, value in _tensors(network)

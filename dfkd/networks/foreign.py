@@ -1,4 +1,4 @@
-"""The border to other people's networks: whatever they raise becomes one line."""
+"""Calls of foreign networks: whatever they raise becomes one line."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,26 +7,26 @@ import torch
 
 from dfkd.errors import DfkdError
 
-LONGEST = 300
-"""Characters of a line that a user is shown."""
+LONGEST_LINE = 300
+"""Characters of an error message, at most."""
 TRIAL = 2
 """Images of a network's first pass."""
 NO_SHAPE = (LookupError, AttributeError, NameError, TypeError, ArithmeticError, ImportError)
-"""What no other size of image would mend."""
+"""Errors that images of another size would not mend."""
 NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device")
-LESS = ": memory is spent; --batch-size auto takes as many images as fit, --recompute less"
-"""What to do about it."""
+LESS = ": memory is spent; `batch_size=auto` takes as many images as fit, `recompute` less"
+"""Remedy for spent memory."""
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def says(error: BaseException) -> str:
-    """``TypeError: what it says``, the first line of it."""
+    """Return ``TypeError: message``, the first line of the message."""
     lines = str(error).strip().splitlines()
     return type(error).__name__ + (f": {' '.join(lines[0].split())}" if lines else "")
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether it says that memory is spent, on any device."""
+    """Tell whether an error says that memory is spent, on any device."""
     words = str(error).lower()
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or any(found in words for found in MEMORY_WORDS)
@@ -39,13 +39,13 @@ def calling(
     """Turn whatever a network's own code raises into one line; a ``DfkdError`` passes.
 
     Args:
-        whose: the network, as in "the teacher".
-        shape: N x C x H x W of the images that it is shown.
+        whose: the network's role, used in messages, as in "the teacher".
+        shape: N x C x H x W of its input.
         known: how many images it has taken at once; None at the first trial.
         resize: what to do where it may be these images that do not fit.
 
     Raises:
-        DfkdError: at most ``LONGEST`` characters with the network's own words; exits included.
+        DfkdError: at most ``LONGEST_LINE`` characters with the network's own words; exits included.
     """
     try:
         yield
@@ -81,14 +81,14 @@ def _line(
     if is_memory(error):
         end = LESS
     elif known is not None and count != known:
-        end = f": it took {known}; where their number is to blame set --batch-size"
+        end = f": it took {known}; where their number is to blame set `batch_size`"
     elif known is None and resize and _may_be_the_shape(error):
         start, end = f"{whose} does not accept {image} images", f"; {resize}"
     return _quoted(start, error, end)
 
 
 def _quoted(start: str, error: BaseException, end: str) -> str:
-    words, room = says(error), LONGEST - len(start) - len(end) - 3
+    words, room = says(error), LONGEST_LINE - len(start) - len(end) - 3
     words = words if len(words) <= room else words[: room - 1] + "…"
     return f"{start} ({words}){end}"
 

@@ -75,7 +75,7 @@ class Spectrogram(nn.Module):
 
 
 def stretched(spectra: Tensor, size: tuple[int, int]) -> Tensor:
-    """N x 1 x frequencies x frames, linearly interpolated so that first and last stay."""
+    """Resize N x 1 x frequencies x frames linearly; first and last values stay."""
     height, width = size
     if spectra.shape[2] != height:
         spectra = tents(height, spectra.shape[2], spectra) @ spectra
@@ -85,21 +85,22 @@ def stretched(spectra: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def tents(size: int, given: int, like: Tensor) -> Tensor:
-    """``size`` x ``given``: what each of ``size`` evenly spaced places takes of its neighbours.
+    """Build the ``size`` x ``given`` matrix of linear interpolation between evenly spaced points.
 
-    Where there are fewer places than values the tents are as wide as a step: nothing that lies
+    Where there are fewer points than values the tents are as wide as a step: nothing that lies
     between two of them, such as a pure tone, is lost.
     """
-    places = torch.linspace(0, given - 1, size, device=like.device, dtype=like.dtype)
+    points = torch.linspace(0, given - 1, size, device=like.device, dtype=like.dtype)
     values = torch.arange(given, device=like.device, dtype=like.dtype)
     step = max(1.0, (given - 1) / max(1, size - 1))
-    shares = (1 - (places[:, None] - values).abs() / step).clamp(min=0)
+    shares = (1 - (points[:, None] - values).abs() / step).clamp(min=0)
     return shares / shares.sum(1, keepdim=True)
 
 
 def shaded(spectra: Tensor, darkest: float, brightest: float) -> Tensor:
-    """``darkest`` to ``brightest`` -> 0 to 1. What lies beyond is cut, and keeps its gradient:
-    else a signal that is too loud everywhere could never become softer.
+    """Map ``darkest`` to ``brightest`` linearly to 0 to 1, clamped straight through.
+
+    With a gradient of 0 a signal that is too loud everywhere could never become softer.
     """
     share = (spectra - darkest) / (brightest - darkest)
     return share + (share.clamp(0, 1) - share).detach()

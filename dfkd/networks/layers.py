@@ -1,4 +1,4 @@
-"""What happens inside a network: the outputs and inputs of named layers, and which layers match.
+"""The outputs and inputs of a network's named layers, and which layers have which role.
 
 Names are dotted module names; ``NAME.input`` is what enters the layer instead of what leaves it.
 """
@@ -33,7 +33,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Modules by their names, without what wrappers put before them."""
+    """Return the modules by their names, without the prefixes of wrappers."""
     return {clean_name(name): module for name, module in network.named_modules()}
 
 
@@ -41,12 +41,14 @@ def named_layers(network: nn.Module) -> dict[str, nn.Module]:
 def open_features(
     layers: Mapping[str, nn.Module], names: Sequence[str], whose: str
 ) -> Iterator[dict[str, Tensor]]:
-    """Features by name while the block runs, those of each layer's last call.
+    """Capture features by name while the block runs, those of each layer's last call.
 
     They are part of the graph: a loss of the logits has a gradient with respect to them.
 
     Args:
-        whose: network, for the sake of errors: "teacher" or "student".
+        layers: the network's modules by name, see ``named_layers``.
+        names: the layers to capture; ``NAME.input`` captures a layer's input.
+        whose: "teacher" or "student", used in error messages.
 
     Raises:
         DfkdError: no such layer, or one that is not called, or that takes or returns no tensor.
@@ -59,7 +61,7 @@ def open_features(
     for name in names:
         if name not in captured:
             raise DfkdError(
-                f"the {whose} never calls its layer {name!r}, which gives nothing to look at: "
+                f"the {whose} never calls its layer {name!r}, so that it has no features: "
                 "name one that it calls (a list of layers is not called, those in it are)"
             )
 
@@ -88,12 +90,12 @@ def _open(
 
 
 def classifier(network: nn.Module, num_classes: int) -> str:
-    """The name of the linear layer (the last one registered) that gives the logits.
+    """Return the name of the last registered linear layer that gives the logits.
 
     Raises:
         DfkdError: there is none with ``num_classes`` outputs, or one for each of several networks.
     """
-    remedy = "--method default and --knowledge kd need none"
+    remedy = "`method=default` and `knowledge=kd` need none"
     if is_ensemble(network):
         raise DfkdError(f"several teachers as one have no classifier of their own: {remedy}")
     found = [
@@ -109,7 +111,7 @@ def classifier(network: nn.Module, num_classes: int) -> str:
 
 
 def is_ensemble(network: nn.Module) -> bool:
-    """Whether layers that are found by themselves would be those of one network among others."""
+    """Tell whether ``network`` stands for several, so that layers found by type are ambiguous."""
     return any(getattr(module, "several", False) for module in network.modules())
 
 
@@ -118,14 +120,14 @@ def require_single_network(network: nn.Module) -> None:
     if is_ensemble(network):
         raise DfkdError(
             "several teachers as one have no feature maps of their own: compare answers alone with "
-            "--knowledge kd, or maps of one that you name with --pair "
+            "`knowledge=kd`, or maps of one that you name with `pairs` "
             "teacher.members.0.LAYER=student.LAYER"
         )
 
 
 @torch.no_grad()
 def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
-    """Shapes N x C x H x W of the maps that modules return, in the order of their last calls.
+    """Return the shapes N x C x H x W of all feature maps, in the order of their last calls.
 
     A map of one pixel is none. The network runs in eval mode and comes out as it went in.
     """
@@ -151,7 +153,7 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, torch.Size]:
 
 
 def last_map(network: nn.Module, images: Tensor) -> str:
-    """The layer whose map is the last to be made: what a classifier averages.
+    """Return the name of the layer that makes the last feature map, which a classifier averages.
 
     Raises:
         DfkdError: no layer returns a map, or it would be one of several networks'.
@@ -160,7 +162,7 @@ def last_map(network: nn.Module, images: Tensor) -> str:
     maps = list(feature_maps(network, images))
     if not maps:
         raise DfkdError(
-            "feature maps are looked at (by the method's own knowledge, where --knowledge names "
-            "none), and a network has none: --knowledge kd compares answers alone"
+            "feature maps are looked at (by the method's own knowledge, where `knowledge` names "
+            "none), and a network has none: `knowledge=kd` compares answers alone"
         )
     return maps[-1]

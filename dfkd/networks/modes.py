@@ -1,4 +1,4 @@
-"""Networks that are used for a while and come out of it as they went in."""
+"""Training and eval modes, and context managers that restore a network's state."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,9 +9,9 @@ from torch import nn
 
 
 def set_mode(network: nn.Module, training: bool) -> None:
-    """Training or eval mode: eval mode of every module, whatever their own ``train`` makes of it.
+    """Set training mode, or eval mode of every module, whatever a foreign ``train`` does.
 
-    What foreign ``train`` and ``eval`` return is nobody's business: often it is nothing.
+    The return values of foreign ``train`` and ``eval`` are ignored: often they are None.
     """
     if training:
         network.train()
@@ -37,7 +37,7 @@ def keep_inputs(network: nn.Module) -> None:
 
 @contextmanager
 def eval_mode(*networks: nn.Module) -> Iterator[None]:
-    """Eval mode while the block runs; then, whatever happened, every module's own mode again."""
+    """Set eval mode while the block runs; restore every module's own mode afterwards."""
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
         for network in networks:
@@ -49,7 +49,7 @@ def eval_mode(*networks: nn.Module) -> Iterator[None]:
 
 
 def without_cudnn_rnn(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
-    """For forward passes of ``modules`` in eval mode whose gradients are wanted.
+    """Switch cuDNN off where ``modules`` are recurrent, for gradients in eval mode.
 
     cuDNN's recurrent layers have no backward pass there; torch's own, which step in, have one.
     """
@@ -59,12 +59,13 @@ def without_cudnn_rnn(modules: Iterable[nn.Module]) -> AbstractContextManager[An
 
 @contextmanager
 def frozen(student: nn.Module, *, training: bool = False) -> Iterator[None]:
-    """No parameter gradients while the block runs, no buffer that moves; then all as before.
+    """Freeze parameters and buffers while the block runs; restore the network afterwards.
 
     Without parameter gradients a loss that is differentiated *through* the student leaves
     nothing in its ``.grad``.
 
     Args:
+        student: any network.
         training: train mode (DFAD, ZSKT) instead of eval mode: batch-norms normalise by the batch,
             and do not track it; what has running statistics and no such switch stays in eval mode.
     """

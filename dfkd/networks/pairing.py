@@ -1,4 +1,4 @@
-"""Which layers of student and teacher are compared: by the sizes of their maps, or as told."""
+"""Pairs of layers of student and teacher, found by the sizes of their maps or named."""
 
 import math
 
@@ -23,11 +23,13 @@ Pairs = tuple[tuple[str, str], ...]
 def pair_layers(
     student: nn.Module, teacher: nn.Module, images: Tensor, num_classes: int | None = None
 ) -> Pairs:
-    """(student's layer, teacher's layer) for every spatial size that both have, large to small.
+    """Pair (student's, teacher's) layers of every spatial size that both have, large to small.
 
     Of the layers of one size the last to be called: the end of a stage.
 
     Args:
+        student: its layers come first in each pair.
+        teacher: a single network, not an ensemble.
         images: N x C x H x W, normalised, as both networks take them.
         num_classes: how many there are, where vectors do as well as maps: two networks without
             a size in common are then compared in what enters their classifiers.
@@ -55,7 +57,7 @@ def pair_layers(
 
 
 def read_pair(words: str) -> tuple[str, str]:
-    """``teacher.layer3=student.block2`` -> (student's layer, teacher's layer); in any order.
+    """Parse ``teacher.layer3=student.block2``, in any order, into (student's, teacher's) layer.
 
     Raises:
         DfkdError: not of that form.
@@ -76,9 +78,12 @@ def read_pair(words: str) -> tuple[str, str]:
 def checked_pairs(
     pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor, vectors: bool = False
 ) -> Pairs:
-    """``pairs``, large maps first, each of layers that return maps of one height and width.
+    """Check that paired layers return maps of one height and width; sort them, large maps first.
 
     Args:
+        pairs: (student's layer, teacher's layer) each.
+        student: has the first layer of each pair.
+        teacher: has the second.
         images: N x C x H x W, normalised, as both networks take them.
         vectors: whether two vectors N x C are as good; they come last.
 
@@ -110,8 +115,11 @@ def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, who
     maxima makes of it what no weight can be put to.
 
     Args:
+        network: the one that is checked.
+        head: name of its classifier.
+        last: name of the layer that returns its last map.
         images: N x C x H x W, normalised.
-        whose: network, for the sake of errors: "teacher" or "student".
+        whose: "teacher" or "student", used in error messages.
     """
     layers = named_layers(network)
     with eval_mode(network), open_features(layers, (last, head + INPUT_SUFFIX), whose) as captured:
@@ -124,12 +132,12 @@ def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, who
         raise DfkdError(
             f"cam weighs the map that a classifier averages, and the {whose}'s reads something "
             f"else than the average of {last!r}, the last map that a layer of it returns: compare "
-            'something else, as `knowledge=kd + at` does'
+            "something else, as `knowledge=kd + at` does"
         )
 
 
 def embedding_layer(network: nn.Module, num_classes: int, images: Tensor) -> str:
-    """What a network makes of an image last: the input of its classifier, else its last map.
+    """Return the name of a network's last features: its classifier's input, else its last map.
 
     Raises:
         DfkdError: it has neither.

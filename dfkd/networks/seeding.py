@@ -1,4 +1,4 @@
-"""Weights drawn from a seed, while all else that is random goes on as if none had been drawn."""
+"""Random numbers from a seed, without moving the global generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """What the CPU's global generator draws while the block runs comes from ``seed``.
+    """Seed the CPU's global generator while the block runs; restore its state afterwards.
 
     Accelerators' generators stay as they are: ``torch.manual_seed`` would set them as well, and
     what a student's dropout draws there would depend on what is built beside it.

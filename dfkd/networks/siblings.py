@@ -1,4 +1,4 @@
-"""A network drawn anew, so that nothing of it is what it was: twins have nothing to teach."""
+"""Networks drawn anew entirely: two students that start alike would learn nothing of each other."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ from dfkd.networks.zoo import initialise
 
 @torch.no_grad()
 def redrawn(module: nn.Module, seed: int) -> nn.Module:
-    """``initialise`` for a network that must not be what it was: every weight matrix is another.
+    """Draw all weights of a module anew, so that every weight matrix is another.
 
-    What no ``reset_parameters`` reaches (weights that are computed from others, attention) is drawn
-    with the mean and the deviation that it has; a constant says nothing and stays.
+    Weights without a ``reset_parameters`` (computed from others, attention) are drawn with their
+    own mean and deviation; constants stay.
 
     Raises:
         DfkdError: names a matrix that comes out as it was.
@@ -32,21 +32,21 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
         if _same(matrix, before[name]) and bool((matrix != matrix.flatten()[0]).any()):
             raise DfkdError(
                 f"the student's {name!r} cannot be drawn anew, and students that learn together "
-                "must differ: name the others by --set scheme_config.peers=[MODEL]"
+                "must differ: name the others by `scheme_config.peers=[MODEL]`"
             )
     return module
 
 
 def _matrices(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Weights of two dimensions or more by name, as the layers see them."""
-    for place, layer in module.named_modules():
+    for prefix, layer in module.named_modules():
         if isinstance(layer, ParametrizationList):
             continue
         computed = layer.parametrizations if is_parametrized(layer) else {}
         for name in (*dict(layer.named_parameters(recurse=False)), *computed):
             value = getattr(layer, name)
             if isinstance(value, Tensor) and value.ndim > 1:
-                yield f"{place}.{name}", value
+                yield f"{prefix}.{name}", value
 
 
 def _same(value: Tensor, other: Tensor) -> bool:

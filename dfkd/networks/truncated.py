@@ -1,4 +1,4 @@
-"""A network as far as one of its layers: what lies behind it is neither computed nor kept."""
+"""A network truncated at one of its layers: later layers are neither computed nor kept."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class Truncated(nn.Module):
         self._forget(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The layer's output. The network is left by an exception that its hook raises."""
+        """Return the layer's output; its hook leaves the network by an exception."""
         left = self._calls
 
         def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:

@@ -68,11 +68,17 @@ def resnet(
     widths: Sequence[int] = (16, 32, 64),
     blocks: Sequence[int] | None = None,
 ) -> nn.Module:
-    """A ResNet for small images. Input N x C x H x W, output N x classes.
+    """Build a ResNet for small images: N x C x H x W to N x classes.
 
     Args:
         depth: 6n+2 for n residual blocks in each of the three stages.
-        blocks: how many blocks each stage has, where they differ; ``depth`` is ignored then.
+        in_channels: channels of an image.
+        num_classes: number of logits.
+        widths: channels of each of the three stages.
+        blocks: residual blocks of each stage, where they differ; ``depth`` is ignored then.
+
+    Raises:
+        ValueError: another depth, or other than three positive widths or blocks.
     """
     if blocks is None:
         if depth < 8 or (depth - 2) % 6:
@@ -117,7 +123,14 @@ def vgg(
     in_channels: int = 3,
     num_classes: int = 10,
 ) -> nn.Module:
-    """A small VGG with batch-norm: ``convolutions`` per stage, one stage per width."""
+    """Build a small VGG with batch-norm: N x C x H x W to N x classes.
+
+    Args:
+        widths: channels of each stage; images are halved between stages.
+        convolutions: 3x3 convolutions in a stage.
+        in_channels: channels of an image.
+        num_classes: number of logits.
+    """
     return VGG(tuple(widths), convolutions, in_channels, num_classes)
 
 
@@ -146,23 +159,27 @@ def bilstm(
     in_channels: int = 1,
     num_classes: int = 9,
 ) -> nn.Module:
-    """A recurrent network for signals. Input N x ``in_channels`` x channels x frames.
+    """Build a recurrent network for signals: N x in_channels x channels x frames to N x classes.
 
     Args:
+        hidden: units of the LSTM in each direction.
+        layers: LSTM layers.
         channels: rows of a signal, such as cepstrum coefficients; frames may be any number.
+        in_channels: channels of the input; 1 for plain signals.
+        num_classes: number of logits.
     """
     return BiLSTM(hidden, layers, channels, in_channels, num_classes)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of learnable scalars; buffers are not counted."""
+    """Count the learnable scalars; buffers are not among them."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def initialise(module: nn.Module, seed: int) -> nn.Module:
     """Draw the weights of a module on the CPU anew from ``seed``; no global generator moves.
 
-    Weights of modules without ``reset_parameters`` (attention, tokens, embeddings of places) stay.
+    Weights of modules without ``reset_parameters`` (attention, tokens, position embeddings) stay.
     """
     with seeded(seed):
         for child in module.modules():

@@ -1,7 +1,7 @@
-"""Names of one side -> classes of the other: by name, and never by where a name stands in a list.
+"""Match names with classes by what they are called, never by their position in a list.
 
-The directories of a folder and the classes of a model, or the classes of two models, go through
-the same rules, in turn; all names must agree to one of them, and no two may mean the same class.
+Directories and a model's classes, or the classes of two models, go through the same rules in turn:
+one rule must map all names, and no two names to the same class.
 """
 
 import re
@@ -11,12 +11,12 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from dfkd.tasks.synsets import synset_places
+from dfkd.tasks.synsets import synset_indices
 from dfkd.tasks.words import listed, shown
 
-Places = list[int | None]
+Indices = list[int | None]
 
-REMEDY = "give --class-names FILE: the model's classes in their order, one name a line"
+REMEDY = "give `class_names=FILE`: the model's classes in their order, one name a line"
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _NUMERIC = re.compile(r"[+-]?[0-9][0-9.,]*")
@@ -26,38 +26,43 @@ _BETWEEN_WORDS = re.compile(r"(?<!^)[\s_/]+|(?<=[^\W_])-(?=[^\W_])")
 
 @dataclass(frozen=True)
 class Matched:
-    """``places``: the class of each name, in their order; ``how``: the rule that all agree to."""
+    """Classes that one rule found for all names.
 
-    places: tuple[int, ...]
+    Attributes:
+        indices: the class of each name, in the names' order.
+        how: the rule's name.
+    """
+
+    indices: tuple[int, ...]
     how: str
 
 
 def match(names: Sequence[str], classes: Sequence[str]) -> Matched | None:
-    """The classes that ``names`` mean; None where no rule says so of all of them.
+    """Map ``names`` to the classes that they mean; return None unless one rule maps them all.
 
     Args:
-        names: in any order, which never counts.
-        classes: what the classes are called, in the model's order; empty: only numbers are known.
+        names: in any order.
+        classes: the classes' names in the model's order; without any, names must be numbers.
 
     >>> match(["ankle_boot", "bag"], ["Bag", "Shirt", "Ankle boot"])
-    Matched(places=(2, 0), how='spelling')
+    Matched(indices=(2, 0), how='spelling')
     >>> match(["dress", "coat"], ["0", "1"]) is None
     True
     """
     for how, rule in _RULES.items():
-        places = [place for place in rule(names, classes) if place is not None]
-        if len(places) == len(names) and len(set(places)) == len(places):
-            return Matched(tuple(places), how)
+        indices = [index for index in rule(names, classes) if index is not None]
+        if len(indices) == len(names) and len(set(indices)) == len(indices):
+            return Matched(tuple(indices), how)
     return None
 
 
 def numbered(classes: Sequence[str]) -> bool:
-    """Whether they are called 0, 1, 2, ... in this order: what nobody has named is so called."""
+    """Tell whether the classes are called 0, 1, 2, ... in order, as unnamed ones are."""
     return tuple(classes) == tuple(map(str, range(len(classes))))
 
 
 def folded(name: str) -> str:
-    """``name`` whatever its case, and whatever stands between its words.
+    """Normalise ``name``: ignore its case and what stands between its words.
 
     >>> folded("T-shirt/top") == folded("t_shirt top"), folded("-1") == folded("1")
     (True, False)
@@ -66,10 +71,12 @@ def folded(name: str) -> str:
 
 
 def why_not(names: Sequence[str], classes: Sequence[str], what: tuple[str, str]) -> str:
-    """What is wrong with names that ``match`` refuses, seen from the classes' side.
+    """Explain why ``match`` refuses the names, seen from the classes' side.
 
     Args:
-        what: what one name and what several names are the names of.
+        names: refused by ``match``.
+        classes: the classes' names in the model's order.
+        what: singular and plural of what the names name, as in ("folder", "folders").
     """
     seen = f"{len(names):,} {what[len(names) != 1]} ({listed(sorted(names))})"
     if not classes:
@@ -79,9 +86,9 @@ def why_not(names: Sequence[str], classes: Sequence[str], what: tuple[str, str])
 
 
 def strangers(names: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Those of ``names``, in their order, that are not the name of one class, however spelt."""
+    """List those of ``names``, in their order, that name no single class in any spelling."""
     found = zip(names, _by_spelling(names, classes), strict=True)
-    return [name for name, place in found if place is None]
+    return [name for name, index in found if index is None]
 
 
 def _reason(names: Sequence[str], classes: Sequence[str]) -> str:
@@ -91,25 +98,25 @@ def _reason(names: Sequence[str], classes: Sequence[str]) -> str:
     if not unknown:
         found = dict(zip(names, _by_spelling(names, classes), strict=True))
         often = Counter(found.values())
-        twice = sorted(name for name, place in found.items() if often[place] > 1)
+        twice = sorted(name for name, index in found.items() if often[index] > 1)
         return f"{' and '.join(repr(shown(name)) for name in twice[:2])} may be the same class"
     near = [] if numbered(classes) else get_close_matches(unknown[0], classes, 1, 0.5)
     hint = f"; did you mean {shown(near[0])!r}?" if near else ""
     return f"no class is called {shown(unknown[0])!r}{hint}"
 
 
-def _by_name(names: Sequence[str], classes: Sequence[str]) -> Places:
+def _by_name(names: Sequence[str], classes: Sequence[str]) -> Indices:
     known = _once(classes)
     return [known.get(name) for name in names]
 
 
-def _by_spelling(names: Sequence[str], classes: Sequence[str]) -> Places:
+def _by_spelling(names: Sequence[str], classes: Sequence[str]) -> Indices:
     """As they are, else by ``folded`` where that is the class of one name only."""
     exact, alike = _once(classes), _once(map(folded, classes))
     return [exact.get(name, alike.get(folded(name))) for name in names]
 
 
-def _by_number(names: Sequence[str], classes: Sequence[str]) -> Places:
+def _by_number(names: Sequence[str], classes: Sequence[str]) -> Indices:
     """Numbers by their value, of classes that are numbers, or of those that have none in them."""
     values = [_value(name) for name in names]
     if None in values:
@@ -124,11 +131,11 @@ def _by_number(names: Sequence[str], classes: Sequence[str]) -> Places:
     return [value if value is not None and value < len(classes) else None for value in values]
 
 
-def _numbered_otherwise(values: Places, classes: Sequence[str]) -> bool:
-    """Whether a name has one of the numbers in it that is not its place: ``speaker 1`` at 0."""
+def _numbered_otherwise(values: Indices, classes: Sequence[str]) -> bool:
+    """Tell whether a class has one of the numbers in its name, not as index: ``speaker 1`` at 0."""
     return any(
-        int(digits) in values and int(digits) != place
-        for place, name in enumerate(classes)
+        int(digits) in values and int(digits) != index
+        for index, name in enumerate(classes)
         for digits in _NUMBER.findall(name)
     )
 
@@ -138,19 +145,19 @@ def _value(name: str) -> int | None:
 
 
 def _once(keys: Iterable[Hashable]) -> dict[Hashable, int]:
-    """Where each key stands that stands there once."""
+    """Return the index of each key that occurs once."""
     found: dict[Hashable, int] = {}
     twice = set()
-    for place, key in enumerate(keys):
+    for index, key in enumerate(keys):
         if key in found:
             twice.add(key)
-        found[key] = place
-    return {key: place for key, place in found.items() if key not in twice}
+        found[key] = index
+    return {key: index for key, index in found.items() if key not in twice}
 
 
-_RULES: dict[str, Callable[[Sequence[str], Sequence[str]], Places]] = {
+_RULES: dict[str, Callable[[Sequence[str], Sequence[str]], Indices]] = {
     "name": _by_name,
     "spelling": _by_spelling,
     "number": _by_number,
-    "synset": lambda names, classes: synset_places(names, classes, folded),
+    "synset": lambda names, classes: synset_indices(names, classes, folded),
 }

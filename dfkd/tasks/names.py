@@ -1,4 +1,4 @@
-"""Names of classes as files give them: one a line, each once."""
+"""Class names from files: one a line, each once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ from dfkd.tasks.words import shown
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a file of class names: UTF-8, one a line, blanks around them left out.
+    """Read class names from a UTF-8 file, one a line, surrounding blanks stripped.
 
     Raises:
         DfkdError: no such text, no name in it, or a line that is empty, has what no name has, or
             says what one above it has said.
     """
-    label = f"--class-names {shown(path, 100)}"
+    label = f"`class_names` {shown(path, 100)}"
     try:
         text = path.read_bytes().decode("utf-8-sig")  # which keeps its ends of lines
     except OSError as error:
@@ -39,16 +39,16 @@ def read_names(path: Path) -> list[str]:
 
 
 def repeated(names: Sequence[str]) -> tuple[str, int, int] | None:
-    """The first name that an earlier one is the same as, and where both stand.
+    """Find the first name that repeats an earlier one, and the indices of both.
 
     >>> repeated(["a", "b", "a", "b"]), repeated(["a", "b"])
     (('a', 0, 2), None)
     """
     seen: dict[str, int] = {}
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name in seen:
-            return name, seen[name], place
-        seen[name] = place
+            return name, seen[name], index
+        seen[name] = index
     return None
 
 
@@ -58,5 +58,5 @@ def check_distinct(names: Sequence[str], whose: str) -> None:
         name, first, second = twice
         raise DfkdError(
             f"classes {first} and {second} of {shown(whose, 100)} are both called "
-            f"{shown(name)!r}: name them apart with --class-names FILE"
+            f"{shown(name)!r}: name them apart with `class_names=FILE`"
         )

@@ -1,4 +1,4 @@
-"""Several models and one order of their classes: the first one's, by name where they have names."""
+"""One order of classes for several models: the first one's, by name where classes have names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from dfkd.errors import DfkdError
 from dfkd.tasks.labels import Matched, match, numbered, strangers
 from dfkd.tasks.words import shown
 
-REMEDY = "name them alike: --class-names FILE once for each model"
+NAME_ALIKE = "name them alike: `class_names=FILE` once for each model"
 
 Named = tuple[str, Sequence[str]]
-"""What messages call a model, and what it calls its classes, in its order."""
+"""A model's name in messages, and its class names in its own order."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Lineup:
 
     Attributes:
         names: the classes in the first model's order, as the first that names its classes does.
-        columns: of each model, which of its outputs is the first class, the second, and so on;
-            None where they stand in this order already.
+        columns: of each model, the index of its output for the first class, the second, and so on;
+            None where its outputs are in this order already.
     """
 
     names: tuple[str, ...]
@@ -28,7 +28,7 @@ class Lineup:
 
 
 def line_up(models: Sequence[Named]) -> Lineup:
-    """The first model's order, and where each other one has the classes.
+    """Align several models' classes with the first model's order.
 
     A model whose classes are mere numbers is taken in the order of the others.
 
@@ -39,22 +39,22 @@ def line_up(models: Sequence[Named]) -> Lineup:
     (None, (1, 2, 0))
     """
     speaking = next((model for model in models if not numbered(model[1])), models[0])
-    places = [_places(model, speaking) for model in models]
-    _check_one_order(models, speaking, places)
-    first = places[0] or tuple(range(len(speaking[1])))
-    names = tuple(speaking[1][place] for place in first)
-    return Lineup(names, tuple(_relative(own, first) for own in places))
+    indices = [_indices(model, speaking) for model in models]
+    _check_one_order(models, speaking, indices)
+    first = indices[0] or tuple(range(len(speaking[1])))
+    names = tuple(speaking[1][index] for index in first)
+    return Lineup(names, tuple(_relative(own, first) for own in indices))
 
 
 def check_order(student: Sequence[str], teacher: Sequence[str]) -> None:
     """Raise where a student knows its teacher's classes by name, in another order.
 
-    What it has learnt would be of other outputs than those that the teacher's answers are for.
+    Its outputs would be trained on the teacher's outputs for other classes.
     """
     found = match(student, teacher) if len(student) == len(teacher) else None
     if found is None or not _by_name(found):
         return
-    other = next((i for i, place in enumerate(found.places) if i != place), None)
+    other = next((i for i, index in enumerate(found.indices) if i != index), None)
     if other is not None:
         raise DfkdError(
             f"output {other} of the student is {shown(student[other])!r} and of the teacher "
@@ -63,8 +63,8 @@ def check_order(student: Sequence[str], teacher: Sequence[str]) -> None:
         )
 
 
-def _places(model: Named, other: Named) -> tuple[int, ...] | None:
-    """The class of ``other`` that each of a model's classes is; None where they stand alike."""
+def _indices(model: Named, other: Named) -> tuple[int, ...] | None:
+    """Return the class of ``other`` that each of a model's classes is; None for the same order."""
     (name, own), (whose, classes) = model, other
     if tuple(own) == tuple(classes):
         return None
@@ -73,10 +73,10 @@ def _places(model: Named, other: Named) -> tuple[int, ...] | None:
         if len(own) == len(classes) or numbered(classes):
             return None
     elif found:
-        return found.places
+        return found.indices
     elif len(own) == len(classes) and (back := match(classes, own)):
-        return _inverse(back.places)
-    raise DfkdError(f"{_difference(shown(name, 50), own, shown(whose, 50), classes)}; {REMEDY}")
+        return _inverse(back.indices)
+    raise DfkdError(f"{_difference(shown(name, 50), own, shown(whose, 50), classes)}; {NAME_ALIKE}")
 
 
 def _by_name(found: Matched) -> bool:
@@ -93,31 +93,31 @@ def _difference(one: str, own: Sequence[str], other: str, classes: Sequence[str]
 
 
 def _check_one_order(
-    models: Sequence[Named], speaking: Named, places: Sequence[tuple[int, ...] | None]
+    models: Sequence[Named], speaking: Named, indices: Sequence[tuple[int, ...] | None]
 ) -> None:
     """Raise where a model names nothing and others disagree about the order it should have."""
     silent = [
         name
-        for (name, own), found in zip(models, places, strict=True)
+        for (name, own), found in zip(models, indices, strict=True)
         if found is None and tuple(own) != tuple(speaking[1])
     ]
     moved = [
         name
-        for (name, _), found in zip(models, places, strict=True)
+        for (name, _), found in zip(models, indices, strict=True)
         if found is not None and found != tuple(range(len(found)))
     ]
     if silent and moved:
         raise DfkdError(
             f"{shown(silent[0], 50)} names no classes, and {shown(speaking[0], 50)} and "
-            f"{shown(moved[0], 50)} have theirs in different orders: whose is it? {REMEDY}"
+            f"{shown(moved[0], 50)} have theirs in different orders: which is right? {NAME_ALIKE}"
         )
 
 
 def _relative(own: tuple[int, ...] | None, first: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A model's column of each of the first model's classes, both known by a third one's places."""
-    columns = first if own is None else tuple(_inverse(own)[place] for place in first)
+    """Return a model's columns of the first one's classes; both are indices into a third one's."""
+    columns = first if own is None else tuple(_inverse(own)[index] for index in first)
     return None if columns == tuple(range(len(columns))) else columns
 
 
-def _inverse(places: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(places)), key=places.__getitem__))
+def _inverse(indices: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(indices)), key=indices.__getitem__))

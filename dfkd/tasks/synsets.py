@@ -10,17 +10,17 @@ SYNSET = re.compile(r"n[0-9]{8}")
 CLASSES = 1000
 
 
-def synset_places(
+def synset_indices(
     names: Sequence[str], classes: Sequence[str], folded: Callable[[str], str]
 ) -> list[int | None]:
-    """The classes of synsets, where ``classes`` are the 1,000 of ImageNet; None for all others.
+    """Map synsets to class indices if ``classes`` are ImageNet's 1,000; else return None for each.
 
-    Classes without a name are taken for them if there are as many: no other order of them is in
-    use. Which synset is which comes with timm; where it is not installed none is known.
+    1,000 classes without names count as ImageNet's: no other order of them is in use. timm brings
+    the list of synsets; where it is not installed none is known.
     """
     if not all(map(SYNSET.fullmatch, names)) or not _are_those_of_imagenet(classes, folded):
         return [None] * len(names)
-    known = {synset: place for place, synset in enumerate(table())}
+    known = {synset: index for index, synset in enumerate(table())}
     return [known.get(name) for name in names]
 
 
@@ -37,10 +37,10 @@ def _are_those_of_imagenet(classes: Sequence[str], folded: Callable[[str], str])
 
 @cache
 def table() -> tuple[str, ...]:
-    """The synsets of the 1,000 classes in their order; empty where timm does not bring them."""
+    """Return the synsets of the 1,000 classes in order; nothing where timm is not installed."""
     found = find_spec("timm")  # a file beside the package: nothing of it is imported
-    for place in (found and found.submodule_search_locations) or ():
-        path = Path(place, "data", "_info", "imagenet_synsets.txt")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder, "data", "_info", "imagenet_synsets.txt")
         if path.is_file():
             lines = tuple(path.read_text(encoding="utf-8").split())
             return lines if len(lines) == CLASSES else ()

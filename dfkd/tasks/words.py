@@ -1,11 +1,11 @@
-"""Names that come from elsewhere, as one short line can hold them."""
+"""Foreign names in messages: short, and on one line."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 
 def shown(text: object, width: int = 18) -> str:
-    """``text`` on one line and at most ``width`` long, its middle left out where it is longer.
+    """Shorten ``text`` to one line of at most ``width`` characters by leaving out its middle.
 
     >>> shown("crane"), shown("one\\ntwo"), shown("n" * 99, 9)
     ('crane', 'one\\\\ntwo', 'nnnn…nnnn')
@@ -21,7 +21,7 @@ def shown(text: object, width: int = 18) -> str:
 
 
 def listed(names: Iterable[object], most: int = 2) -> str:
-    """The first few, and whether there are more.
+    """Join the first few names, and show whether there are more.
 
     >>> listed("abc"), listed("ab")
     ('a, b, …', 'a, b')
@@ -31,7 +31,7 @@ def listed(names: Iterable[object], most: int = 2) -> str:
 
 
 def skipped_files(skipped: Mapping[str, int]) -> str:
-    """How many files were not read, and of what kind; nothing where all were.
+    """Say how many files were skipped, and of what kinds; return "" where none was.
 
     >>> skipped_files({".gif": 5}), skipped_files({})
     (' (5 files skipped: .gif)', '')

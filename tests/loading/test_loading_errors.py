@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("dfkd.networks:resnet?num_classes=7", "tells 7 classes apart and the teacher 10"),
+        ("dfkd.networks:resnet?num_classes=7", "has 7 classes and the teacher 10"),
         ("dfkd.networks:resnet?in_channels=3", "the student does not accept 1x8x8 images"),
         ("torchvision:resnet18", "expected input.* to have 3 channels"),
         ("{folder}/own.py:one_vector", "must return N x 10 logits"),
@@ -84,7 +84,7 @@ def test_bad_uris_are_told_what_to_do(uri: str, reason: str, folder: Path) -> No
         ("text", "damaged, truncated"),
         ("code", "loading it would run .*system"),
         ("plain_pickle", "damaged|loading it would run"),
-        ("module", "loading it would run dfkd.networks.VGG"),
+        ("module", "loading it would run dfkd.networks.zoo.VGG"),
         ("list", "holds a list"),
         ("numbers", "more than tensors .'epoch', 'lr'"),
         ("mixed", "more than tensors .'epoch'"),

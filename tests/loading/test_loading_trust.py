@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 import dfkd
 from dfkd.errors import DfkdError
 from dfkd.loading import load_model, load_student, load_teacher, save_artefact
-from dfkd.loading.exits import FACTORY as EXITS
 from dfkd.loading.exits import factory_of
+from dfkd.loading.known import EXITS_FACTORY as EXITS
 from dfkd.loading.sources import rebuild
 from dfkd.networks import vgg
 from dfkd.networks.early_exits import EarlyExits

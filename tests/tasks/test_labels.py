@@ -37,7 +37,7 @@ def test_what_is_meant(case: str) -> None:
     names, classes, places, how = MEANT[case]
     found = match(names, classes)
     assert found is not None
-    assert list(found.places) == places
+    assert list(found.indices) == places
     assert found.how == (how or "spelling")
 
 
@@ -120,15 +120,15 @@ def test_no_order_counts(names: list[str], classes: list[str], random: object) -
     assert why_not(names, classes, WHAT) == why_not(shuffled, classes, WHAT)
     if found is None or again is None:
         return
-    assert len(set(found.places)) == len(names)
-    assert dict(zip(names, found.places, strict=True)) == dict(
-        zip(shuffled, again.places, strict=True)
+    assert len(set(found.indices)) == len(names)
+    assert dict(zip(names, found.indices, strict=True)) == dict(
+        zip(shuffled, again.indices, strict=True)
     )
     if found.how in ("name", "spelling"):
         random.shuffle(moved)  # type: ignore[attr-defined]
         other = match(names, moved)
         assert other is not None
-        assert [classes[i] for i in found.places] == [moved[i] for i in other.places]
+        assert [classes[i] for i in found.indices] == [moved[i] for i in other.indices]
 
 
 @pytest.mark.parametrize("length", [1, 30, 5000])
