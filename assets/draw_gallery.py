@@ -19,6 +19,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import torch
+from PIL import Image
 
 import dfkd
 
@@ -131,8 +132,11 @@ CHARTS: dict[str, tuple[Callable[[str], Bars], str]] = {
 
 
 def invert_and_plot(example: dict[str, Any], path: Path) -> None:
-    """Take the picture that the example writes."""
-    run("invert_and_plot", "--rows", "2", "--out", str(path))
+    """Take the picture that the example writes, smaller and in 16 greys."""
+    run("invert_and_plot", "--out", str(path))
+    image = Image.open(path).convert("L")
+    image.thumbnail((520, 520))
+    image.quantize(16).save(path, optimize=True)
 
 
 def own_loss(example: dict[str, Any], path: Path) -> None:
