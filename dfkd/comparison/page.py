@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dfkd.comparison import standings
-from dfkd.comparison.tally import Run
+from dfkd.comparison.tally import Record, Run
 from dfkd.report import html
 from dfkd.report.palette import series_style
 from dfkd.report.units import percent, time_unit, whole
@@ -15,8 +15,6 @@ from dfkd.training.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Record = Mapping[str, Any]
 
 
 def write_comparison(directory: Path | str, record: Record) -> Path:
@@ -33,8 +31,8 @@ def write_comparison(directory: Path | str, record: Record) -> Path:
     template = html.environment().get_template("comparison.html.j2")
     document = template.render(
         title=f"{len(rows)} {standings.noun(record)}, one clock",
-        lead=standings.lead(record),
-        warning=standings.warning(record),
+        lead=standings.summary(record),
+        warning=standings.caveats(record),
         quality=standings.ranks(record),
         cost=(cost, [standings.cost(row) for row in rows]),
         chart=chart,

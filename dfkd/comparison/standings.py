@@ -91,7 +91,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     for cells, row in zip(rows, record["methods"], strict=True):
         cells[best : best + 1] = cost(row)[1:-1]
         lines.append(_line(cells))
-    notes = [lead(record), MEMORY, unfinished(record), f"`{record['command']}`"]
+    notes = [summary(record), MEMORY, unfinished(record), f"`{record['command']}`"]
     return "\n".join(lines) + "\n\n" + "\n\n".join(filter(None, notes)) + "\n"
 
 
@@ -137,7 +137,7 @@ def remark(row: Row) -> str:
     return "; ".join(filter(None, [*notes, row["refused"]]))
 
 
-def lead(record: Mapping[str, Any]) -> str:
+def summary(record: Mapping[str, Any]) -> str:
     """Tell what was compared, in a sentence or two."""
     settings, spent = record["settings"], record["settings"]["minutes"]
     budget = f"{whole(settings['steps'])} student steps" if spent is None else duration(60 * spent)
@@ -165,7 +165,7 @@ def unfinished(record: Mapping[str, Any]) -> str:
     return f"Not finished: {left} of {record['runs']} runs are still to be done." if left else ""
 
 
-def warning(record: Mapping[str, Any]) -> str:
+def caveats(record: Mapping[str, Any]) -> str:
     """Tell what a reader must know before any number; empty if there is nothing."""
     rows: Sequence[Row] = record["methods"]
     fallen = [str(row["method"]) for row in rows if row["collapsed"]]

@@ -31,7 +31,7 @@ class Metric(NamedTuple):
         return [value for value in self.values if value is not None]
 
 
-def read_metrics(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+def metrics_over_time(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     """Yield every metric with a finite value, in order of first appearance.
 
     Args:
@@ -56,7 +56,7 @@ def plot_run(rows: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         rows: the lines of ``metrics.jsonl``; a figure without axes where they have no metric.
     """
-    metrics = list(read_metrics(rows))
+    metrics = list(metrics_over_time(rows))
     columns = {0: 1, 1: 1, 2: 2, 4: 2}.get(len(metrics), 3)
     height = HEIGHT + HEADING
     with chart_style():

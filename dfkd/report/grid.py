@@ -16,7 +16,7 @@ PAGE = 1020  # pixels: a grid gets as many columns as fit into this width
 GAP, MARGIN, LINE = 12, 20, 17
 INK, PAPER = (24, 24, 27), (255, 255, 255)
 
-Pixels = npt.NDArray[np.uint8]
+PixelArray = npt.NDArray[np.uint8]
 
 
 def write_grid(
@@ -61,6 +61,7 @@ def write_grid(
     for index, (picture, lines) in enumerate(zip(pixels, texts, strict=True)):
         left = MARGIN + index % columns * (cell_width + GAP)
         upper = top + index // columns * row_height
+        # torchvision's grids have equal gaps and no captions.
         enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
         canvas.paste(Image.fromarray(enlarged).convert("RGB"), (left, upper))
         for line, text in enumerate(lines):
@@ -95,14 +96,14 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
     return paths
 
 
-def to_uint8(images: Tensor) -> Pixels:
+def to_uint8(images: Tensor) -> PixelArray:
     """Round N x C x H x W floats in [0, 1] to N x H x W x C bytes."""
     pixels = images.detach().float().clamp(0, 1).mul(255).round().byte()
-    array: Pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    array: PixelArray = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return array
 
 
-def _showable(picture: Pixels) -> Pixels:
+def _showable(picture: PixelArray) -> PixelArray:
     return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., 0]
 
 

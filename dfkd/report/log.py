@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfkd.training.files import write_text
 
-FILE = "metrics.jsonl"
+_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
@@ -32,7 +32,7 @@ class MetricsLog:
         directory.mkdir(parents=True, exist_ok=True)
         if resume_step is not None:
             _truncate(directory, resume_step)
-        self._file = (directory / FILE).open("a", encoding="utf-8")
+        self._file = (directory / _FILE).open("a", encoding="utf-8")
         purge = None if resume_step is None else resume_step + 1
         writer: Any = tensorboard.SummaryWriter
         self._hook, threading.excepthook = threading.excepthook, self._report
@@ -86,7 +86,7 @@ def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
 
     Without the file there are none.
     """
-    path = Path(directory) / FILE
+    path = Path(directory) / _FILE
     if not path.is_file():
         return []
     rows = []
@@ -102,4 +102,4 @@ def read_metrics(directory: Path | str) -> list[dict[str, Any]]:
 
 def _truncate(directory: Path, step: int) -> None:
     kept = [row for row in read_metrics(directory) if row.get("step", 0) <= step]
-    write_text(directory / FILE, "".join(json.dumps(row) + "\n" for row in kept))
+    write_text(directory / _FILE, "".join(json.dumps(row) + "\n" for row in kept))

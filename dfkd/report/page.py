@@ -42,7 +42,7 @@ def write_page(directory: Path, manifest: Mapping[str, Any], result: Mapping[str
         balance=_balance(counts, manifest.get("class_names") or []),
         balance_chart=_balance_chart(counts),
         balance_note=sentences.balance_note(counts),
-        provenance=sentences.provenance(manifest),
+        provenance=sentences.provenance_rows(manifest),
         command=html.command(manifest.get("command")),
         details=html.details(manifest),
         recipe=json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else "",
@@ -56,7 +56,7 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, 
     """Yield (group, name, last value, drawing) of every metric, in order of first appearance."""
     from dfkd.report import charts, svg  # matplotlib is slow to import, and needed at the end
 
-    for metric in charts.read_metrics(rows):
+    for metric in charts.metrics_over_time(rows):
         finite = metric.finite
         label = f"{metric.name}: from {finite[0]:.3g} to {finite[-1]:.3g}"
         group, _, short = metric.name.rpartition("/")

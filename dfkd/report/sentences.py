@@ -5,16 +5,16 @@ from typing import Any
 
 from dfkd.report.units import NOT_MEASURED, duration, percent, ratio, whole
 
-Record = Mapping[str, Any]
+_Record = Mapping[str, Any]
 Rows = list[tuple[str, str]]
 
 
-def is_inversion(result: Record) -> bool:
+def is_inversion(result: _Record) -> bool:
     """Return whether a run made pictures only, without a student."""
     return "own_top1" in result
 
 
-def models(result: Record) -> list[dict[str, Any]]:
+def models(result: _Record) -> list[dict[str, Any]]:
     """Return the rows of the table: those recorded, else what the result says of both networks."""
     if result.get("comparison"):
         return [dict(row) for row in result["comparison"]]
@@ -32,7 +32,7 @@ def models(result: Record) -> list[dict[str, Any]]:
     return rows
 
 
-def title(manifest: Record, result: Record) -> str:
+def title(manifest: _Record, result: _Record) -> str:
     """Return the page's heading."""
     if is_inversion(result):
         return "What the teacher remembers"
@@ -47,7 +47,7 @@ def title(manifest: Record, result: Record) -> str:
     return f"A student from {result.get('method')}" if given else "A student without data"
 
 
-def lead(result: Record) -> str:
+def lead(result: _Record) -> str:
     """Tell the outcome in a sentence or two."""
     images = result.get("images_synthesized")
     if is_inversion(result):
@@ -75,7 +75,7 @@ def lead(result: Record) -> str:
     return outcome + (f"It learnt from {source}." if source else "")
 
 
-def warning(manifest: Record, result: Record) -> str:
+def warning(manifest: _Record, result: _Record) -> str:
     """Tell what a reader must know before any number; empty if there is nothing."""
     notes = []
     before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
@@ -88,7 +88,7 @@ def warning(manifest: Record, result: Record) -> str:
     return " ".join(notes)
 
 
-def kept_as_it_started(result: Record) -> str:
+def kept_as_it_started(result: _Record) -> str:
     """Tell why the untrained student was kept; empty if the trained one was."""
     held_out = result.get("held_out") or {}
     if held_out.get("kept") != "start":
@@ -100,7 +100,7 @@ def kept_as_it_started(result: Record) -> str:
     )
 
 
-def highlights(result: Record) -> list[tuple[str, str, str]]:
+def highlights(result: _Record) -> list[tuple[str, str, str]]:
     """Return (number, name, remark) of the few numbers that matter most."""
     seconds = (result.get("seconds") or {}).get("total")
     time = (duration(seconds), "Wall time", "synthesis and distillation")
@@ -124,7 +124,7 @@ def highlights(result: Record) -> list[tuple[str, str, str]]:
     ]
 
 
-def account(result: Record) -> Rows:
+def account(result: _Record) -> Rows:
     """Return the settings of a run and what it spent, by name."""
     seconds = result.get("seconds") or {}
     total = seconds.get("total")
@@ -148,7 +148,7 @@ def account(result: Record) -> Rows:
     return [(name, text) for name, text in rows if text.strip("–")]
 
 
-def earliest_exit(result: Record) -> str:
+def earliest_exit(result: _Record) -> str:
     """Tell which early exit nearly has the student's accuracy, and its cost; empty without any."""
     exits = {row["name"]: row for row in result.get("exits") or ()}
     if not exits:
@@ -162,7 +162,7 @@ def earliest_exit(result: Record) -> str:
     return f"{name} is the earliest with {bar}: {kept} for {work} of the compute."
 
 
-def provenance(manifest: Record) -> Rows:
+def provenance_rows(manifest: _Record) -> Rows:
     """Return where the numbers come from: seed, hashes of the teacher, use of real data."""
     rows: Rows = []
     if manifest.get("seed") is not None:

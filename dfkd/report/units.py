@@ -28,7 +28,7 @@ def whole(value: Any) -> str:
     return MISSING if amount is None else f"{round(amount):,}"
 
 
-def file_size(value: Any) -> str:
+def size_of_bytes(value: Any) -> str:
     """Write bytes as ``281 kB`` (1 kB = 1000 bytes)."""
     amount = number(value)
     if amount is None:
@@ -91,7 +91,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("accuracy", "Accuracy", lambda v: NOT_MEASURED if number(v) is None else percent(v, 2)),
     ("robust_accuracy", "PGD-20", lambda v: percent(v, 2)),
     ("parameters", "Parameters", whole),
-    ("file_bytes", "File size", file_size),
+    ("file_bytes", "File size", size_of_bytes),
     ("share_of_compute", "Compute", lambda v: percent(v, 0)),
     ("flops", "Operations\nan image", operations),
     ("latency_ms_1", "Latency\nbatch 1", milliseconds),

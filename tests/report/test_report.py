@@ -184,15 +184,15 @@ def test_balance_shares_columns_between_many_classes() -> None:
 
 def test_figures_carry_units_and_dashes() -> None:
     plain = [
-        units.percent(0.9264), units.whole(1234567), units.file_size(281_400),
-        units.file_size(999_700), units.milliseconds(1.844), units.milliseconds(112.4),
+        units.percent(0.9264), units.whole(1234567), units.size_of_bytes(281_400),
+        units.size_of_bytes(999_700), units.milliseconds(1.844), units.milliseconds(112.4),
         units.duration(8.31), units.duration(59.97), units.duration(7830),
     ]  # fmt: skip
     assert [text.replace("\u202f", " ") for text in plain] == [
         "92.6 %", "1,234,567", "281 kB", "1 MB", "1.84 ms", "112 ms",
         "8.3 s", "1 min 00 s", "2 h 10 min",
     ]  # fmt: skip
-    for write in (units.percent, units.whole, units.file_size, units.duration):
+    for write in (units.percent, units.whole, units.size_of_bytes, units.duration):
         assert write(None) == write(math.nan) == "–"
     assert units.ratio(1, 0) is None
     assert units.ratio(1, 4) == 0.25
