@@ -25,6 +25,7 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_learning, set_mode
 from dfkd.networks.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
+from dfkd.tasks.prediction import rows_of
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
@@ -129,7 +130,8 @@ class Learner:
         inputs = to_layout(inputs[shard], layout_of(self.student))
         self._shown = inputs.shape
         known = batch.prediction and batch.prediction.of_samples(shard, count)
-        return Batch(inputs, known, None if batch.target is None else batch.target[shard])
+        target = None if batch.target is None else rows_of(batch.target, shard, count)
+        return Batch(inputs, known, target)
 
     def forward(self, shard: Batch) -> PairOutputs:
         """Show student (in training mode) and teacher the samples of ``shard``."""

@@ -11,7 +11,7 @@ serves both sides:
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,12 +102,6 @@ class Objective:
         return Objective(factor * term for term in self.terms)
 
     __rmul__ = __mul__
-
-    def replaced(self, losses: Mapping[str, Callable[[Any], Tensor]]) -> "Objective":
-        """Return the objective with other functions for some of its names: modules that learn."""
-        return Objective(
-            replace(term, loss=losses.get(term.name, term.loss)) for term in self.terms
-        )
 
     def __call__(self, outputs: Any, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total (a scalar) and the detached components.

@@ -14,6 +14,9 @@ from dfkd.teacher.spec import Space
 _RANGE = 2**62  # of a draw: the rest of a division by a bank's size favours no image
 
 
+_DIMENSIONS = {"logits": 2, "weight": 1, "values": 2}  # of a prediction's parts
+
+
 class ByClass(NamedTuple):
     """Stored images in the order of their classes, so that a class can be drawn, then an image.
 
@@ -180,7 +183,7 @@ class ImageBank:
             index = torch.randperm(filled, generator=self._generator)[:count]
         index = index.to(self._device)
         taken = {name: column[index] for name, column in self._columns.items()}
-        rows = {name: _as_rows(taken.get(name)) for name in ("logits", "weight", "values")}
+        rows = {name: _as_rows(taken.get(name), n) for name, n in _DIMENSIONS.items()}
         logits = rows["logits"]
         assert logits is not None
         prediction = Prediction(logits.float(), rows["weight"], rows["values"])
@@ -234,6 +237,6 @@ def _by_sample(name: str, values: Tensor, count: int) -> Tensor:
     return values.view(count, -1, *values.shape[1:])
 
 
-def _as_rows(values: Tensor | None, dimensions: int = 2) -> Tensor | None:
+def _as_rows(values: Tensor | None, dimensions: int) -> Tensor | None:
     """M x ... values of N samples with M/N rows each."""
     return values.flatten(0, 1) if values is not None and values.ndim > dimensions else values

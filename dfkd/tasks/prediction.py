@@ -34,14 +34,22 @@ class Prediction(NamedTuple):
             index: which of them, as a tensor is indexed.
             count: N, how many samples the answer is to.
         """
-        rows = len(self.logits) // max(1, count)
-        if rows == 1:
-            return self.mapped(lambda part: part[index])
-        return self.mapped(
-            lambda part: part.view(count, rows, *part.shape[1:])[index].flatten(0, 1)
-        )
+        return self.mapped(lambda part: rows_of(part, index, count))
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
         """Apply ``function`` to every part that is there."""
         weight, values = (None if part is None else function(part) for part in self[1:])
         return Prediction(function(self.logits), weight, values)
+
+
+def rows_of(values: Tensor, index: Tensor | slice, count: int) -> Tensor:
+    """Return the rows of some samples, those of one sample side by side.
+
+    Args:
+        values: M x ..., M/N rows a sample.
+        index: which of the samples, as a tensor is indexed.
+        count: N.
+    """
+    if len(values) == count:
+        return values[index]
+    return values.view(count, len(values) // count, *values.shape[1:])[index].flatten(0, 1)

@@ -109,7 +109,14 @@ def layout_of(network: nn.Module) -> torch.memory_format:
 
 
 def to_layout(images: Tensor, order: torch.memory_format) -> Tensor:
-    """The same images, N x C x H x W, lying in that order; differentiable."""
+    """Lay samples in that order; differentiable. Only N x C x H x W images have more than one.
+
+    Args:
+        images: samples; others than images come back contiguous.
+        order: of their dimensions in memory.
+    """
+    if images.ndim != 4:
+        return images.contiguous()
     if order is torch.channels_last:
         return images.contiguous(memory_format=order)
     # Of images with one channel both orders are the same, and a layer goes by their strides.

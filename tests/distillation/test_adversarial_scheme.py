@@ -96,14 +96,15 @@ def test_without_weight_it_is_offline_bit_for_bit(form, teacher, student):
 
 def watch(monkeypatch, kind, look) -> list[bool]:
     """At every ``kind.learn``: whether what ``look`` returns was the same before and after."""
-    found, learn = [], kind.learn
+    name = "learn" if kind is Learner else "step"
+    found, step = [], getattr(kind, name)
 
     def spy(self, loss):
         before = copy.deepcopy(look())
-        learn(self, loss)
+        step(self, loss)
         found.append(alike(before, look()))
 
-    monkeypatch.setattr(kind, "learn", spy)
+    monkeypatch.setattr(kind, name, spy)
     return found
 
 
@@ -111,11 +112,11 @@ def watch(monkeypatch, kind, look) -> list[bool]:
 @pytest.mark.parametrize("form", FORMS)
 def test_neither_step_moves_the_other_side(form, loss, teacher, student, monkeypatch):
     distiller = build(teacher, student, form=form, loss=loss)
-    critics, (learner,) = distiller._judge.critics, distiller.learners
+    critics, (learner,) = distiller._critic.critics, distiller.learners
     before = copy.deepcopy(critics.state_dict())
 
     def student_side():
-        return {**student.state_dict(), **learner.aids.state_dict()}
+        return {**student.state_dict(), **learner.adapters.state_dict()}
 
     critic_moved_student = watch(monkeypatch, CriticTrainer, student_side)
     student_moved_critic = watch(monkeypatch, Learner, critics.state_dict)
@@ -135,18 +136,18 @@ def test_critic_and_student_pull_the_students_answers_apart(form, loss, teacher,
     distiller = build(teacher, student, form=form, loss=loss, noise=0.0, weight=0.5)
     run(distiller, 3)
     scheme = distiller
-    (learner,), judge = scheme.learners, scheme._judge
-    answers = learner.ask(learner.receive(Batch(some_images(32, 9))))
-    real, fake = scheme._judged(answers)
-    mine = answers.student_logits if form == "logits" else answers.student_features
+    (learner,), judge = scheme.learners, scheme._critic
+    answers = learner.forward(learner.prepare(Batch(some_images(32, 9))))
+    real, fake = scheme._criticd(answers)
+    mine = answers.student.logits if form == "logits" else answers.student.features
     pieces = list(mine) if isinstance(mine, tuple) else [mine]
     scores = [
         (critic(r), critic(f)) for critic, r, f in zip(judge.critics, real, fake, strict=True)
     ]
     against = sum(critic_loss(*pair, kind=loss) for pair in scores)
     pulls = torch.autograd.grad(against, pieces, retain_graph=True)
-    with judge.fixed():
-        fooling = judge.fooling(real, fake)
+    with judge.frozen():
+        fooling = judge.generator_loss(real, fake)
     pushes = torch.autograd.grad(fooling, pieces, retain_graph=True)
     for pull, push in zip(pulls, pushes, strict=True):
         assert F.cosine_similarity(pull.flatten(), push.flatten(), 0) < -0.5
@@ -156,12 +157,12 @@ def test_critic_and_student_pull_the_students_answers_apart(form, loss, teacher,
 def test_critic_and_generator_pull_its_images_apart(loss, teacher, student, monkeypatch):
     distiller = build(teacher, student, form="images", loss=loss, noise=0.0)
     run(distiller, 3)
-    judge, maker = distiller._judge, distiller._maker
+    judge, maker = distiller._critic, distiller._trainer
     (critic,), real, fake = judge.critics, some_images(32, 9), maker.images(32)
     against = critic_loss(critic(real), critic(fake), kind=loss)
     (pull,) = torch.autograd.grad(against, fake, retain_graph=True)
-    with judge.fixed():
-        (push,) = torch.autograd.grad(judge.fooling((real,), (fake,)), fake)
+    with judge.frozen():
+        (push,) = torch.autograd.grad(judge.generator_loss((real,), (fake,)), fake)
     assert F.cosine_similarity(pull.flatten(), push.flatten(), 0) < -0.5
     # The step itself: what the generator learns makes the critic take its images for given ones.
     critic.eval()
@@ -169,7 +170,7 @@ def test_critic_and_generator_pull_its_images_apart(loss, teacher, student, monk
     scores = []
     with torch.no_grad():
         scores.append(critic(maker.network(latents)).mean())
-    monkeypatch.setattr(judge, "learn", lambda loss: None)
+    monkeypatch.setattr(judge, "step", lambda loss: None)
     for _ in range(20):
         distiller._contest(judge, real)
     critic.eval()
@@ -197,7 +198,7 @@ def test_the_students_loss_holds_the_fooling_term_with_its_sign(teacher, student
 def test_the_critic_stays_in_the_game(form, teacher, student):
     """It learns to tell, and is not always right: a critic at 50 % or 100 % teaches nothing."""
     distiller = build(teacher, student, form=form, width=64, ngf=16)
-    shares = torch.stack([m["distillation/critic_accuracy"] for m in run(distiller, 120, 0, 120)])
+    shares = torch.stack([m["critic_accuracy"] for m in run(distiller, 120, 0, 120)])
     tenths = shares.view(12, 10).mean(1)
     assert tenths[:4].max() > 0.6, tenths
     assert 0.35 < tenths[6:].mean() < 0.95, tenths
@@ -209,7 +210,7 @@ def test_a_student_learns_beside_a_critic(form, teacher, student):
     before = teacher.fingerprint()
     distiller = build(teacher, student, form=form)
     found = [distiller.update(Batch(some_images(64, 0))) for _ in range(60)]
-    assert found[-1]["distillation/kd"] < 0.5 * found[0]["distillation/kd"]
+    assert found[-1]["kd"] < 0.5 * found[0]["kd"]
     assert teacher.fingerprint() == before
     kept = distiller.finished()
     assert kept.state_dict().keys() == vgg((6, 10), 1, 1, 4).state_dict().keys()
@@ -221,13 +222,13 @@ def test_features_are_paired_whatever_the_knowledge_looks_at(knowledge, teacher,
     config = dataclasses.replace(CONFIG, knowledge=knowledge)
     distiller = build(teacher, student, config, form="features")
     (learner,) = distiller.learners
-    assert len(learner.pairs) == len(learner.aids["hint"].adapters) == 2
-    assert [c.project[0].weight.shape[1] for c in distiller._judge.critics] == [8, 16]
-    adapters = copy.deepcopy(learner.aids.state_dict())
+    assert len(learner.pairs) == len(learner.adapters["hint"].adapters) == 2
+    assert [c.project[0].weight.shape[1] for c in distiller._critic.critics] == [8, 16]
+    adapters = copy.deepcopy(learner.adapters.state_dict())
     parts = run(distiller, 2)[-1]
-    assert ("distillation/hint" in parts) == ("hint" in knowledge)
-    assert parts["distillation/similarity"] > 0
-    assert not any(torch.equal(v, adapters[k]) for k, v in learner.aids.state_dict().items())
+    assert ("hint" in parts) == ("hint" in knowledge)
+    assert parts["similarity"] > 0
+    assert not any(torch.equal(v, adapters[k]) for k, v in learner.adapters.state_dict().items())
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -274,10 +275,9 @@ def test_made_images_are_images_that_the_teacher_labels(teacher, student):
     assert distiller.teacher_images == 3 * 64
     assert sum(distiller.class_counts()) == 3 * 64
     assert set(found) == {
-        f"distillation/{name}"
-        for name in ("kd", "agreement", "made_kd", "critic", "critic_accuracy", "fooling")
+        f"{name}" for name in ("kd", "agreement", "made_kd", "critic", "critic_accuracy", "fooling")
     }
-    made = distiller._maker.images(16)
+    made = distiller._trainer.images(16)
     assert made.shape == (16, 1, 8, 8)
     assert 0 <= made.min() < made.max() <= 1
     assert set(distiller.extras()) == {"judge", "maker"}
@@ -303,7 +303,7 @@ def test_a_run_on_given_images_resumes_exactly(teacher, student, tmp_path, monke
 
 def test_it_runs_on_given_images_and_is_refused_without(teacher, student, tmp_path):
     plan, images = plan_of("images"), (255 * some_images(40, 0)).to(torch.uint8)
-    with pytest.raises(DfkdError, match="--images DATA") as refusal:
+    with pytest.raises(DfkdError, match="`images=DATA`") as refusal:
         dfkd.distill(teacher, student, recipe=plan, steps=2, device="cpu", out=tmp_path / "run")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()

@@ -58,7 +58,7 @@ def test_without_mutual_knowledge_the_student_learns_as_offline(tiny_teacher, ti
             distiller.update(Batch(images_of(step)))
     ours, theirs = tiny_student.state_dict(), alone.state_dict()
     assert all(map(torch.equal, ours.values(), theirs.values()))
-    ours, theirs = together.scheme.learners[0].finished(), offline.finished()
+    ours, theirs = together.learners[0].finished(), offline.finished()
     assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
 
 
@@ -145,7 +145,7 @@ def test_peers_start_from_weights_of_their_own(tiny_teacher):
     assert all(p.requires_grad for peer in (second, third) for p in peer.parameters())
     weights = [one.stages[0][0].weight for one in (first, second, third)]
     assert not any(torch.equal(weights[a], weights[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
-    again = online(tiny_teacher, student, students=3).scheme.learners[2].student
+    again = online(tiny_teacher, student, students=3).learners[2].student
     assert torch.equal(again.head.weight, third.head.weight)
 
 
@@ -154,7 +154,7 @@ def test_the_best_of_one_architecture_is_kept(tiny_teacher, tiny_student):
     finished = distiller.finished()
     assert torch.equal(finished.head.weight, tiny_student.head.weight)  # of equals the first
     assert list(distiller.networks()) == ["peer 2", "peer 3"]
-    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    distiller._agreement.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
     third = distiller.learners[2].student
     assert torch.equal(distiller.finished().head.weight, third.head.weight)
     assert list(distiller.networks()) == ["peer 1", "peer 2"]
@@ -165,19 +165,19 @@ def test_an_unequal_peer_is_kept_where_it_is_best_and_not_told_otherwise(
     tiny_teacher, tiny_student
 ):
     distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3)
-    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    distiller._agreement.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
     second = distiller.learners[1].student
     assert torch.equal(distiller.finished().head.weight, second.head.weight)
     assert distiller.source()[0] == "dfkd.networks:vgg"
     assert list(distiller.networks()) == ["peer 1", "peer 3"]
-    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
+    distiller._agreement.agreement.copy_(torch.tensor([0.2, 0.1, 0.9]))
     assert distiller.source() is None  # it is built as the first is
     distiller = online(tiny_teacher, tiny_student, peers=(PEER,), students=3, kept="alike")
     shapes = [len(learner.student.stages) for learner in distiller.learners]
     assert shapes == [1, 2, 1]
     metrics = distiller.update(Batch(images_of()))
-    assert metrics["distillation/mutual"] > 0
-    distiller.standing.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
+    assert metrics["mutual"] > 0
+    distiller._agreement.agreement.copy_(torch.tensor([0.2, 0.9, 0.1]))
     assert list(distiller.networks()) == ["peer 2", "peer 3"]
     tiny_student.load_state_dict(distiller.finished().state_dict())
     first, second = (online(tiny_teacher, tiny_student, peers=(PEER,)) for _ in range(2))
@@ -196,9 +196,9 @@ def test_agreement_is_that_before_the_step(tiny_teacher, tiny_student):
             for network in networks
         ]
     )
-    assert metrics["distillation/agreement"] == shares[0]
-    assert metrics["distillation/peer_2_agreement"] == shares[1]
-    torch.testing.assert_close(distiller.standing.agreement, 0.01 * shares)
+    assert metrics["agreement"] == shares[0]
+    assert metrics["peer_2_agreement"] == shares[1]
+    torch.testing.assert_close(distiller._agreement.agreement, 0.01 * shares)
 
 
 def test_resuming_is_exact(tiny_teacher, tiny_student):
@@ -221,7 +221,7 @@ def test_resuming_is_exact(tiny_teacher, tiny_student):
     for name, one, other in networks:
         pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs), name
-    assert torch.equal(whole.scheme.standing.agreement, resumed.scheme.standing.agreement)
+    assert torch.equal(whole._agreement.agreement, resumed._agreement.agreement)
     assert whole.teacher_images == resumed.teacher_images
 
 
@@ -229,9 +229,9 @@ def test_all_come_nearer_to_the_teacher_and_it_stays_as_it_was(tiny_teacher, tin
     before = tiny_teacher.fingerprint()
     distiller = online(tiny_teacher, tiny_student)
     found = [distiller.update(Batch(images_of(count=64))) for _ in range(60)]
-    for name in ("distillation/kd", "distillation/mutual"):
+    for name in ("kd", "mutual"):
         assert found[-1][name] < 0.5 * found[0][name], name
-    for name in ("distillation/agreement", "distillation/peer_2_agreement"):
+    for name in ("agreement", "peer_2_agreement"):
         assert found[-1][name] > 0.8, name
     assert tiny_teacher.fingerprint() == before
 
@@ -239,7 +239,7 @@ def test_all_come_nearer_to_the_teacher_and_it_stays_as_it_was(tiny_teacher, tin
 def test_half_precision_learns_too(tiny_teacher, tiny_student):
     runtime = Runtime(torch.device("cpu"), "bf16", 0, 1)
     distiller = online(tiny_teacher, tiny_student, runtime=runtime)
-    found = [distiller.update(Batch(images_of()))["distillation/kd"] for _ in range(30)]
+    found = [distiller.update(Batch(images_of()))["kd"] for _ in range(30)]
     assert found[-1] < 0.7 * found[0]
     assert found[-1].dtype == torch.float32
 

@@ -206,9 +206,9 @@ def test_what_is_minimised(tiny_teacher, monkeypatch):
     exit_loss = 0.8 * kl_divergence(logits, taught) + 0.2 * kl_divergence(logits, deep)
     exit_loss = exit_loss + 0.5 * feature.hint(embedding, end)
     torch.testing.assert_close(losses[0], kl_divergence(deep, taught) + exit_loss)
-    torch.testing.assert_close(metrics["distillation/exit_1"], exit_loss.detach())
+    torch.testing.assert_close(metrics["exit_1"], exit_loss.detach())
     agreement = (logits.argmax(1) == taught.argmax(1)).float().mean()
-    assert metrics["distillation/exit_1_agreement"] == agreement
+    assert metrics["exit_1_agreement"] == agreement
 
 
 def test_the_end_takes_no_gradient_from_an_exit(tiny_teacher, monkeypatch):
@@ -246,7 +246,7 @@ def test_dropped_exits_leave_the_plain_student(tiny_teacher):
     student = a_student()
     distiller = itself(tiny_teacher, student, dataclasses.replace(CONFIG, ema=0.9))
     metrics = run(distiller, range(3), 3)
-    assert {"distillation/exit_1", "distillation/exit_1_agreement"} < set(metrics)
+    assert {"exit_1", "exit_1_agreement"} < set(metrics)
     finished = distiller.finished()
     assert list(finished.state_dict()) == list(student.state_dict())
     assert not finished.training
@@ -387,10 +387,10 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     distiller = itself(tiny_teacher, student, config, form="generations", predecessor=0.5)
     learner = distiller.learners[0]
     metrics = run(distiller, range(4), 12)
-    assert metrics["distillation/generation"] == 1
-    assert "distillation/predecessor" not in metrics
+    assert metrics["generation"] == 1
+    assert "predecessor" not in metrics
     before, weights = distiller.finished(), snapshot(student.state_dict())
-    adapter = next(learner.aids.parameters()).detach().clone()
+    adapter = next(learner.adapters.parameters()).detach().clone()
     counts, asked = learner.class_counts(), learner.teacher_images
 
     distiller.set_progress(4 / 12)
@@ -401,7 +401,7 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     assert distiller.student is student
     assert learner.steps == 0
     assert not torch.equal(student.head.weight, weights["head.weight"])
-    assert not torch.equal(next(learner.aids.parameters()), adapter)
+    assert not torch.equal(next(learner.adapters.parameters()), adapter)
     assert all(momentum.abs().sum() == 0 for momentum in learner._optimizer._momenta)
     assert (learner.class_counts(), learner.teacher_images) == (counts, asked)
     assert learner._optimizer.param_groups[0]["lr"] == pytest.approx(config.lr)
@@ -411,10 +411,10 @@ def test_at_a_border_the_student_becomes_its_successors_teacher(tiny_teacher, mo
     metrics = distiller.update(Batch(images_of(4)))
     images = tiny_teacher.spec.normalize(images_of(4))
     former = kl_divergence(live(images), past(images)).detach()
-    torch.testing.assert_close(metrics["distillation/predecessor"], former)
-    wanted = metrics["distillation/kd"] + metrics["distillation/hint"] + 0.5 * former
+    torch.testing.assert_close(metrics["predecessor"], former)
+    wanted = metrics["kd"] + metrics["hint"] + 0.5 * former
     torch.testing.assert_close(losses[0], wanted)
-    assert metrics["distillation/generation"] == 2
+    assert metrics["generation"] == 2
 
 
 def test_generations_share_what_is_left_after_the_first_images(tiny_teacher):
@@ -509,7 +509,7 @@ def test_it_learns_and_the_teacher_stays_as_it_was(form, tiny_teacher):
     for step in range(120 if "generations" in FORMS[form] else 60):
         distiller.set_progress(0.0 if step < 60 else 0.5)
         found.append(distiller.update(Batch(images_of(count=64))))
-    for name in set(found[-1]) - {"distillation/generation"}:
+    for name in set(found[-1]) - {"generation"}:
         if name.endswith("agreement"):
             assert found[-1][name] > 0.8, name
         else:
@@ -526,7 +526,7 @@ def test_half_precision_learns_too(form, tiny_teacher):
     distiller.update(Batch(images_of()))
     distiller.set_progress(0.6)
     found = [distiller.update(Batch(images_of())) for _ in range(30)]
-    assert found[-1]["distillation/kd"] < 0.7 * found[0]["distillation/kd"]
+    assert found[-1]["kd"] < 0.7 * found[0]["kd"]
     assert all(value.dtype == torch.float32 for value in found[-1].values())
 
 

@@ -17,8 +17,7 @@ from dfkd.losses.adversarial import (
 )
 from dfkd.losses.prior import l2_norm, total_variation_l1, total_variation_l2
 from dfkd.losses.response import cross_entropy, kl_divergence, l1_logits, mse_logits
-from dfkd.losses.statistics import norm_distance, scale_free_distance
-from dfkd.teacher.statistics import LayerStatistics
+from dfkd.losses.statistics import LayerStatistics, norm_distance, scale_free_distance
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=25, deadline=None)

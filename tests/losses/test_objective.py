@@ -1,20 +1,29 @@
 """An objective: a flat weighted sum that keeps its components' names."""
 
+import inspect
+
 import pytest
 import torch
 
 from dfkd.errors import DfkdError
-from dfkd.synthesis.objective import Evidence, Objective, Term, constant, cosine, linear, warmup
-from dfkd.teacher import Trace
+from dfkd.losses.objective import Objective, Term, constant, cosine, linear, parse, warmup
+from dfkd.losses.registry import LOSSES
+from dfkd.tasks import Classification, Prediction
+from dfkd.teacher.outputs import Outputs, PairOutputs
 
-EVIDENCE = Evidence(torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), Trace(torch.eye(2), (), {}))
+EVIDENCE = PairOutputs(
+    torch.rand(2, 1, 4, 4),
+    Outputs(Prediction(torch.eye(2))),
+    targets=torch.tensor([0, 1]),
+    task=Classification(2),
+)
 
 
 def term(name: str, value: float) -> Term:
     return Term(name, lambda evidence: torch.tensor(value, requires_grad=True))
 
 
-def never(evidence: Evidence) -> torch.Tensor:
+def never(evidence: PairOutputs) -> torch.Tensor:
     raise AssertionError("a term of weight 0 must not be computed")
 
 
@@ -67,9 +76,38 @@ def test_names_must_differ():
 
 def test_a_student_that_is_needed_and_missing():
     with pytest.raises(DfkdError, match="needs a student"):
-        EVIDENCE.require_student()
-    logits = torch.zeros(2, 2)
-    assert EVIDENCE._replace(student_logits=logits).require_student() is logits
+        Objective.of(adv=1.0)(EVIDENCE)
+    student = Outputs(Prediction(torch.zeros(2, 2)))
+    Objective.of(adv=1.0)(EVIDENCE._replace(student=student))
+
+
+def test_one_language_serves_images_and_students():
+    objective = Objective.parse("10*bn + 0.5*onehot - kd")
+    assert {term.name: term.weight for term in objective.terms} == {
+        "bn": 10,
+        "onehot": 0.5,
+        "kd": -1,
+    }
+    assert objective.needs == {path for n in ("bn", "onehot", "kd") for path in LOSSES[n].needs}
+    assert Objective.of(bn=0.0, kd=1.0).needs == set(LOSSES["kd"].needs)
+
+
+def test_a_student_maximises_nothing():
+    assert parse("kd + 250*at") == {"kd": 1, "at": 250}
+    with pytest.raises(DfkdError, match=r"knowledge 'kd - at', column 4: terms are joined by \+$"):
+        parse("kd - at")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_row_names_what_its_function_takes(name):
+    """As many values as the function, or the module it builds, has positional parameters."""
+    row = LOSSES[name]
+    if "_over_depths" in getattr(row.function, "__qualname__", ""):
+        return
+    kinds = [p.kind for p in inspect.signature(row.function).parameters.values()]
+    assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == len(row.needs)
+    assert row.line
+    assert row.weight > 0
 
 
 @pytest.mark.parametrize(

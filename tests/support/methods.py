@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         settings: of the synthesizer, so small that an update takes a moment.
-        terms: what an update logs after ``synthesis/``; all of it is non-zero.
+        terms: what an update logs; all of it is non-zero.
         falls: the term that sinks within 60 updates on a tiny teacher; "" where updates learn
             nothing.
         still: settings over those for that test (a learning rate that fits the toy).
@@ -42,56 +42,56 @@ class Row:
 ROWS = {
     "default": Row(
         {"draws": 24, "refine_batch": 16, "refine_steps": 2},
-        ("statistics", "cross_entropy", "competition"),
-        "statistics",
+        ("loss", "bn_kl", "onehot", "js"),
+        "bn_kl",
         restarts=True,
     ),
     "drawings": Row({}),
     "deep_inversion": Row(
         {"batch_size": 16, "iterations": 4, "adi": 1.0},
-        ("cross_entropy", "statistics", "tv_l2", "competition"),
-        "statistics",
+        ("loss", "onehot", "bn", "tv_l2", "js"),
+        "bn",
         {"iterations": 60},
     ),
     "nayer": Row(
         {"g_steps": 2, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "embedding_dim": 8},
-        ("loss", "statistics", "cross_entropy", "adversarial"),
-        "statistics",
+        ("loss", "bn", "onehot", "adv"),
+        "bn",
         {"recreate": 100},
     ),
     "spaceship": Row(
         {"g_steps": 2, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "capacity": 100},
-        ("loss", "statistics", "cross_entropy"),
-        "statistics",
+        ("loss", "bn", "onehot"),
+        "bn",
     ),
     "dfad": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("adversarial",),
-        "adversarial",
+        ("loss", "l1"),
+        "loss",
         bounded=False,
     ),
     "zskt": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("adversarial",),
-        "adversarial",
+        ("loss", "kd_mean"),
+        "loss",
         bounded=False,
     ),
     "dfq": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("loss", "adversarial", "statistics", "one_hot", "balance"),
-        "statistics",
+        ("loss", "kd", "bn", "onehot", "balance"),
+        "bn",
     ),
     "dafl": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("loss", "one_hot", "information_entropy", "activation"),
-        "one_hot",
+        ("loss", "onehot", "balance10", "activation"),
+        "onehot",
         {"lr_g": 0.01},
         bounded=False,
     ),
     "pre": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "memory_dim": 8, "memory_ngf": 4},
         (
-            *("loss", "one_hot", "information_entropy", "activation", "competition"),
+            *("loss", "onehot", "balance10", "activation", "js"),
             *("memory_reconstruction", "memory_kl"),
         ),
         "memory_reconstruction",
@@ -99,26 +99,26 @@ ROWS = {
     ),
     "cmi": Row(
         {"g_steps": 3, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "cr_dim": 8},
-        ("loss", "statistics", "cross_entropy", "adversarial", "contrastive"),
+        ("loss", "bn", "onehot", "adv", "contrastive"),
         "loss",
         {"lr_g": 0.01},
         restarts=True,
     ),
     "mad": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("loss", "statistics", "cross_entropy", "adversarial"),
-        "statistics",
+        ("loss", "bn", "onehot", "kd"),
+        "bn",
     ),
     "adi": Row(
         {"batch_size": 16, "iterations": 3},
-        ("loss", "cross_entropy", "statistics", "tv_l2", "competition"),
-        "statistics",
+        ("loss", "onehot", "bn", "tv_l2", "js"),
+        "bn",
         restarts=True,
     ),
     "fast": Row(
         {"g_steps": 2, "warmup": 0, "synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
-        ("loss", "statistics", "cross_entropy", "adversarial"),
-        "statistics",
+        ("loss", "bn", "onehot", "adv"),
+        "bn",
     ),
 }
 
@@ -162,7 +162,8 @@ def small(method: str, **settings: Any) -> Recipe:
 def build(method: str, teacher: Teacher, seed: int = 0, autocast=nullcontext, **settings: Any):
     """A synthesizer of the row, on that teacher."""
     recipe = dataclasses.replace(small(method, **settings), seed=seed)
-    return recipes.build_synthesizer(recipe, teacher, autocast)
+    teacher.autocast = autocast
+    return recipes.build_synthesizer(recipe, teacher)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfkd.errors import DfkdError
-from dfkd.synthesis.bank import ImageBank, by_class, quantize
-from dfkd.teacher.spec import ImageSpec
+from dfkd.synthesis.bank import ImageBank, by_class
+from dfkd.teacher.spec import ImageSpec, quantize
 
 SPEC = ImageSpec(1, 2, 3)
 
@@ -40,10 +40,10 @@ def test_it_holds_the_latest_and_no_more(capacity, sizes):
     assert len(store) == min(total, capacity)
     batch = store.sample(len(store))
     latest = range(total - len(store), total)
-    assert sorted(batch.targets.tolist()) == list(latest)
+    assert sorted(batch.target.tolist()) == list(latest)
     # Rows stay together: an image, its logits and its target.
-    assert torch.equal(batch.images[:, 0, 0, 0].mul(255).round().long(), batch.targets % 256)
-    assert torch.equal(batch.teacher_logits[:, 2].long(), batch.targets)
+    assert torch.equal(batch.inputs[:, 0, 0, 0].mul(255).round().long(), batch.target % 256)
+    assert torch.equal(batch.prediction.logits[:, 2].long(), batch.target)
 
 
 @settings(max_examples=30, deadline=None)
@@ -110,15 +110,15 @@ def test_what_comes_back_is_the_quantised_image():
     store = bank(5)
     store.add(images, torch.zeros(5, 4), torch.arange(5))
     batch = store.sample(5)
-    assert torch.equal(batch.images, stored[batch.targets])
-    assert (batch.images - images[batch.targets]).abs().max() <= 0.5 / 255 + 1e-7
+    assert torch.equal(batch.inputs, stored[batch.target])
+    assert (batch.inputs - images[batch.target]).abs().max() <= 0.5 / 255 + 1e-7
 
 
 def test_logits_come_back_to_three_digits_and_finite():
     store = bank()
     logits = torch.tensor([[1.2345, -20.5, 1e9, float("-inf")]])
     store.add(torch.rand(1, *SPEC.shape), logits, torch.tensor([0]))
-    back = store.sample(1).teacher_logits
+    back = store.sample(1).prediction.logits
     assert back.dtype == torch.float32
     torch.testing.assert_close(back[:, :2], logits[:, :2], rtol=1e-3, atol=0)
     assert back.isfinite().all()
@@ -127,7 +127,7 @@ def test_logits_come_back_to_three_digits_and_finite():
 def test_sampling_repeats_only_when_it_must():
     store = bank(50)
     fill(store, 20)
-    assert len(set(store.sample(20).targets.tolist())) == 20
+    assert len(set(store.sample(20).target.tolist())) == 20
     many = store.sample(200)
     assert len(many.images) == 200
     assert set(many.targets.tolist()) <= set(range(20))
@@ -165,7 +165,7 @@ def test_a_balanced_sample_shows_rare_classes_as_often_as_frequent_ones():
     targets = torch.tensor([0] * 60 + [1] * 5 + [3])
     store.add(torch.rand(66, *SPEC.shape), torch.zeros(66, 4), targets)
     assert store.class_counts().tolist() == [60, 5, 0, 1]
-    shown = torch.bincount(store.sample(3000, balanced=True).targets, minlength=4)
+    shown = torch.bincount(store.sample(3000, balanced=True).target, minlength=4)
     assert shown[2] == 0
     assert ((shown[[0, 1, 3]] - 1000).abs() < 120).all()
 
@@ -187,4 +187,4 @@ def test_a_balanced_draw_follows_what_was_added_since():
     store = bank(4)
     for target in (0, 1, 2):
         store.add(torch.rand(4, *SPEC.shape), torch.zeros(4, 4), torch.full((4,), target))
-        assert set(store.sample(20, balanced=True).targets.tolist()) == {target}
+        assert set(store.sample(20, balanced=True).target.tolist()) == {target}

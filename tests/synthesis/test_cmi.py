@@ -10,10 +10,10 @@ from torch.autograd import gradcheck
 
 from dfkd.errors import DfkdError
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
-from dfkd.synthesis.bank import dequantize, quantize
 from dfkd.synthesis.methods import cmi
 from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
 from dfkd.teacher.folding import FoldedNorm, fold
+from dfkd.teacher.spec import dequantize, quantize
 from dfkd.training.augment import padded_crop
 from support.methods import make_student, make_teacher
 
@@ -128,12 +128,12 @@ def test_the_best_batch_is_kept_as_a_copy(monkeypatch):
     method, images = Cmi(make_teacher(), TINY), []
     method.generator.register_forward_hook(lambda _, __, output: images.append(output))
     metrics = method.update(make_student())
-    assert metrics["synthesis/contrastive"] == 1e6
+    assert metrics["contrastive"] == 1e6
     expected = dequantize(quantize(images[1]))
     assert not torch.equal(expected, dequantize(quantize(images[2])))
     with torch.no_grad():
         images[1].zero_()
-    kept = method.bank.sample(12).images
+    kept = method.bank.sample(12).inputs
     assert torch.equal(kept.flatten(1).sum(1).sort()[0], expected.flatten(1).sum(1).sort()[0])
 
 
@@ -174,10 +174,10 @@ def test_more_steps_of_a_round_find_better_images():
         return Cmi(make_teacher(), replace(TINY, g_steps=steps, lr_g=2e-2)).update(make_student())
 
     found = [update(steps) for steps in (1, 4, 20)]
-    for name in ("synthesis/loss", "synthesis/statistics"):
+    for name in ("loss", "statistics"):
         values = [float(metrics[name]) for metrics in found]
         assert values == sorted(values, reverse=True), name
-    assert found[2]["synthesis/loss"] < found[0]["synthesis/loss"]
+    assert found[2]["loss"] < found[0]["loss"]
 
 
 def test_features_are_means_of_what_enters_the_norms_and_affine_after_folding():

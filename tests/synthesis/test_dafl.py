@@ -57,9 +57,9 @@ def test_the_terms_are_those_of_the_classifiers_input() -> None:
     for _ in range(2):
         found = method.update(nn.Identity())
         expected = by_hand(teacher, method.batch[0])
-        assert set(found) == {f"synthesis/{name}" for name in expected}
+        assert set(found) == {f"{name}" for name in expected}
         for name, value in expected.items():
-            torch.testing.assert_close(found[f"synthesis/{name}"], value, msg=name)
+            torch.testing.assert_close(found[f"{name}"], value, msg=name)
 
 
 def test_undecided_teachers_pin_the_logarithms() -> None:
@@ -67,8 +67,8 @@ def test_undecided_teachers_pin_the_logarithms() -> None:
     teacher.network[3].weight.zero_()
     teacher.network[3].bias.zero_()
     found = Dafl(teacher, TINY).update(nn.Identity())
-    assert found["synthesis/information_entropy"].item() == pytest.approx(-1)
-    assert found["synthesis/one_hot"].item() == pytest.approx(math.log(10))
+    assert found["information_entropy"].item() == pytest.approx(-1)
+    assert found["one_hot"].item() == pytest.approx(math.log(10))
 
 
 def test_the_student_gets_the_batch_that_the_generator_stepped_on() -> None:
@@ -84,10 +84,10 @@ def test_the_student_gets_the_batch_that_the_generator_stepped_on() -> None:
         generator, rng = copy.deepcopy(method.generator), method._rng.get_state()
         method.update(student)
         batch, (images, answers) = method.sample(16), shown[-1]
-        assert torch.equal(batch.images, images)
-        assert torch.equal(batch.teacher_logits, answers.logits)
+        assert torch.equal(batch.inputs, images)
+        assert torch.equal(batch.prediction.logits, answers.logits)
         # Made before the step, and from latents of this update.
-        torch.testing.assert_close(batch.images, generated(method, generator, rng))
+        torch.testing.assert_close(batch.inputs, generated(method, generator, rng))
     assert len(shown) == 2
     assert method.images_made == method.teacher_images == 32
     assert (shown[0][0] - shown[1][0]).std() > 0.1
@@ -107,7 +107,7 @@ def test_another_count_cycles_through_it(count) -> None:
 def test_the_step_lowers_the_loss_on_its_own_batch(seed) -> None:
     method = Dafl(tiny_teacher(), replace(TINY, lr_g=1e-3), seed)
     rng = method._rng.get_state()
-    before = method.update(nn.Identity())["synthesis/loss"]
+    before = method.update(nn.Identity())["loss"]
     after = by_hand(method.teacher, generated(method, method.generator, rng))["loss"]
     assert after < before - 0.002
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import Term
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
@@ -17,7 +18,6 @@ from dfkd.synthesis.methods.deep_inversion_config import (
     natural,
     small,
 )
-from dfkd.synthesis.objective import Term
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.pixels import smooth_images
@@ -66,13 +66,13 @@ def test_images_are_finite_8_bit_and_labelled_by_the_teacher(basis, change):
     synthesizer = DeepInversion(oracle, replace(TINY, basis=basis, **change), classes=[3, 1])
     run(synthesizer, 7)
     batch = synthesizer.sample(6)
-    assert batch.images.shape == (6, 3, 16, 16)
-    assert batch.images.min() >= 0
-    assert batch.images.max() <= 1
-    torch.testing.assert_close((batch.images * 255).round() / 255, batch.images)
+    assert batch.inputs.shape == (6, 3, 16, 16)
+    assert batch.inputs.min() >= 0
+    assert batch.inputs.max() <= 1
+    torch.testing.assert_close((batch.inputs * 255).round() / 255, batch.inputs)
     # The bank keeps logits to three significant digits.
-    torch.testing.assert_close(batch.teacher_logits, oracle(batch.images), rtol=2e-3, atol=1e-2)
-    assert set(batch.targets.tolist()) <= {1, 3}
+    torch.testing.assert_close(batch.prediction.logits, oracle(batch.inputs), rtol=2e-3, atol=1e-2)
+    assert set(batch.target.tolist()) <= {1, 3}
     assert synthesizer.images_made == 8
     assert synthesizer.teacher_images == 8 * 7 + 8
     assert oracle.fingerprint() == before
@@ -81,7 +81,7 @@ def test_images_are_finite_8_bit_and_labelled_by_the_teacher(basis, change):
 def test_sampling_works_before_the_first_batch_is_complete():
     synthesizer = DeepInversion(teacher(), TINY)
     run(synthesizer, 1)
-    assert synthesizer.sample(12).images.shape == (12, 3, 16, 16)
+    assert synthesizer.sample(12).inputs.shape == (12, 3, 16, 16)
 
 
 def test_the_student_watches_in_eval_mode_and_stays_as_it_is():
@@ -96,7 +96,7 @@ def test_the_student_watches_in_eval_mode_and_stays_as_it_is():
     assert fingerprint(watcher) == before
     assert [module.training for module in watcher.modules()] == modes
     assert all(p.requires_grad and p.grad is None for p in watcher.parameters())
-    assert 0 <= metrics["synthesis/competition"] <= 1
+    assert 0 <= metrics["competition"] <= 1
 
 
 def test_competition_without_a_student_is_an_error():
@@ -121,7 +121,7 @@ def test_one_seed_one_result_and_another_seed_another():
     for seed in (0, 0, 1):
         synthesizer = DeepInversion(teacher(), TINY, seed)
         run(synthesizer, 6)
-        images.append(synthesizer.sample(8).images)
+        images.append(synthesizer.sample(8).inputs)
     assert torch.equal(images[0], images[1])
     assert not torch.equal(images[0], images[2])
 
@@ -164,8 +164,8 @@ def test_the_loss_falls(basis):
     losses = []
     for _ in range(59):
         metrics = synthesizer.update(watcher)
-        statistics = metrics["synthesis/statistics"]
-        losses.append(float(metrics["synthesis/cross_entropy"] + 0.5 * statistics))
+        statistics = metrics["statistics"]
+        losses.append(float(metrics["cross_entropy"] + 0.5 * statistics))
     assert losses[-1] < 0.8 * losses[0]
     assert synthesizer.best_cost.mean() < losses[0]
 
@@ -175,8 +175,8 @@ def test_a_term_of_ones_own_joins_the_objective():
     config = replace(TINY, iterations=30, low_resolution_iterations=0)
     plain, dark = DeepInversion(teacher(), config), DeepInversion(teacher(), config, extra=darkness)
     run(plain, 30)
-    assert "synthesis/darkness" in run(dark, 30)
-    assert dark.sample(8).images.mean() < plain.sample(8).images.mean() - 0.1
+    assert "darkness" in run(dark, 30)
+    assert dark.sample(8).inputs.mean() < plain.sample(8).inputs.mean() - 0.1
 
 
 def test_a_teacher_without_statistics_is_refused_unless_they_weigh_nothing():
@@ -195,10 +195,9 @@ def test_a_teacher_of_one_size_is_not_shown_another():
 
 
 def test_works_under_autocast():
-    def autocast():
-        return torch.autocast("cpu", torch.bfloat16)
-
-    metrics = run(DeepInversion(teacher(), TINY, autocast=autocast), 6)
+    narrow = teacher()
+    narrow.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
+    metrics = run(DeepInversion(narrow, TINY), 6)
     assert all(value.isfinite() for value in metrics.values())
 
 

@@ -45,8 +45,8 @@ def distance(teacher, images):
 
 def test_a_correction_brings_the_statistics_nearer(teacher, student):
     method, _ = updated(teacher, student, refine_steps=20, competition=0.0, cross_entropy=0.0)
-    starts = method.drawings.sample(32, balanced=True).images
-    assert distance(teacher, method.refined.sample(32).images) < 0.5 * distance(teacher, starts)
+    starts = method.drawings.sample(32, balanced=True).inputs
+    assert distance(teacher, method.refined.sample(32).inputs) < 0.5 * distance(teacher, starts)
 
 
 def test_competition_looks_for_what_the_student_does_not_know(teacher, student):
@@ -54,8 +54,8 @@ def test_competition_looks_for_what_the_student_does_not_know(teacher, student):
     method, _ = updated(teacher, student, refine_steps=20, **options)
 
     def disagreement(batch):
-        logits = student.eval()(teacher.spec.normalize(batch.images))
-        return js_competition(logits, batch.teacher_logits).item()
+        logits = student.eval()(teacher.spec.normalize(batch.inputs))
+        return js_competition(logits, batch.prediction.logits).item()
 
     starts, found = method.drawings.sample(32, balanced=True), method.refined.sample(32)
     assert disagreement(found) > 1.5 * disagreement(starts)
@@ -64,16 +64,16 @@ def test_competition_looks_for_what_the_student_does_not_know(teacher, student):
 def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, student):
     method, metrics = updated(teacher, student)
     assert set(metrics) == {
-        "synthesis/statistics",
-        "synthesis/competition",
-        "synthesis/cross_entropy",
+        "statistics",
+        "competition",
+        "cross_entropy",
     }
     batch = method.sample(20)
-    assert batch.images.shape == (20, 1, 8, 8)
-    torch.testing.assert_close(batch.teacher_logits, teacher(batch.images), rtol=2e-3, atol=2e-3)
-    assert torch.equal(batch.targets, teacher(batch.images).argmax(1))
-    drawn = {image.numpy().tobytes() for image in method.drawings.sample(64).images}
-    assert [image.numpy().tobytes() in drawn for image in batch.images] == [False] * 10 + [
+    assert batch.inputs.shape == (20, 1, 8, 8)
+    torch.testing.assert_close(batch.prediction.logits, teacher(batch.inputs), rtol=2e-3, atol=2e-3)
+    assert torch.equal(batch.target, teacher(batch.inputs).argmax(1))
+    drawn = {image.numpy().tobytes() for image in method.drawings.sample(64).inputs}
+    assert [image.numpy().tobytes() in drawn for image in batch.inputs] == [False] * 10 + [
         True
     ] * 10
     # Two styles are tried, by their answers and statistics; then 64 are kept and 32 corrected.
@@ -108,7 +108,7 @@ def test_the_style_is_the_one_that_the_teacher_remembers(index, student):
     method = Default(Teacher(network, spec), DefaultConfig(draws=64, refine_batch=32), seed=0)
     method.update(student)
     assert method._style == index
-    corners = method.drawings.sample(32).images[:, :, :2, :2]
+    corners = method.drawings.sample(32).inputs[:, :, :2, :2]
     assert bool((corners == 0).float().mean() > 0.5) == (index == 0)
 
 
@@ -123,14 +123,14 @@ def test_teacher_and_student_stay_as_they_are(teacher, student):
 
 def test_before_the_first_update_it_draws(teacher):
     batch = Default(teacher, DefaultConfig(), seed=0).sample(5)
-    assert batch.images.shape == (5, 1, 8, 8)
-    assert batch.teacher_logits is None
+    assert batch.inputs.shape == (5, 1, 8, 8)
+    assert batch.prediction is None
 
 
 def test_without_drawings_it_corrects_noise_and_shows_nothing_else(teacher, student):
     method, _ = updated(teacher, student, drawn=False)
     assert not len(method.drawings)
-    assert len(method.sample(8).images) == 8
+    assert len(method.sample(8).inputs) == 8
 
 
 def test_without_statistics_it_only_draws(student):

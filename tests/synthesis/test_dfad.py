@@ -37,7 +37,7 @@ def test_an_update_raises_the_difference_on_its_latents(seed):
     (latents,) = asked
     images = decoded(method, before, latents)
     start = difference(method, student.train(), images)
-    torch.testing.assert_close(metrics["synthesis/adversarial"], -start)
+    torch.testing.assert_close(metrics["adversarial"], -start)
     assert not torch.isclose(difference(method, student.eval(), images), start)  # train it was
     images = decoded(method, method.generator, latents)
     assert difference(method, student.train(), images) > start
@@ -65,16 +65,16 @@ def test_five_samples_are_five_batches_of_the_same_generator():
     batches = [method.sample(12) for _ in range(5)]
     for index, one in enumerate(latents):
         assert all(not torch.isclose(one, other).any() for other in latents[:index])
-    images = torch.stack([batch.images for batch in batches]).flatten(1)
+    images = torch.stack([batch.inputs for batch in batches]).flatten(1)
     assert (torch.cdist(images, images) + 9 * torch.eye(5) > 0.1).all()
-    assert all(batch.teacher_logits is None and batch.targets is None for batch in batches)
+    assert all(batch.prediction is None and batch.target is None for batch in batches)
     assert all(torch.equal(v, before[k]) for k, v in method.generator.named_parameters())
     assert (method.images_made, method.teacher_images) == (6 * 12, 12)
 
 
 def test_images_are_denormalised_and_not_clamped():
     method = Dfad(make_teacher(3), TINY)
-    images = method.sample(64).images
+    images = method.sample(64).inputs
     var, mean = torch.var_mean(images, (0, 2, 3), correction=0)
     # The decoder's last norm has mean 0 and variance 1; the teacher's images 0.5 and 0.25.
     torch.testing.assert_close(mean, torch.full((3,), 0.5), atol=1e-3, rtol=0)

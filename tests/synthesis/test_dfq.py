@@ -52,7 +52,7 @@ def test_every_weight_enters_the_sum_and_its_gradient(changed):
     parts = by_hand(method.teacher, make_student(), twin(latents))
     total = sum(weights[name] * value for name, value in parts.items())
     for name, value in {"loss": total, **parts}.items():
-        torch.testing.assert_close(metrics[f"synthesis/{name}"], value.detach(), msg=name)
+        torch.testing.assert_close(metrics[f"{name}"], value.detach(), msg=name)
     total.backward()
     for mine, its in zip(twin.parameters(), method.generator.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, its.grad, rtol=1e-3, atol=1e-4)
@@ -62,7 +62,7 @@ def test_every_weight_enters_the_sum_and_its_gradient(changed):
 def test_alone_each_term_sinks(weight, term):
     config = replace(TINY, **(dict.fromkeys(NAMES, 0.0) | {weight: 1.0}), lr_g=0.01)
     method, student = Dfq(make_teacher(), config), make_student()
-    values = [method.update(student)[f"synthesis/{term}"] for _ in range(40)]
+    values = [method.update(student)[f"{term}"] for _ in range(40)]
     assert sum(values[-5:]) < sum(values[:5])
 
 

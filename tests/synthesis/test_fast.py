@@ -122,7 +122,7 @@ def test_the_first_layer_and_only_it_is_drawn_anew_once():
 def test_nobody_is_asked_during_the_warm_up():
     method = build("fast", make_teacher(), warmup=2)
     for _ in range(2):
-        assert method.update(Unwatched())["synthesis/adversarial"] == 0
+        assert method.update(Unwatched())["adversarial"] == 0
     with pytest.raises(DfkdError, match="AssertionError: the student was asked"):
         method.update(Unwatched())
 
@@ -132,7 +132,7 @@ def test_the_kept_batch_is_the_one_of_lowest_loss():
     losses = []
     for steps in (1, 2, 5, 9):
         method = build("fast", make_teacher(), g_steps=steps, **settings)
-        losses.append(float(method.update(make_student())["synthesis/loss"]))
+        losses.append(float(method.update(make_student())["loss"]))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0]
 

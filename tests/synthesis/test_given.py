@@ -13,8 +13,8 @@ from dfkd.cli.distill import FAILED
 from dfkd.datasets import load_images
 from dfkd.errors import DfkdError
 from dfkd.report.sentences import lead
-from dfkd.synthesis.bank import dequantize
 from dfkd.synthesis.fixed_images import FixedImages
+from dfkd.teacher.spec import dequantize
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def test_images_without_labels_are_read_from_a_file_and_from_a_flat_folder(
 ):
     given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
     assert given.labels is None
-    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures))
+    assert torch.equal(given.inputs[:, 0], torch.from_numpy(pictures))
     for index, picture in enumerate(pictures[:3]):
         Image.fromarray(picture).save(tmp_path / f"{index}.png")
     given = load_images(f"folder:{tmp_path}", tiny_teacher)
     assert (given.labels, len(given)) == (None, 3)
-    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures[:3]))
+    assert torch.equal(given.inputs[:, 0], torch.from_numpy(pictures[:3]))
 
 
 def test_inverted_pictures_keep_the_classes_they_were_made_for(tmp_path, pictures, tiny_teacher):
@@ -96,12 +96,12 @@ def test_the_teacher_is_asked_once_about_each(pictures, tiny_teacher):
     given = FixedImages(tiny_teacher, images, None, seed=0)
     assert (given.images_made, given.teacher_images) == (0, 40)
     batch = given.sample(40)
-    shown = {tuple(image.flatten().tolist()) for image in batch.images}
+    shown = {tuple(image.flatten().tolist()) for image in batch.inputs}
     assert shown == {tuple(image.flatten().tolist()) for image in dequantize(images)}
     with torch.no_grad():
-        logits = tiny_teacher(batch.images)
-    torch.testing.assert_close(batch.teacher_logits, logits, rtol=1e-2, atol=1e-2)
-    assert torch.equal(batch.targets, logits.argmax(1))
+        logits = tiny_teacher(batch.inputs)
+    torch.testing.assert_close(batch.prediction.logits, logits, rtol=1e-2, atol=1e-2)
+    assert torch.equal(batch.target, logits.argmax(1))
 
 
 def test_a_run_says_what_it_learnt_from(tmp_path, pictures, tiny_teacher, tiny_student):

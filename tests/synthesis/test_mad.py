@@ -48,12 +48,12 @@ def test_half_of_a_batch_is_the_averages(count, new, old):
     batch = method.sample(count)
     (latents, targets, images), (older, old_targets, old_images) = outputs.values()
     assert list(outputs) == ["generator", "average"]
-    assert torch.equal(batch.images, torch.cat([images[:new], old_images[:old]]))
-    assert torch.equal(batch.targets, torch.cat([targets[:new], old_targets[:old]]))
+    assert torch.equal(batch.inputs, torch.cat([images[:new], old_images[:old]]))
+    assert torch.equal(batch.target, torch.cat([targets[:new], old_targets[:old]]))
     assert latents.shape != older.shape or not torch.equal(latents, older)
     assert method.images_made == made + count
     assert all(torch.equal(v, method.average.state_dict()[k]) for k, v in before[0].items())
-    assert not torch.equal(method.sample(count).images, batch.images)
+    assert not torch.equal(method.sample(count).inputs, batch.inputs)
 
 
 def test_the_generator_raises_the_divergence_that_the_student_lowers():
@@ -66,9 +66,9 @@ def test_the_generator_raises_the_divergence_that_the_student_lowers():
         with torch.no_grad():
             answers = student(teacher.spec.normalize(shown[-1])), teacher(shown[-1])
         values.append(kl_divergence(*answers, temperature=1.0))
-        torch.testing.assert_close(metrics["synthesis/adversarial"], -values[-1])
+        torch.testing.assert_close(metrics["adversarial"], -values[-1])
     assert sum(values[-5:]) > sum(values[:5])
-    assert set(metrics) == {"synthesis/loss", "synthesis/adversarial"}
+    assert set(metrics) == {"loss", "adversarial"}
 
 
 def test_images_are_made_for_their_classes():
@@ -76,7 +76,7 @@ def test_images_are_made_for_their_classes():
     for _ in range(60):
         method.update(student)
     batch = method.sample(200)
-    right = method.teacher(batch.images).argmax(1) == batch.targets
+    right = method.teacher(batch.inputs).argmax(1) == batch.target
     assert right[:100].float().mean() > 0.6  # 0.25 by chance
     assert right[100:].float().mean() > 0.5
 

@@ -40,7 +40,7 @@ def test_images_come_and_nobody_else_changes(method, channels):
     synthesizer = build(method, teacher)
     for _ in range(3):
         metrics = synthesizer.update(student)
-        assert {f"synthesis/{name}" for name in row.terms} == set(metrics)
+        assert {f"{name}" for name in row.terms} == set(metrics)
         for name, value in metrics.items():
             assert value.shape == (), name
             assert value.isfinite(), name
@@ -52,28 +52,28 @@ def test_images_come_and_nobody_else_changes(method, channels):
     assert [module.training for module in student.modules()] == modes
     assert [p.requires_grad for p in student.parameters()] == learning
     assert all(p.grad is None for p in [*student.parameters(), *teacher.network.parameters()])
-    assert batch.images.shape == (20, channels, 8, 8)
-    assert batch.images.dtype == torch.float32
-    assert not batch.images.requires_grad
-    assert batch.images.isfinite().all()
-    assert batch.images.std() > 0.01
+    assert batch.inputs.shape == (20, channels, 8, 8)
+    assert batch.inputs.dtype == torch.float32
+    assert not batch.inputs.requires_grad
+    assert batch.inputs.isfinite().all()
+    assert batch.inputs.std() > 0.01
     if row.bounded:
-        assert 0 <= batch.images.min() <= batch.images.max() <= 1
-    for values in (batch.teacher_logits, batch.targets):
+        assert 0 <= batch.inputs.min() <= batch.inputs.max() <= 1
+    for values in (batch.prediction.logits, batch.target):
         assert values is None or len(values) == 20
     assert synthesizer.images_made > 0
-    if batch.teacher_logits is not None:
+    if batch.prediction is not None:
         # Cached answers are the teacher's, to the images as they are handed out.
-        answers = teacher(batch.images)
-        torch.testing.assert_close(answers, batch.teacher_logits, rtol=2e-3, atol=2e-3)
+        answers = teacher(batch.inputs)
+        torch.testing.assert_close(answers, batch.prediction.logits, rtol=2e-3, atol=2e-3)
         assert synthesizer.teacher_images > 0
 
 
 @pytest.mark.parametrize("method", ROWS)
 def test_sampling_works_before_the_first_update(method):
     batch = build(method, make_teacher()).sample(30)
-    assert batch.images.shape == (30, 1, 8, 8)
-    assert batch.images.isfinite().all()
+    assert batch.inputs.shape == (30, 1, 8, 8)
+    assert batch.inputs.isfinite().all()
 
 
 @pytest.mark.parametrize("method", ROWS)
@@ -83,7 +83,7 @@ def test_a_seed_decides_everything(method):
         synthesizer, student = build(method, make_teacher(), seed), make_student()
         for _ in range(3):
             synthesizer.update(student)
-        found.append(synthesizer.sample(9).images)
+        found.append(synthesizer.sample(9).inputs)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
@@ -121,7 +121,7 @@ def _tensors(state: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("method", [name for name, row in ROWS.items() if row.falls])
 def test_it_gets_better_at_what_it_does(method):
-    row, student, name = ROWS[method], make_student(), f"synthesis/{ROWS[method].falls}"
+    row, student, name = ROWS[method], make_student(), f"{ROWS[method].falls}"
     if row.restarts:
         steps = ({METHODS[method].passes: count} for count in (1, 60))
         synthesizers = [build(method, make_teacher(), **row.still, **inner) for inner in steps]
@@ -140,7 +140,7 @@ def test_bfloat16_leaves_losses_in_float32(method):
     )
     metrics = synthesizer.update(make_student())
     assert all(value.isfinite() and value.dtype == torch.float32 for value in metrics.values())
-    assert synthesizer.sample(4).images.dtype == torch.float32
+    assert synthesizer.sample(4).inputs.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("classes", "side", "channels"), [(2, 28, 1), (1000, 33, 3)])
@@ -149,7 +149,7 @@ def test_any_number_of_classes_and_any_size(method, classes, side, channels):
     teacher, student = make_teacher(channels, classes, side), make_student(channels, classes)
     synthesizer = build(method, teacher)
     synthesizer.update(student)
-    assert synthesizer.sample(4).images.shape == (4, channels, side, side)
+    assert synthesizer.sample(4).inputs.shape == (4, channels, side, side)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_any_number_of_classes_and_any_size(method, classes, side, channels):
 def test_images_of_224_pixels(method):
     synthesizer = build(method, make_teacher(3, 10, 224))
     synthesizer.update(make_student(3, 10))
-    assert synthesizer.sample(2).images.shape == (2, 3, 224, 224)
+    assert synthesizer.sample(2).inputs.shape == (2, 3, 224, 224)
 
 
 @pytest.mark.parametrize("method", ROWS)
@@ -205,4 +205,4 @@ def test_steps_stay_on_their_device_and_read_nothing_back(method, optimizer):
         distiller.set_progress(step / 6)
         metrics |= distiller.update(batch)
         assert all(value.device.type == "meta" for value in metrics.values())
-    assert batch.images.device.type == "meta"
+    assert batch.inputs.device.type == "meta"

@@ -11,17 +11,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
+from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks import initialise, vgg
 from dfkd.synthesis.methods.nayer import Nayer, NayerConfig
 from dfkd.synthesis.steps import smooth
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.statistics import LayerStatistics
 from dfkd.teacher.teacher import Teacher, fingerprint
 
 TINY = NayerConfig(
     g_steps=4, synthesis_batch_size=12, recreate=3, capacity=30, latent_dim=16, ngf=4
 )
-NAMES = {f"synthesis/{n}" for n in ("loss", "statistics", "cross_entropy", "adversarial")}
+NAMES = {f"{n}" for n in ("loss", "statistics", "cross_entropy", "adversarial")}
 
 
 def make_teacher(channels: int = 1) -> Teacher:
@@ -79,14 +79,14 @@ def test_images_are_finite_and_in_range_and_nobody_else_changes(channels) -> Non
     assert torch.equal(torch.get_rng_state(), state)
 
     batch = method.sample(20)
-    assert batch.images.shape == (20, channels, 8, 8)
-    assert batch.images.dtype == torch.float32
-    assert batch.images.isfinite().all()
-    assert batch.images.min() >= 0
-    assert batch.images.max() <= 1
-    assert batch.images.std() > 0.01
-    assert batch.targets is not None
-    assert batch.teacher_logits is not None
+    assert batch.inputs.shape == (20, channels, 8, 8)
+    assert batch.inputs.dtype == torch.float32
+    assert batch.inputs.isfinite().all()
+    assert batch.inputs.min() >= 0
+    assert batch.inputs.max() <= 1
+    assert batch.inputs.std() > 0.01
+    assert batch.target is not None
+    assert batch.prediction is not None
     assert method.images_made == 2 * 12
     assert method.teacher_images == 2 * 12 * (TINY.g_steps + 1)
 
@@ -95,22 +95,22 @@ def test_labels_are_the_teachers_answers_to_the_stored_images() -> None:
     method = run(1)
     batch = method.sample(12)
     torch.testing.assert_close(
-        method.teacher(batch.images), batch.teacher_logits, rtol=1e-3, atol=1e-3
+        method.teacher(batch.inputs), batch.prediction.logits, rtol=1e-3, atol=1e-3
     )
-    torch.testing.assert_close((batch.images * 255).round() / 255, batch.images)
+    torch.testing.assert_close((batch.inputs * 255).round() / 255, batch.inputs)
 
 
 def test_sample_before_the_first_round() -> None:
     batch = Nayer(make_teacher(), TINY).sample(30)
-    assert batch.images.shape == (30, 1, 8, 8)
-    assert batch.targets.shape == (30,)
-    assert batch.images.min() >= 0
-    assert batch.images.max() <= 1
-    assert not batch.images.requires_grad
+    assert batch.inputs.shape == (30, 1, 8, 8)
+    assert batch.target.shape == (30,)
+    assert batch.inputs.min() >= 0
+    assert batch.inputs.max() <= 1
+    assert not batch.inputs.requires_grad
 
 
 def test_a_seed_decides_everything() -> None:
-    first, again, other = (run(4, seed=seed).sample(6).images for seed in (0, 0, 1))
+    first, again, other = (run(4, seed=seed).sample(6).inputs for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -151,7 +151,7 @@ def test_loss_falls_within_a_few_rounds() -> None:
     config = replace(TINY, g_steps=10, recreate=100, lr_g=1e-2)
     method, student = Nayer(make_teacher(), config), make_student()
     metrics = [method.update(student) for _ in range(6)]
-    for name in ("synthesis/statistics", "synthesis/cross_entropy"):
+    for name in ("statistics", "cross_entropy"):
         assert metrics[-1][name] < metrics[0][name], name
 
 
@@ -163,7 +163,7 @@ def test_the_kept_batch_is_the_one_of_lowest_loss() -> None:
 def run_steps(steps: int) -> float:
     """Loss of the kept batch; more steps of the same round never make it worse."""
     method = Nayer(make_teacher(), replace(TINY, g_steps=steps, lr_g=0.05))
-    return method.update(make_student())["synthesis/loss"].item()
+    return method.update(make_student())["loss"].item()
 
 
 def test_smoothed_statistics_by_hand() -> None:
@@ -227,10 +227,12 @@ def test_embeddings_come_from_a_file(suffix, tmp_path) -> None:
 
 
 def test_autocast_leaves_losses_in_float32() -> None:
-    method = Nayer(make_teacher(), TINY, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    teacher = make_teacher()
+    teacher.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
+    method = Nayer(teacher, TINY)
     metrics = method.update(make_student())
     assert all(v.isfinite() and v.dtype == torch.float32 for v in metrics.values())
-    assert method.sample(4).images.dtype == torch.float32
+    assert method.sample(4).inputs.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -263,4 +265,4 @@ def test_divergence_shows_in_the_loss() -> None:
     method = Nayer(make_teacher(), TINY)
     with torch.no_grad():
         method.generator.decoder.project.weight.fill_(torch.nan)
-    assert not method.update(make_student())["synthesis/loss"].isfinite()
+    assert not method.update(make_student())["loss"].isfinite()

@@ -52,10 +52,10 @@ def test_the_generators_loss_and_gradient() -> None:
         "competition": 1 - js_competition(student.eval()(normalized), logits.detach()),
     }
     for name, value in terms.items():
-        torch.testing.assert_close(found[f"synthesis/{name}"], value.detach(), msg=name)
+        torch.testing.assert_close(found[f"{name}"], value.detach(), msg=name)
     weights = torch.tensor([1, 5, 0.1, 1])
     loss = (weights * torch.stack(list(terms.values()))).sum()
-    torch.testing.assert_close(found["synthesis/loss"], loss.detach())
+    torch.testing.assert_close(found["loss"], loss.detach())
     loss.backward()
     for one, other in zip(method.generator.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
@@ -67,9 +67,9 @@ def test_an_eighth_of_a_batch_is_recalled(count, recalled) -> None:
     for expected in (0, recalled):  # a memory that has learned nothing is not heard
         white = mark(method)
         batch = method.sample(count)
-        hits = (batch.images - white).abs().amax((1, 2, 3)) < 1e-4
+        hits = (batch.inputs - white).abs().amax((1, 2, 3)) < 1e-4
         assert hits.sum() == expected
-        assert batch.teacher_logits is None
+        assert batch.prediction is None
         method.update(make_student())
 
 

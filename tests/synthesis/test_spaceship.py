@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dfkd.losses.objective import Objective, Term
 from dfkd.errors import DfkdError
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
-from dfkd.synthesis import terms
 from dfkd.synthesis.methods.spaceship import (
     DEPTHS,
     Spaceship,
@@ -16,7 +16,6 @@ from dfkd.synthesis.methods.spaceship import (
     exchange,
     paired_halves,
 )
-from dfkd.synthesis.steps import forward_pair
 from generators.decoders import Decoder
 from support.methods import make_student, make_teacher
 
@@ -78,7 +77,7 @@ def test_without_exchange_what_is_remembered_is_decoded():
     ]
     found = set()
     for _ in range(20):
-        images = method.sample(9).images
+        images = method.sample(9).inputs
         same = [(images[:, None] - d).abs().amax((2, 3, 4)) < 1e-6 for d in decoded]
         depths = [depth for depth, rows in enumerate(same) if rows.any(1).all()]
         assert len(depths) == 1  # one depth a batch
@@ -93,16 +92,17 @@ def test_the_share_of_batches_that_exchange():
         method.generator.from_features(d, c[:12].float()) for d, c in enumerate(method._memory)
     ]
     for _ in range(200):
-        images = method.sample(4).images
+        images = method.sample(4).inputs
         near = [(images[:, None] - d).abs().amax((2, 3, 4)) < 1e-6 for d in decoded]
         plain += any(bool(rows.any(1).all()) for rows in near)
     assert 40 <= plain <= 80  # 60 expected
 
 
-def test_the_batch_of_lowest_loss_is_remembered(monkeypatch):
+def test_the_batch_of_lowest_loss_is_remembered():
     scale = iter([3e6, 1e6, 2e6])
-    monkeypatch.setattr(terms, "cross_entropy", lambda e: 0 * e.trace.logits.sum() + next(scale))
     method, seen = Spaceship(make_teacher(), TINY), []
+    scaled = Term("onehot", lambda o: 0 * o.teacher.logits.sum() + next(scale), TINY.oh)
+    method.objective = Objective.of(bn=TINY.bn) + scaled
     features = method.generator.features
 
     def spy(latents):
@@ -111,7 +111,7 @@ def test_the_batch_of_lowest_loss_is_remembered(monkeypatch):
         return seen[-1]
 
     method.generator.features = spy
-    assert method.update(make_student())["synthesis/cross_entropy"] == 1e6
+    assert method.update(make_student())["onehot"] == 1e6
     for depth, column in enumerate(method._memory):
         torch.testing.assert_close(column[:12].float(), seen[1][depth], atol=1e-3, rtol=1e-3)
         assert not torch.allclose(column[:12].float(), seen[2][depth], atol=1e-3)
@@ -132,32 +132,32 @@ def test_the_oldest_maps_make_room():
     small = trained(1, capacity=5)
     assert [len(column) for column in small.state_dict()["memory"]] == [5] * DEPTHS
     assert torch.equal(small._memory[0].sort(0)[0], first[0][-5:].sort(0)[0])
-    assert small.sample(12).images.shape[0] == 12
+    assert small.sample(12).inputs.shape[0] == 12
 
 
 def test_what_is_remembered_is_resumed():
     method, resumed = trained(3), Spaceship(make_teacher(), TINY, seed=99)
     resumed.load_state_dict(method.state_dict())
     for _ in range(6):
-        assert torch.equal(resumed.sample(30).images, method.sample(30).images)
+        assert torch.equal(resumed.sample(30).inputs, method.sample(30).inputs)
 
 
-def test_the_first_loss_is_the_papers_sum_and_targets_are_even(monkeypatch):
+def test_the_first_loss_is_the_papers_sum_and_targets_are_even():
     seen = []
 
-    def spy(evidence):
-        seen.append(evidence.targets)
-        return cross_entropy(evidence.trace.logits, evidence.targets)
+    def spy(outputs):
+        seen.append(outputs.targets)
+        return cross_entropy(outputs.teacher.logits, outputs.targets)
 
-    monkeypatch.setattr(terms, "cross_entropy", spy)
     method, drawn = Spaceship(make_teacher(), replace(TINY, g_steps=1)), []
+    method.objective = Objective.of(bn=TINY.bn) + Term("onehot", spy, TINY.oh)
     features = method.generator.features
     method.generator.features = lambda z: drawn.append(z.detach().clone()) or features(z)
     twin = Spaceship(make_teacher(), TINY).generator.train()
     metrics = method.update(make_student())
-    trace, _ = forward_pair(method.teacher, twin(drawn[0]), statistics=True)
+    trace = method.teacher.trace(twin(drawn[0]), statistics=True)
     wanted = 0.5 * cross_entropy(trace.logits, seen[0]) + norm_distance(trace.statistics)
-    torch.testing.assert_close(metrics["synthesis/loss"], wanted.detach())
+    torch.testing.assert_close(metrics["loss"], wanted.detach())
     assert torch.equal(seen[0].bincount(), torch.full((4,), 3))
     assert method.teacher_images == 12
     assert method.images_made == 0

@@ -105,7 +105,7 @@ def test_a_number_of_traces_is_weighed_by_the_time_of_one():
 
 
 def test_unknown_modes_are_refused():
-    with pytest.raises(DfkdError, match="--compile"):
+    with pytest.raises(DfkdError, match="`compile`"):
         compile_teacher(teacher(), "maybe", Workload((SHAPE,)))
 
 

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from dfkd.networks.pairing import embedding_layer, pair_layers
 from torch import nn
 from torch.nn.utils import prune
 from torchvision.models import mobilenet_v2, resnet18
@@ -18,6 +17,7 @@ from dfkd.loading import load_teacher
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
 from dfkd.networks.layers import INPUT_SUFFIX, last_map, named_layers
+from dfkd.networks.pairing import embedding_layer, pair_layers
 from dfkd.runs import run as run_module
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold

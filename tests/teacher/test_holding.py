@@ -139,7 +139,7 @@ def test_a_held_teacher_is_neither_folded_nor_compiled_nor_recomputed(name):
     assert folding.reasons == {"norm": teacher.held}
     compiled = compile_teacher(teacher, "on", Workload(((2, 1, 8, 8),), seconds=1e6))
     assert compiled == (teacher, False, teacher.held, compiled.seconds)
-    with pytest.raises(DfkdError, match="held in eval mode; leave --recompute off"):
+    with pytest.raises(DfkdError, match="held in eval mode; leave `recompute` off"):
         recomputing(teacher)
     again = Teacher(teacher.network, SPEC)
     assert again.held

@@ -14,7 +14,7 @@ from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
-from dfkd.synthesis.steps import forward_pair, student_logits_of
+from dfkd.teacher.forward import PairedForward, student_prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import FLAT, Layout, fitted, lay_out, layout_of, settle, to_layout
 from dfkd.teacher.recompute import recomputing
@@ -140,8 +140,9 @@ def test_whoever_feeds_a_network_gives_it_its_layout(build):
         student(wide)
     distiller = build_distiller(teacher, student, LearnerConfig(), 0)
     distiller.update(Batch(wide))
-    _, logits = forward_pair(teacher, wide, student)
-    torch.testing.assert_close(logits, student_logits_of(student.eval(), spec, wide))
+    logits = PairedForward(teacher, ())(wide, student).student.logits
+    expected = student_prediction(student.eval(), teacher, wide).logits
+    torch.testing.assert_close(logits, expected)
     bytes_ = wide.mul(255).byte()
     assert bytes_.is_contiguous(memory_format=WIDE)
     assert predictions(distiller.finished(), spec, bytes_).shape == (6, 4)
@@ -195,7 +196,7 @@ def test_a_teacher_is_tried_once_and_says_what_came_of_it(monkeypatch):
     expected = teacher(wide)
     teacher.to("cpu")
     assert "view size" in teacher.layout.reason
-    monkeypatch.setattr("dfkd.teacher.settle", lambda *_, **__: pytest.fail("tried again"))
+    monkeypatch.setattr("dfkd.teacher.teacher.settle", lambda *_, **__: pytest.fail("tried again"))
     lay_out(teacher.network, channels_last=True)
     torch.testing.assert_close(teacher.to("cpu")(wide), expected)
     assert layout_of(teacher.network) is PLAIN

@@ -99,7 +99,7 @@ class DeepInversion(Method):
         if config.clip:
             self.pixels.clip_()
         self.position += 1
-        return dict(components)
+        return {"loss": loss.detach(), **components}
 
     @torch.no_grad()
     def finish(self) -> Batch:

@@ -95,16 +95,17 @@ class Default(Method):
         """Take some steps down the objective, the student competing; store the result."""
         pixels = to_layout(images, layout_of(self.teacher.network)).requires_grad_()
         optimizer = torch.optim.Adam([pixels], self.config.refine_lr, betas=(0.5, 0.9))
-        components: Metrics = {}
+        metrics: Metrics = {}
         competitor = student if self.config.competition else None
         for _ in range(self.config.steps_at(self.updates)):
             outputs = self.ask(self.forward, pixels, competitor, targets=targets)
             loss, components = self.objective(outputs)
+            metrics = {"loss": loss.detach(), **components}
             descend(optimizer, loss)
             with torch.no_grad():
                 self.teacher.spec.project_(pixels)
         self._store(self.refined, pixels.detach())
-        return components
+        return metrics
 
     @torch.no_grad()
     def _store(self, bank: ImageBank, images: Tensor) -> None:

@@ -72,7 +72,7 @@ class Dfad(Method):
         outputs = self.ask(self.forward, images, student, training=True)
         loss, components = self.objective(outputs)
         descend(self.optimizer, loss)
-        return components
+        return {"loss": loss.detach(), **components}
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:

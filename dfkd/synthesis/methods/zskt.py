@@ -84,7 +84,7 @@ class Zskt(Method):
         # Once for all of the student's steps: the generator does not change between them.
         with torch.no_grad():
             self.images = self._decode(latents)
-        return components
+        return {"loss": loss.detach(), **components}
 
     def sample(self, count: int) -> Batch:
         """Images of the last update's latents: the first ``count``, or all of them over and over.
