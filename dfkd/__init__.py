@@ -14,38 +14,58 @@ if TYPE_CHECKING:
     from dfkd.datasets import load_data as load_data
     from dfkd.distillation.schemes.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
+    from dfkd.evaluation.evaluate import EvaluationRow as EvaluationRow
+    from dfkd.evaluation.evaluate import evaluate as evaluate
     from dfkd.loading import load_student as load_student
     from dfkd.loading import load_teacher as load_teacher
+    from dfkd.losses.objective import Objective as Objective
+    from dfkd.losses.objective import Term as Term
     from dfkd.recipes import Recipe as Recipe
     from dfkd.recipes import recipe as recipe
+    from dfkd.recipes.catalogue import list_losses as list_losses
+    from dfkd.recipes.catalogue import list_methods as list_methods
+    from dfkd.recipes.catalogue import list_schemes as list_schemes
     from dfkd.recipes.probe import probe as probe
+    from dfkd.runs.callbacks import Callback as Callback
     from dfkd.runs.distillation import Result as Result
     from dfkd.runs.distillation import distill as distill
     from dfkd.runs.inversion import invert as invert
+    from dfkd.runs.options import Compute as Compute
+    from dfkd.runs.options import Evaluation as Evaluation
+    from dfkd.runs.options import Output as Output
+    from dfkd.runs.run import Run as Run
     from dfkd.synthesis.bank import ImageBank as ImageBank
-    from dfkd.synthesis.objective import Evidence as Evidence
-    from dfkd.synthesis.objective import Objective as Objective
-    from dfkd.synthesis.objective import Term as Term
     from dfkd.teacher import Teacher as Teacher
     from dfkd.teacher import Trace as Trace
+    from dfkd.teacher.outputs import PairOutputs as PairOutputs
     from dfkd.teacher.spec import ImageSpec as ImageSpec
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Callback": "dfkd.runs.callbacks",
+    "Compute": "dfkd.runs.options",
     "DfkdError": "dfkd.errors",
-    "Evidence": "dfkd.synthesis.objective",
+    "Evaluation": "dfkd.runs.options",
+    "EvaluationRow": "dfkd.evaluation.evaluate",
     "ImageBank": "dfkd.synthesis.bank",
     "ImageSpec": "dfkd.teacher.spec",
-    "Objective": "dfkd.synthesis.objective",
+    "Objective": "dfkd.losses.objective",
+    "Output": "dfkd.runs.options",
+    "PairOutputs": "dfkd.teacher.outputs",
     "Recipe": "dfkd.recipes",
     "Result": "dfkd.runs.distillation",
+    "Run": "dfkd.runs.run",
     "Teacher": "dfkd.teacher",
-    "Term": "dfkd.synthesis.objective",
+    "Term": "dfkd.losses.objective",
     "Trace": "dfkd.teacher",
     "distill": "dfkd.runs.distillation",
     "ensemble": "dfkd.distillation.schemes.ensemble",
+    "evaluate": "dfkd.evaluation.evaluate",
     "invert": "dfkd.runs.inversion",
+    "list_losses": "dfkd.recipes.catalogue",
+    "list_methods": "dfkd.recipes.catalogue",
+    "list_schemes": "dfkd.recipes.catalogue",
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",
     "load_teacher": "dfkd.loading",

@@ -1,12 +1,10 @@
 """``dfkd probe``, ``evaluate``, the lists of what there is, and ``bench``: nothing is trained."""
 
-import dataclasses
 import inspect
 import json
 from typing import Any
 
 from rich.table import Table
-from torch import nn
 
 from dfkd import recipes
 from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
@@ -19,19 +17,18 @@ from dfkd.cli.common import (
     tell_data,
     tell_orders,
 )
+from dfkd.cli.flags import as_flags
 from dfkd.datasets import load_data
-from dfkd.datasets.images import relabelled
-from dfkd.errors import DfkdError, nearest
-from dfkd.evaluation.accuracy import compare
-from dfkd.evaluation.robustness import check_epsilon, robustness
+from dfkd.errors import DfkdError
+from dfkd.evaluation.evaluate import evaluate_named
+from dfkd.evaluation.robustness import check_epsilon, spread
 from dfkd.loading import load_student_model
-from dfkd.losses.registry import KNOWLEDGE
-from dfkd.networks.early_exits import EarlyExits
+from dfkd.recipes.catalogue import Entry, list_losses, list_methods, list_schemes
 from dfkd.recipes.probe import probe
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.recipes.settings import check_scheme
 from dfkd.report.table import comparison_table
 from dfkd.tasks.orders import line_up
-from dfkd.teacher.spec import ImageSpec
 
 BENCHES = ("step", "distill", "methods", "scaling")
 
@@ -49,7 +46,7 @@ def show_probe(command: arguments.ProbeModel) -> int:
     out.print(f"sha256      {found.fingerprint}", highlight=False)
     table = Table("method", "allowed", "why", box=None, pad_edge=False)
     for advice in found.methods:
-        table.add_row(advice.name, "yes" if advice.possible else "no", advice.reason)
+        table.add_row(advice.name, "yes" if advice.possible else "no", as_flags(advice.reason))
     out.print(table)
     if command.layers:
         layers = Table("layer", "kind", "channels", "folded", box=None, pad_edge=False)
@@ -66,57 +63,43 @@ def evaluate(command: arguments.Evaluate) -> int:
         raise DfkdError("name at least one MODEL to evaluate")
     check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
-    named = [(uri, t.class_names) for uri, t in zip(command.models, teachers, strict=True)]
-    lineup = line_up(named)
+    lineup = line_up([(u, t.class_names) for u, t in zip(command.models, teachers, strict=True)])
     data = load_data(command.data, spec=teachers[0].spec, class_names=lineup.names)
     tell_data(data)
     tell_orders(command.models, teachers, lineup)
-    models: list[tuple[str, nn.Module, ImageSpec]] = []
-    families, columns = [], []
-    for uri, teacher, own in zip(command.models, teachers, lineup.columns, strict=True):
-        network = teacher.network
-        exits = network.exits() if isinstance(network, EarlyExits) else {}
-        families.append(range(len(models), len(models) + 1 + len(exits)))
-        models.append((uri, network, teacher.spec))
-        models += [(f"{uri}, {name}", part, teacher.spec) for name, part in exits.items()]
-        columns += [own] * (1 + len(exits))
-    rows = [dataclasses.asdict(row) for row in compare(models, data, columns)]
-    for family in families:
-        for place in family if len(family) > 1 else ():
-            rows[place]["share_of_compute"] = rows[place]["flops"] / rows[family[0]]["flops"]
+    named_models = [*zip(command.models, teachers, strict=True)]
+    rows = evaluate_named(named_models, data, command.epsilon)
     if command.epsilon is not None:
-        for row, model, own in zip(rows, models, columns, strict=True):
-            (row["robust_accuracy"],), attack = robustness(
-                [model], relabelled(data, own), command.epsilon
-            )
-        print(tell_attack(attack["images"], attack["epsilon"]))
-    console().print(comparison_table(rows))
+        print(tell_attack(len(spread(data)), command.epsilon))
+    console().print(comparison_table([row.as_dict() for row in rows]))
     return 0
 
 
 def show_recipes(command: arguments.Recipes) -> int:
     """All recipes with a line each, or one as YAML."""
     if command.name:
-        print(recipes.to_yaml(recipes.recipe(command.name)), end="")
+        print(recipes.described(recipes.recipe(command.name)))
         return 0
-    width = max(map(len, recipes.RECIPES))
-    for name, build in recipes.RECIPES.items():
-        print(f"{name:{width}}  {(build.__doc__ or '').strip()}")
+    return _print_lines(list_methods())
+
+
+def _print_lines(entries: list[Entry]) -> int:
+    width = max(len(entry.name) for entry in entries)
+    for name, line in entries:
+        print(f"{name:{width}}  {line}")
     return 0
 
 
 def show_knowledge(command: arguments.Knowledge) -> int:
     """Every kind with a line, and the weight to start from beside ``kd``."""
-    for name, kind in KNOWLEDGE.items():
-        print(f"{name:{max(map(len, KNOWLEDGE))}}  {kind.weight:>5g}*  {kind.summary}")
-    return 0
+    losses = list_losses()
+    return _print_lines([Entry(name, f"{weight:>5g}*  {line}") for name, weight, line in losses])
 
 
 def show_schemes(command: arguments.Schemes) -> int:
     """Every scheme with a line, or what one can be told by ``--set``, and its values."""
     if command.name:
-        if command.name not in SCHEMES:
-            raise DfkdError(f"unknown scheme {command.name!r}{nearest(command.name, SCHEMES)}")
+        check_scheme(command.name)
         row = SCHEMES[command.name]
         settings = row.config()
         # As --set reads them: lists, no tuples.
@@ -124,9 +107,7 @@ def show_schemes(command: arguments.Schemes) -> int:
         lines = [f"scheme_config.{name}={value}" for name, value in shown.items()]
         print("\n".join([row.line, "", inspect.getdoc(settings) or "", *lines]))
         return 0
-    for name, row in SCHEMES.items():
-        print(f"{name:{max(map(len, SCHEMES))}}  {row.line}")
-    return 0
+    return _print_lines(list_schemes())
 
 
 def bench(command: arguments.Bench) -> int:

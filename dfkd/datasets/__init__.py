@@ -1,7 +1,7 @@
 """Images from DATA URIs."""
 
 from dfkd.datasets.given import load_images
-from dfkd.datasets.images import GivenImages, LabelledImages, check_fits
+from dfkd.datasets.images import GivenImages, LabelledImages, check_fits, relabelled
 from dfkd.datasets.sources import load_data
 from dfkd.datasets.streams import ImageData, StreamedImages, as_given_images, as_images
 
@@ -15,4 +15,5 @@ __all__ = [
     "check_fits",
     "load_data",
     "load_images",
+    "relabelled",
 ]

@@ -1,0 +1,96 @@
+"""``dfkd.evaluate``: models side by side on real labelled images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from dfkd.datasets import as_images, relabelled
+from dfkd.errors import DfkdError
+from dfkd.evaluation.accuracy import Measurement, compare
+from dfkd.evaluation.robustness import check_epsilon, robustness, spread
+from dfkd.networks.early_exits import EarlyExits
+from dfkd.tasks.orders import line_up
+from dfkd.teacher import Teacher
+from dfkd.teacher.spec import ImageSpec
+
+
+@dataclass(frozen=True)
+class EvaluationRow(Measurement):
+    """One network, or one exit of it, on one data set.
+
+    Attributes:
+        share_of_compute: an exit's part of its network's operations; None without exits.
+        robust_accuracy: accuracy under attack, in [0, 1]; None where none was made.
+    """
+
+    share_of_compute: float | None = None
+    robust_accuracy: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a table takes it, without what was not measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def evaluate(
+    models: Teacher | Sequence[Teacher] | Mapping[str, Teacher],
+    data: Any,
+    *,
+    epsilon: float | None = None,
+) -> list[EvaluationRow]:
+    """Measure models side by side on real images, and of early exits each one.
+
+    Args:
+        models: networks with the images that they take; their classes are matched by name.
+        data: labelled images, in any form that ``dfkd.datasets.as_images`` takes; labels count as
+            the first model does.
+        epsilon: also measure the accuracy under attack when every value in [0, 1] may change by
+            so much.
+
+    Returns:
+        A row a network, in their order, its exits after it.
+
+    Raises:
+        DfkdError: no model, other classes or images than the first model's, data that fits none.
+    """
+    if isinstance(models, Mapping):
+        return evaluate_named([*models.items()], data, epsilon)
+    several = [models] if isinstance(models, Teacher) else models
+    return evaluate_named([(f"model {i}", one) for i, one in enumerate(several, 1)], data, epsilon)
+
+
+def evaluate_named(
+    models: Sequence[tuple[str, Teacher]], data: Any, epsilon: float | None
+) -> list[EvaluationRow]:
+    """Measure models by names of which two may be alike; see ``evaluate``."""
+    if not models:
+        raise DfkdError("name at least one MODEL to evaluate")
+    check_epsilon(epsilon, measured=True)
+    lineup = line_up([(name, one.class_names) for name, one in models])
+    images = as_images(data, models[0][1].spec, "data")
+    parts: list[tuple[str, nn.Module, ImageSpec]] = []
+    columns, families = [], []
+    for (name, model), own in zip(models, lineup.columns, strict=True):
+        network = model.network
+        exits = network.exits() if isinstance(network, EarlyExits) else {}
+        families += [len(parts)] * (1 + len(exits)) if exits else [-1]
+        parts.append((name, network, model.spec))
+        parts += [(f"{name}, {exit}", part, model.spec) for exit, part in exits.items()]
+        columns += [own] * (1 + len(exits))
+    measured = compare(parts, images, columns)
+    attacked: list[float | None] = [None] * len(parts)
+    if epsilon is not None:
+        few = spread(images)
+        attacked = [
+            robustness([part], relabelled(few, own), epsilon)[0][0]
+            for part, own in zip(parts, columns, strict=True)
+        ]
+    return [
+        EvaluationRow(
+            **vars(row),
+            share_of_compute=row.flops / measured[family].flops if family >= 0 else None,
+            robust_accuracy=robust,
+        )
+        for row, family, robust in zip(measured, families, attacked, strict=True)
+    ]
