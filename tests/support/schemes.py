@@ -66,8 +66,8 @@ def make_student(seed=1):
 def some_batch(teacher, count=32, seed=0):
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        logits = teacher(images)
-    return Batch(images, logits, logits.argmax(1))
+        prediction = teacher.predict(images)
+    return Batch(images, prediction, prediction.logits.argmax(1))
 
 
 def run(distiller, teacher, steps, start=0, total=8):
