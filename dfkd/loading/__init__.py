@@ -165,28 +165,18 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
 
 @torch.no_grad()
 def check_student(student: nn.Module, teacher: Teacher) -> None:
-    """Raise unless ``student`` maps the teacher's images to N x classes logits in both modes.
+    """Raise unless ``student`` answers the teacher's task in both of its modes.
 
     Raises:
         DfkdError: it fails, returns something else, or shares memory with the teacher.
     """
     check_separate(teacher.network, student)
-    images = teacher.spec.normalize(torch.full((TRIAL, *teacher.spec.shape), 0.5))
+    images = teacher.spec.normalize(teacher.spec.example(TRIAL, "cpu"))
     for training in (True, False):
         with trying(student) as trial:  # training mode moves buffers
             device = next((p.device for p in trial.parameters()), images.device)
             remedy = "choose another, or set its keywords"
             with calling("the student", images.shape, resize=remedy):
                 set_mode(trial, training)
-                logits = trial(fitted(images.to(device), layout_of(trial)))
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != TRIAL:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise DfkdError(
-                f"the student must return N x {teacher.num_classes} logits "
-                f"in {'training' if training else 'eval'} mode, not {found}"
-            )
-        if logits.shape[1] != teacher.num_classes:
-            raise DfkdError(
-                f"the student has {logits.shape[1]} classes and the teacher "
-                f"{teacher.num_classes}; set the student's ?num_classes={teacher.num_classes}"
-            )
+                raw = trial(fitted(images.to(device), layout_of(trial)))
+        teacher.task.check_student(raw, TRIAL, "training" if training else "eval")

@@ -44,6 +44,19 @@ class Classification:
             raise DfkdError(f"the network must return N x {self.num_classes} logits, not {found}")
         return Prediction(raw)
 
+    def check_student(self, raw: Any, count: int, mode: str) -> None:
+        """Raise unless a student returned ``count`` x classes logits; see ``Task``."""
+        if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != count:
+            found = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+            raise DfkdError(
+                f"the student must return N x {self.num_classes} logits in {mode} mode, not {found}"
+            )
+        if raw.shape[1] != self.num_classes:
+            raise DfkdError(
+                f"the student has {raw.shape[1]} classes and the teacher "
+                f"{self.num_classes}; set the student's ?num_classes={self.num_classes}"
+            )
+
     def sample_targets(
         self, count: int, rng: Generator, device: torch.device, *, balanced: bool = False
     ) -> Tensor:

@@ -22,6 +22,18 @@ class Task(Protocol):
     def read(self, raw: Any) -> Prediction:
         """Read what a network returned; raise a ``DfkdError`` where it is no such answer."""
 
+    def check_student(self, raw: Any, count: int, mode: str) -> None:
+        """Check what a student returned before it is trained.
+
+        Args:
+            raw: its output.
+            count: of the samples it was shown.
+            mode: ``training`` or ``eval``, for the message.
+
+        Raises:
+            DfkdError: it is no such answer; says what to change.
+        """
+
     def sample_targets(
         self, count: int, rng: Generator, device: torch.device, *, balanced: bool = False
     ) -> Tensor:

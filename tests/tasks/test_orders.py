@@ -63,7 +63,7 @@ STRANGERS = {
 def test_other_classes_and_unclear_orders_are_refused(words: str) -> None:
     with pytest.raises(DfkdError, match=STRANGERS[words]) as refusal:
         line_up(named(words))
-    assert "--class-names FILE" in str(refusal.value)
+    assert "`class_names=FILE`" in str(refusal.value)
 
 
 @given(st.lists(st.permutations("abcde"), min_size=1, max_size=4))

@@ -41,6 +41,9 @@ class TwoBoxes:
         weight = 1 - scores.softmax(1)[:, -1].detach()
         return Prediction(scores, weight, boxes)
 
+    def check_student(self, raw, count, mode):
+        assert len(self.read(raw).logits) == BOXES * count
+
     def sample_targets(self, count, rng, device, *, balanced=False):
         return torch.randint(CLASSES, (BOXES * count,), generator=rng).to(device)
 
