@@ -264,6 +264,6 @@ def test_pictures_of_any_channels_are_kept_whole(channels, tmp_path):
         network(torch.rand(1, channels, 8, 8))
         own = Teacher(network, ImageSpec(channels, 8, 8))
         given = load_images(f"npz:{out / 'images.npz'}", own)
-        assert given.inputs.shape == (3, channels, 8, 8)
+        assert given.images.shape == (3, channels, 8, 8)
         assert given.labels.tolist() == [1, 7, 1]
     assert invert(out, "--image", f"{channels}x8x8", "--overwrite", teacher=uri) == 0

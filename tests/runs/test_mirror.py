@@ -101,7 +101,7 @@ def test_a_run_says_what_it_decided(tmp_path, tiny_teacher, tiny_student):
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     said = manifest["mirror"]
     flip = FLIP if Mirror(**said).keeps else 0.0
-    assert manifest["recipe"]["distiller"]["flip"] == flip
+    assert manifest["recipe"]["learner"]["flip"] == flip
     (line,) = [line for line in manifest["decisions"] if "mirror" in line]
     assert line == Mirror(**said).summary()
     assert line in heard[0]["decisions"]

@@ -108,7 +108,7 @@ def test_what_a_run_of_ours_wrote_is_replaced(kind: str, tmp_path: Path) -> None
     assert out.stat().st_ino == inode
     if before != {"out": None}:
         make(shutil.move(out, tmp_path / "old") and out)
-        with pytest.raises(DfkdError, match="add --overwrite"):
+        with pytest.raises(DfkdError, match="add `overwrite`"):
             run_directory.prepare(out, layout=layout)
         with pytest.raises(DfkdError, match="not empty any more"):
             run_directory.create(out, overwrite=False, layout=layout)
@@ -417,7 +417,7 @@ def test_every_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
         "runs": 0, "runs_left": 0, "classes": 2, "epsilon": None, "step_bytes": {},
     }  # fmt: skip
     writers: dict[str, Callable[[], object]] = {
-        "report.html": lambda: write_page(tmp_path),
+        "report.html": lambda: write_page(tmp_path, {}, {}),
         "grid.png": lambda: write_grid(tmp_path / "grid.png", images, ["a"]),
         "images/00000_class3.png": lambda: write_images(tmp_path, images, [3]),
         "metrics.jsonl": lambda: MetricsLog(tmp_path, 1).close(),
@@ -464,7 +464,7 @@ def test_preparing_creates_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        DfkdError, match=r"--out .*run cannot be written \(Not a directory\); choose"
+        DfkdError, match=r"`output` .*run cannot be written \(Not a directory\); choose"
     ):
         run_directory.create(tmp_path / "file" / "run")
     with pytest.raises(DfkdError, match="is a file; name a directory"):

@@ -48,7 +48,7 @@ def test_invert_takes_its_batch_and_recomputes():
     thrifty = Compute(batch_size=2, recompute=True)
     halves = invert(teacher(), [1, 2], 4, config=CONFIG, compute=thrifty)
     assert halves.metrics.steps == 2 * whole.metrics.steps
-    assert halves.images.shape == whole.inputs.shape
+    assert halves.images.shape == whole.images.shape
 
 
 @pytest.mark.parametrize("words", ["0", "-3", "many", "2.5", ""])
