@@ -38,7 +38,7 @@ class LearnerSettings(TypedDict, total=False):
 class AlternationSettings(TypedDict, total=False):
     """Of ``Alternation``."""
 
-    warmup_updates: int
+    warmup_updates: int | None
     warmup_share: float
     steps_per_update: int
     batch_size: int

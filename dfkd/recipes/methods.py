@@ -51,6 +51,7 @@ class MethodRow(NamedTuple):
         batch: the setting that says how many images are optimised together, "" for none.
         passes: the setting that says how many passes of the teacher an update makes, "" for one.
         drawn: the setting that says how many images an update draws, "" for none.
+        round: setting -> updates that make one round, where an update is less than one.
         share: of a budget in minutes, the most that an update should take (``dfkd.runs.pace``).
         statistics: whether the teacher must store some.
         classifier: whether the teacher must end with a linear layer.
@@ -67,6 +68,7 @@ class MethodRow(NamedTuple):
     batch: str = ""
     passes: str = ""
     drawn: str = ""
+    round: Callable[[Any], int] = lambda setting: 1
     share: float = 0.1
     statistics: bool = True
     classifier: bool = False
@@ -107,9 +109,10 @@ METHODS: dict[str, MethodRow] = {
         deep_inversion_config.cifar,
         DeepInversion,
         "DeepInversion, the authors' CIFAR setting (Yin et al., CVPR 2020): pixels, then student",
-        # One update is one iteration: the warm-up is the first batch, or half of a budget in time.
-        Alternation(warmup_updates=deep_inversion_config.cifar().iterations),
+        # The warm-up is the first batch, or half of a budget in time.
+        Alternation(warmup_updates=None),
         batch="batch_size",
+        round=lambda setting: setting.total_iterations,  # one update is one iteration
         shapes=deep_inversion_config.traced_shapes,
     ),
     "adi": MethodRow(

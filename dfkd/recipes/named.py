@@ -85,9 +85,19 @@ def deep_inversion_imagenet_2() -> Recipe:
 
 
 def _pixels(config: DeepInversionConfig) -> Recipe:
-    # One update is one iteration: the warm-up is the first batch, or half of a budget in minutes.
-    iterations = config.iterations + config.low_resolution_iterations
-    return Recipe("deep_inversion", config, alternation=Alternation(warmup_updates=iterations))
+    return Recipe("deep_inversion", config, alternation=Alternation(warmup_updates=None))
+
+
+def with_round(value: Recipe) -> Recipe:
+    """Fill in how many updates come first where the recipe leaves it to the method: one round.
+
+    Args:
+        value: a finished recipe, with all its settings.
+    """
+    if value.alternation.warmup_updates is not None:
+        return value
+    first = METHODS[value.method].round(value.synthesizer)
+    return replace(value, alternation=replace(value.alternation, warmup_updates=first))
 
 
 def _of(name: str, published: bool = False) -> Callable[[], Recipe]:

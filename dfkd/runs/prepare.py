@@ -71,7 +71,7 @@ def estimate_workload(
     if budget.minutes is not None:
         return Workload(shapes, seconds=30 * budget.minutes)
     alternation, steps = recipe.alternation, budget.steps or 0
-    updates = alternation.warmup_updates
+    updates = alternation.warmup_updates or 0
     if alternation.steps_per_update:
         updates += steps // alternation.steps_per_update
     return Workload(shapes, traces=updates * traces)

@@ -10,6 +10,7 @@ from dfkd.datasets import GivenImages
 from dfkd.distillation.student_init import start_student
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe
+from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
 from dfkd.runs import manifest, results
 from dfkd.runs.accuracy_curve import Curve
@@ -66,7 +67,7 @@ class Run:
     ) -> None:
         self._began = time.perf_counter()
         self.teacher, self.student, self.budget = teacher, student, budget
-        self.recipe = recipe if images is None else without_synthesis(recipe)
+        self.recipe = with_round(recipe) if images is None else without_synthesis(recipe)
         self.images, self.compute, self.origin = images, compute, origin
         self.evaluation = with_epsilon(evaluation, recipe)
         check_run(self.recipe, teacher, student, evaluation, images)

@@ -36,13 +36,14 @@ class Alternation:
     """When the synthesizer's turn comes.
 
     Attributes:
-        warmup_updates: synthesizer updates before the first student step.
+        warmup_updates: synthesizer updates before the first student step; None: one round of the
+            method, as it says itself.
         warmup_share: of a budget in minutes, the most that those may take.
         steps_per_update: student steps between two later updates; 0: there are none.
         batch_size: images in a student step, over all processes.
     """
 
-    warmup_updates: int = 0
+    warmup_updates: int | None = 0
     warmup_share: float = 0.5
     steps_per_update: int = 0
     batch_size: int = 128

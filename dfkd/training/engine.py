@@ -127,12 +127,13 @@ class Engine:
 
     def _wants_synthesis(self, progress: float) -> bool:
         account, alternation = self.account, self.alternation
+        first = alternation.warmup_updates or 0
         if not account.steps:
             if not account.updates:
-                return alternation.warmup_updates > 0  # the student needs something to see
+                return first > 0  # the student needs something to see
             longest = self.budget.progress(self._longest_update, 0)
             in_time = self.budget.minutes is None or progress + longest < alternation.warmup_share
-            return in_time and account.updates < alternation.warmup_updates
+            return in_time and account.updates < first
         if not alternation.steps_per_update:
             return False
         if self.budget.minutes:
@@ -141,7 +142,7 @@ class Engine:
                 return False  # images that no student would see
         turns, done = alternation.steps_per_update, account.warmup_updates
         # What the warm-up had no time for comes with the first steps, a few at a time.
-        late = min(alternation.warmup_updates - done, account.steps // max(1, turns // LATE))
+        late = min(first - done, account.steps // max(1, turns // LATE))
         due = done + late + account.steps // turns
         return account.updates < due
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes.methods import METHODS
+from dfkd.recipes.named import with_round
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 
 
@@ -110,3 +111,11 @@ def test_published_numbers():
     assert (cifar.batch_size, cifar.iterations, cifar.tv_l2) == (256, 2000, 2.5e-5)
     nayer = recipes.recipe("nayer_published").synthesizer
     assert (nayer.bn, nayer.oh, nayer.adv, nayer.g_steps) == (10, 0.5, 1.33, 40)
+
+
+def test_a_method_says_itself_what_one_round_is():
+    plan = recipes.override(recipes.recipe("deep_inversion"), ["synthesizer.iterations=20"])
+    assert with_round(plan).alternation.warmup_updates == 20
+    told = recipes.override(plan, ["alternation.warmup_updates=7"])
+    assert with_round(told).alternation.warmup_updates == 7
+    assert with_round(recipes.recipe("nayer")) == recipes.recipe("nayer")
