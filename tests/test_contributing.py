@@ -23,6 +23,7 @@ from torch import nn
 
 import dfkd
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.loading import check_student
 from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
@@ -50,7 +51,9 @@ assert "student.logits" in Objective.parse("onehot - dist").needs
 
 # A task: one class a pixel, learned by the scheme above.
 pixels = dfkd.Teacher(network(nn.Conv2d(8, 3, 1)), spec, task=Segmentation(3, 64))
-distiller = build_distiller(pixels, network(nn.Conv2d(8, 3, 1)), LearnerConfig(), 0, "mixup")
+student = network(nn.Conv2d(8, 3, 1))
+check_student(student, pixels)
+distiller = build_distiller(pixels, student, LearnerConfig(), 0, "mixup")
 assert distiller.update(Batch(torch.rand(4, 1, 8, 8)))["kd"] > 0
 assert sum(distiller.class_counts()) == 4 * 64
 
