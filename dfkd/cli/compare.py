@@ -4,10 +4,10 @@ import gc
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from dfkd.cli import arguments
-from dfkd.cli.common import console, origin_of
+from dfkd.cli.common import Shown, compute_of, console, origin_of
 from dfkd.cli.compare_setup import FILE, Setup, set_up
 from dfkd.cli.students import student_of
 from dfkd.comparison import tally
@@ -19,6 +19,7 @@ from dfkd.errors import DfkdError
 from dfkd.report.progress import Progress
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory, run_entries, run_records
+from dfkd.runs.options import Evaluation, Output
 from dfkd.training.files import write_text
 
 
@@ -89,24 +90,17 @@ def _distil(setup: Setup, run: Run) -> bool:
         result = distillation.distill(
             teacher,
             loaded.network,
+            replace(plan, seed=run.seed, init=cast(Any, init)),
             minutes=command.minutes,
             steps=command.steps,
-            init=init,
-            recipe=replace(plan, seed=run.seed),
-            evaluation=setup.evaluation,
+            evaluation=Evaluation(setup.evaluation, command.curve, setup.epsilon),
             images=setup.images,
-            epsilon=setup.epsilon,
-            curve=command.curve,
-            out=folder,
-            overwrite=not resume,
-            resume=resume,
-            device=command.device,
-            precision=command.precision,
-            checkpoint_every=command.checkpoint_every,
-            show=progress.update,
+            compute=compute_of(command),
+            output=Output(folder, not resume, resume, command.checkpoint_every),
+            callbacks=[Shown(progress)],
             origin=origin_of(command.teacher, command.student, loaded, further),
         )
-    if not (result.interrupted or result.figures["complete"]):
+    if not (result.interrupted or result.metrics.complete):
         raise DfkdError(result.failure)  # without a step of the student there is nothing to compare
     return not result.interrupted
 

@@ -93,9 +93,9 @@ def test_all_methods_of_a_seed_start_alike(tmp_path, monkeypatch):
     starts = []
     original = distillation.distill
 
-    def note(teacher, student, **options):
+    def note(teacher, student, recipe, **options):
         starts.append({name: value.clone() for name, value in student.state_dict().items()})
-        return original(teacher, student, **options)
+        return original(teacher, student, recipe, **options)
 
     monkeypatch.setattr(distillation, "distill", note)
     assert main(words(tmp_path / "out", steps=1)) == 0
@@ -370,13 +370,13 @@ def test_points_of_a_curve_are_the_students_of_their_steps(
 def test_keeping_a_student_takes_no_time_of_the_run(tiny_teacher, tiny_student, data, monkeypatch):
     from dfkd.runs.accuracy_curve import Curve
 
-    original = Curve.keep
+    original = Curve.on_mark
 
-    def slow(self, account):
-        original(self, account)
+    def slow(self, *mark):
+        original(self, *mark)
         time.sleep(1.0)
 
-    monkeypatch.setattr(Curve, "keep", slow)
+    monkeypatch.setattr(Curve, "on_mark", slow)
     start = time.perf_counter()
     found = run(tiny_teacher, tiny_student, "drawings", evaluation=data, steps=6, curve=3)
     assert time.perf_counter() - start > 2
