@@ -49,7 +49,7 @@ _LOOK: dict[Any, Any] = {
     "xtick.color": QUIET, "xtick.major.size": 4, "xtick.major.width": 1.0, "xtick.major.pad": 3,
     "ytick.color": QUIET, "ytick.major.size": 0, "ytick.major.pad": 6,
     "lines.linewidth": 1.6, "lines.scale_dashes": False, "lines.markersize": 5,
-    "svg.fonttype": "none", "svg.hashsalt": "dfkd",
+    "svg.fonttype": "none",
 }  # fmt: skip
 
 

@@ -122,6 +122,8 @@ def labels(drawing: str) -> list[tuple[float, str]]:
 @pytest.mark.parametrize("count", [1, 8, 14, 40])
 def test_labels_do_not_overlap_and_stay_in_the_chart(count: int) -> None:
     drawing = inline(plot_curves(many(count), **AXES, reference=("teacher", 60.0)), "n")
+    names = [words for _, words in sorted(labels(drawing)) if words != "teacher"]
+    assert names == [f"m{i}" for i in reversed(range(count))]  # the highest curve's on top
     found = sorted(y for y, _ in labels(drawing))
     assert len(found) == count + 1
     assert all(b - a >= GAP - 0.11 for a, b in itertools.pairwise(found))
