@@ -53,7 +53,7 @@ class Synthesizer(Protocol):
         """How many images the teacher has been shown so far (forward passes x batch)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs, random generators included."""
+        """Return everything an exact resume needs, random generators included."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
@@ -63,26 +63,26 @@ class Distiller(Protocol):
     """Consumes images, trains the student."""
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step of the student."""
+        """Take one optimiser step of the student; return scalars by name."""
 
     @property
     def student(self) -> nn.Module:
         """The network that is being trained (live)."""
 
     def set_progress(self, progress: float) -> None:
-        """Where in [0, 1] the run's budget stands: schedules follow it."""
+        """Tell where in [0, 1] the run's budget stands: schedules follow it."""
 
     def finished(self) -> nn.Module:
-        """The student to keep: on its own, in eval mode, with averaged weights where kept."""
+        """Return the student to keep: a copy in eval mode, with averaged weights where kept."""
 
     def networks(self) -> dict[str, nn.Module]:
-        """What else is worth measuring, by name: peers, exits; in eval mode."""
+        """Return what else is worth measuring, by name: peers, exits; in eval mode."""
 
     def source(self) -> Source | None:
-        """What builds the network of ``finished``; None: what built the user's student."""
+        """Return what builds the network of ``finished``; None: what built the user's student."""
 
     def class_counts(self) -> list[int]:
-        """How often the teacher answered each class so far: even is healthy, one is collapse."""
+        """Count the teacher's answers by class so far: even is healthy, one is collapse."""
 
     @property
     def teacher_images(self) -> int:
@@ -93,7 +93,7 @@ class Distiller(Protocol):
         """How many images it has made itself so far."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs."""
+        """Return everything an exact resume needs."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
@@ -103,7 +103,7 @@ class Stateful(Protocol):
     """Modules, optimisers, and whatever else an exact resume needs."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it."""
+        """Return everything needed for an exact resume."""
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
         """Continue from ``state_dict``."""

@@ -51,7 +51,7 @@ class CriticTrainer:
             group["lr"] = self._lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def critic_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the critics minimise, summed, and the share that they told apart, averaged.
+        """Return the critics' loss, summed, and the share that they tell apart, averaged.
 
         Part of the critics' graph alone.
         """
@@ -63,18 +63,18 @@ class CriticTrainer:
         return torch.stack(values).sum(), torch.stack(shares).mean()
 
     def step(self, loss: Tensor) -> None:
-        """One step of the critics."""
+        """Take one step of the critics."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._runtime.all_reduce_gradients(self.critics)
         self._optimizer.step()
 
     def frozen(self) -> AbstractContextManager[None]:
-        """What is computed in this block has no gradient for the critics and moves no buffer."""
+        """Freeze the critics for a block: no gradient reaches them and no buffer moves."""
         return frozen(self.critics)
 
     def generator_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-        """What those minimise who made the fakes, averaged over the critics; call it ``fixed``."""
+        """Return the loss of whoever made the fakes, averaged; call it within ``frozen``."""
         values = [
             losses.fooling_loss(critic(self._with_noise(other, truth)), kind=self._loss)
             for critic, truth, other in zip(self.critics, real, fake, strict=True)
@@ -88,7 +88,7 @@ class CriticTrainer:
         return values + self._noise * deviation * self._draws.normal(values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Critics, optimiser, and where the noise goes on; copies."""
+        """Return critics, optimiser, and where the noise goes on; copies."""
         state = {
             "critics": self.critics.state_dict(),
             "optimizer": self._optimizer.state_dict(),

@@ -42,6 +42,7 @@ class Learner:
     Args:
         teacher: frozen.
         student: trained in place.
+        config: how it learns.
         seed: of the flips and of adapters' weights.
         runtime: processes and precision.
         extra_losses: computed by the scheme and trained, but not added to the loss.
@@ -112,7 +113,7 @@ class Learner:
         return tuple(f"teacher.{theirs}=student.{mine}" for mine, theirs in self._forward.compared)
 
     def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the budget."""
+        """Set rates and temperature for this point of the budget, in [0, 1]."""
         for optimizer in filter(None, (self._optimizer, self._adapters_optimizer)):
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr_at(progress)
@@ -177,17 +178,17 @@ class Learner:
             follow(self._average, self.network, self.config.ema, self.steps)
 
     def class_counts(self) -> list[int]:
-        """How often the teacher answered each class so far, to the images of all processes."""
+        """Count the teacher's answers by class so far, to the images of all processes."""
         return [int(count) for count in self._counts.tolist()]
 
     def finished(self) -> nn.Module:
-        """What is trained, averaged (or live where no average is kept): a copy in eval mode."""
+        """Return a copy in eval mode, averaged, or live where no average is kept."""
         finished = copy_network(self.network if self._average is None else self._average)
         set_mode(finished, False)
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """Student, average, optimisers, adapters, generator and counters."""
+        """Return student, average, optimisers, adapters, generator and counters."""
         return {
             "student": self.network.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),

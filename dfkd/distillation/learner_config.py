@@ -55,12 +55,12 @@ class LearnerConfig:
         check_within(self, "(0, inf)", "temperature", "temperature_end")
 
     def lr_at(self, progress: float) -> float:
-        """The learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""
+        """Return the learning rate at ``progress`` in [0, 1]: linear warm-up, half a cosine."""
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
         peak = self.lr * (CARE if self.careful else 1.0)
         return peak * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def temperature_at(self, progress: float) -> float:
-        """The temperature at ``progress``."""
+        """Return the temperature at ``progress`` in [0, 1]."""
         end = self.temperature if self.temperature_end is None else self.temperature_end
         return self.temperature + progress * (end - self.temperature)

@@ -15,7 +15,7 @@ from dfkd.teacher.statistics import EPS
 
 
 def weighted(logits: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
-    """Their weighted mean; all count alike without weights.
+    """Average logits by weights; all count alike without.
 
     >>> weighted([torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 0.0]])], (3.0, 1.0)).tolist()
     [[3.0, 0.0]]
@@ -26,8 +26,9 @@ def weighted(logits: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
 
 
 def by_confidence(logits: Sequence[Tensor]) -> Tensor:
-    """Their mean with weights exp(-entropy) on every image: one over the number of classes
-    that a teacher hesitates between.
+    """Average with weights exp(-entropy) on every image.
+
+    That is one over the number of classes that a teacher hesitates between.
     """
     stacked = torch.stack(tuple(logits))
     logs = stacked.log_softmax(2)
@@ -35,31 +36,33 @@ def by_confidence(logits: Sequence[Tensor]) -> Tensor:
     return ((-entropy).softmax(0) * stacked).sum(0)
 
 
-def concat_logits(logits: Sequence[Tensor], ood_score: Sequence[Tensor] = ()) -> Tensor:
-    """N x all classes: each teacher's logits, less their mean, over how strange the image is to it.
+def concat_logits(logits: Sequence[Tensor], scores: Sequence[Tensor] = ()) -> Tensor:
+    """Put logits side by side, N x all classes, each teacher's less their mean, over its score.
 
-    Strangeness counts relative to its geometric mean over the teachers: where an image is as
-    strange to one as to another, their logits stay as they are.
+    A score counts relative to its geometric mean over the teachers: where an image is as far out
+    of distribution for one as for another, their logits stay as they are.
 
     Args:
         logits: a teacher's N x its own classes each.
-        strangeness: of ``ood_score``, a teacher's N x 1; left out: all the same.
+        scores: of ``ood_score``, a teacher's N x 1; left out: all the same.
 
-    >>> side_by_side([torch.tensor([[3.0, 1.0]]), torch.tensor([[9.0, 9.0]])]).tolist()
+    >>> concat_logits([torch.tensor([[3.0, 1.0]]), torch.tensor([[9.0, 9.0]])]).tolist()
     [[1.0, -1.0, 0.0, 0.0]]
     """
     # A teacher whose classes are not in the image answers them all about alike: near 0 here.
     centred = [part - part.mean(1, keepdim=True) for part in logits]
-    if ood_score:
-        middle = torch.stack(tuple(ood_score)).mean(0)
-        nearness = [(middle - own).exp() for own in ood_score]
+    if scores:
+        middle = torch.stack(tuple(scores)).mean(0)
+        nearness = [(middle - own).exp() for own in scores]
         centred = [near * part for near, part in zip(nearness, centred, strict=True)]
     return torch.cat(centred, 1)
 
 
 def ood_score(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
-    """N x 1: log of how many stored deviations an image lies from the stored means, by its
-    channels' means at what ``record_input_means`` watched; geometric mean over the layers.
+    """Score how far out of distribution images are, N x 1.
+
+    That is the log of how many stored deviations an image's channel means lie from the stored
+    ones, at the layers that ``record_input_means`` watched; a geometric mean over the layers.
     """
     logs = []
     for layer, mean in means:
@@ -91,5 +94,5 @@ def record_input_means(layers: Iterable[nn.Module]) -> Iterator[list[tuple[nn.Mo
 
 
 def wide(value: Tensor) -> Tensor:
-    """In float32 at least: half precision is too coarse for differences between teachers."""
+    """Widen to float32 at least: half precision is too coarse for differences between teachers."""
     return value if value.dtype == torch.float64 else value.float()

@@ -22,7 +22,7 @@ class StudentInit(NamedTuple):
     frozen: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``result.json`` has it."""
+        """Return plain values, for ``result.json``."""
         layers, frozen = list(self.copied), list(self.frozen)
         return {"mode": self.mode, "share": self.share, "layers": layers, "frozen": frozen}
 
@@ -47,7 +47,7 @@ def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
 
 
 def shared_trunk(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
-    """Layers of the student, from the input on, that are its teacher's by name and shape.
+    """Find the student's layers, from the input on, that are its teacher's by name and shape.
 
     The order is that of registration, as good as always that of computation. Copied
     and left alone, these layers compute what they compute in the teacher. All of a student
@@ -79,8 +79,10 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 def start_student(
     student: nn.Module, teacher: nn.Module, mode: str, trunk: str = "trained"
 ) -> StudentInit:
-    """Copy into ``student`` what ``mode`` says: all that fits (``teacher``), or nothing: it was
-    drawn (``random``), or brings weights of its own (``given``).
+    """Copy from the teacher into ``student`` what ``mode`` says.
+
+    That is all that fits (``teacher``), or nothing: the student was drawn (``random``), or brings
+    weights of its own (``given``).
 
     Layers fit by name and shape: of a shallower network of the same widths these
     are the stem, the first block of each stage and the classifier (the way DistilBERT
@@ -111,6 +113,6 @@ def start_student(
 
 
 def is_frozen(module: nn.Module) -> bool:
-    """Whether it has parameters of its own and none of them takes a gradient."""
+    """Tell whether a module has parameters of its own and none of them takes a gradient."""
     own = list(module.parameters(recurse=False))
     return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -14,7 +14,7 @@ from dfkd.losses.response import kl_divergence
 def js_competition(
     student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 3.0
 ) -> Tensor:
-    """How far student and teacher disagree: the JS of Adaptive DeepInversion.
+    """Measure how far student and teacher disagree: the JS of Adaptive DeepInversion.
 
     With P = softmax(s/T), Q = softmax(t/T) and M = (P + Q)/2, all clamped to [0.01, 0.99],
     KL(M || P)/2 + KL(M || Q)/2, averaged over the batch and clamped to [0, 1]. Yin et al.
@@ -46,7 +46,7 @@ def js_competition(
 
 
 def js_agreement(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """1 - JS: what images minimise that compete for the student's mistakes (Yin et al., eq. 8).
+    """Compute 1 - JS, which images minimise where the student is wrong (Yin et al., eq. 8).
 
     Args:
         student_logits, teacher_logits: N x classes.
@@ -58,7 +58,7 @@ def js_agreement(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """-mean(1[argmax s = argmax t] KL(softmax(t) || softmax(s))): differ, but decide alike.
+    """Compute -mean(1[argmax s = argmax t] KL(softmax(t) || softmax(s))): differ, decide alike.
 
     The adversarial loss of CMI (Fang et al., IJCAI 2021), also of Fast and NAYER. Samples on
     which student and teacher decide differently already count as 0 in the mean. The gradient
@@ -84,7 +84,7 @@ def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tens
 
 
 def class_balance(logits: Tensor, *, base: float = math.e) -> Tensor:
-    """sum_c p log p, with p the batch's mean softmax: minus the entropy of what the batch shows.
+    """Compute sum_c p log p, p the batch's mean softmax: minus the entropy of its classes.
 
     The information entropy loss of DAFL (Chen et al., ICCV 2019), minimised when the
     classes are equally frequent. DAFL and PRE take ``base=10``, DFQ the natural logarithm.
@@ -105,7 +105,7 @@ def class_balance(logits: Tensor, *, base: float = math.e) -> Tensor:
 
 
 def activation(features: Tensor) -> Tensor:
-    """-mean |f|: real images excite a teacher's last features, noise does not.
+    """Compute -mean |f|: real images excite a teacher's last features, noise does not.
 
     The activation loss of DAFL (Chen et al., ICCV 2019), as a mean over all values.
 

@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 
 
 def attention_map(features: Tensor) -> Tensor:
-    """mean_c f_c^2 over the image, of Euclidean length 1 (Zagoruyko & Komodakis, ICLR 2017, eq. 1).
+    """Scale mean_c f_c^2 over the image to length 1 (Zagoruyko & Komodakis, ICLR 2017, eq. 1).
 
     Args:
         features: N x C x H x W; C does not matter, so that no adapter is needed.
@@ -79,7 +79,7 @@ def class_activation_map(features: Tensor, weight: Tensor, classes: Tensor) -> T
 def logit_gradients(
     features: Sequence[Tensor], logits: Tensor, classes: Tensor, *, create_graph: bool
 ) -> tuple[Tensor, ...]:
-    """Of the sum of all samples' logits of their classes, by each feature; one pass for all.
+    """Differentiate the sum of all samples' logits of their classes by each feature, in one pass.
 
     In eval mode a feature moves its own sample's logit alone: these are Grad-CAM's gradients, and
     the teacher's. In train mode batch-norms mix samples, and the gradients of a channel that enters
@@ -118,7 +118,7 @@ def logit_gradients(
 
 
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """ReLU(sum_c a_c f_c), a_c the logit's mean gradient (Selvaraju et al., ICCV 2017, eqs. 1, 2).
+    """Compute ReLU(sum_c a_c f_c), a_c the logit's mean gradient (Selvaraju et al., 2017).
 
     Args:
         features: N x C x H x W.
@@ -196,7 +196,7 @@ def grad_cam_distance(
 
 
 def pool_to_common_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Both averaged over cells, to the smaller height and width: their means over places stay.
+    """Average both maps over cells, to the smaller height and width: their means stay.
 
     Args:
         one, other: N x H x W, of any sizes.

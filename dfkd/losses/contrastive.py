@@ -16,7 +16,7 @@ def instance_discrimination(
     temperature: float = 0.1,
     current: int | None = None,
 ) -> Tensor:
-    """-log softmax_j(l_i . g_j / T) at j = i: of all global views, know that of your own image.
+    """Compute -log softmax_j(l_i . g_j / T) at j = i: find your own image among global views.
 
     The contrastive loss of CMI (Fang et al., IJCAI 2021), on features scaled to length 1. Row i
     of both is one image: its local and its global view. The global side is detached: a local
@@ -57,7 +57,7 @@ def representation_contrast(
     *,
     temperature: float = 0.07,
 ) -> Tensor:
-    """-log softmax_j(s_i . t_j / T) at j = i, plus the same with s and t exchanged.
+    """Compute -log softmax_j(s_i . t_j / T) at j = i, plus the same with s and t exchanged.
 
     What CRD (Tian et al., ICLR 2020) maximises, a bound on the mutual information of the two
     representations, in its InfoNCE form (van den Oord et al., 2018, eq. 4), not by the NCE with

@@ -17,7 +17,7 @@ KINDS = ("hinge", "bce", "lsgan")
 
 
 def critic_loss(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> Tensor:
-    """What the critic minimises: apart with real and fake.
+    """Compute the critic's loss: real and fake apart.
 
     - ``hinge``: mean max(0, 1 - r) + mean max(0, 1 + f) (Lim & Ye, 2017; Miyato et al.,
       ICLR 2018, eq. 16).
@@ -55,7 +55,7 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> Tens
 
 
 def fooling_loss(fake_scores: Tensor, *, kind: Kind) -> Tensor:
-    """What the student minimises: to be taken for the teacher.
+    """Compute the student's loss: to be taken for the teacher.
 
     - ``hinge``: -mean f (Miyato et al., ICLR 2018, eq. 17).
     - ``bce``: -mean log D(f), D the sigmoid: the form that does not saturate, so that a student

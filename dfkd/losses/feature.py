@@ -11,7 +11,7 @@ from dfkd.errors import DfkdError
 
 
 def hint(student_features: Tensor, teacher_features: Tensor) -> Tensor:
-    """mean (s - t)^2 over samples, channels and places (FitNets, Romero et al., ICLR 2015, eq. 3).
+    """Average (s - t)^2 over samples, channels and places (FitNets, Romero et al., 2015, eq. 3).
 
     Up to the factor 1/2, and a mean where they write a norm: the loss keeps its size from one
     layer to another.
@@ -31,7 +31,7 @@ def hint(student_features: Tensor, teacher_features: Tensor) -> Tensor:
 
 
 def variational_information(mean: Tensor, scale: Tensor, teacher_features: Tensor) -> Tensor:
-    """mean of log sigma_c + (t - mu)^2 / (2 sigma_c^2) (VID, Ahn et al., CVPR 2019, eqs. 5, 6).
+    """Average log sigma_c + (t - mu)^2 / (2 sigma_c^2) (VID, Ahn et al., CVPR 2019, eqs. 5, 6).
 
     Minus the logarithm of a Gaussian, without its constant: how well the student's features tell
     the teacher's. A channel that they cannot tell is given a wide sigma and counts little.
@@ -64,7 +64,7 @@ def variational_information(mean: Tensor, scale: Tensor, teacher_features: Tenso
 
 
 def flow(first: Tensor, second: Tensor) -> Tensor:
-    """mean over places of f_i g_j: the FSP matrix of two layers (Yim et al., CVPR 2017, eq. 1).
+    """Average f_i g_j over places: the FSP matrix of two layers (Yim et al., CVPR 2017, eq. 1).
 
     Args:
         first: N x C1 x H x W, what enters a part of the network.

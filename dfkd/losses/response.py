@@ -18,7 +18,7 @@ def kl_divergence(
     temperature: float = 4.0,
     reduction: Reduction = "batchmean",
 ) -> Tensor:
-    """T^2 KL(softmax(t/T) || softmax(s/T)): the soft targets of Hinton et al. (2015), section 2.
+    """Compute T^2 KL(softmax(t/T) || softmax(s/T)), soft targets (Hinton et al., 2015, section 2).
 
     The factor T^2 keeps the gradient's size when the temperature changes.
     Differentiable in both arguments: an adversary wants the teacher's side too.
@@ -64,7 +64,7 @@ def decoupled(
     beta: float = 8.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """T^2 (alpha TCKD + beta NCKD), the soft targets in two parts (DKD, Zhao et al., CVPR 2022).
+    """Compute T^2 (alpha TCKD + beta NCKD), soft targets in two parts (DKD, Zhao et al., 2022).
 
     TCKD is KL(teacher || student) of "the target or another class", NCKD that among the other
     classes alone. With alpha = 1 and beta = 1 - p_t, p_t the teacher's softened probability of
@@ -118,7 +118,7 @@ def _target_and_others(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """-mean log softmax(logits)[target], the one-hot loss of DAFL (Chen et al., ICCV 2019).
+    """Compute -mean log softmax(logits)[target], the one-hot loss of DAFL (Chen et al., 2019).
 
     Args:
         logits: N x classes.
@@ -147,7 +147,7 @@ def supervised(task: Any, prediction: Any, target: Any) -> Tensor:
 
 
 def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """mean |s - t| over samples and classes (DFAD, Fang et al., 2019).
+    """Average |s - t| over samples and classes (DFAD, Fang et al., 2019).
 
     Unlike KL its gradient does not vanish as the student comes close.
 
@@ -167,7 +167,7 @@ def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def mse_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """mean (s - t)^2 over samples and classes (Ba & Caruana, NeurIPS 2014, up to the factor 1/2).
+    """Average (s - t)^2 over samples and classes (Ba & Caruana, 2014, up to the factor 1/2).
 
     Args:
         student_logits: N x classes.

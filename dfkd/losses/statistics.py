@@ -30,7 +30,7 @@ class LayerStatistics(NamedTuple):
 def norm_distance(
     statistics: Sequence[LayerStatistics], *, first_layer_weight: float = 1.0
 ) -> Tensor:
-    """sum_l ||mean_l - running_mean_l||_2 + ||var_l - running_var_l||_2, the norms not squared.
+    """Sum ||mean_l - running_mean_l||_2 + ||var_l - running_var_l||_2, the norms not squared.
 
     DeepInversion (Yin et al., CVPR 2020), eq. 4; also the L_bn of DFQ, CMI, Fast and
     NAYER. It grows with the network's width, depth and activations, so a weight tuned for
@@ -63,7 +63,7 @@ def norm_distance(
 
 
 def scale_free_distance(statistics: Sequence[LayerStatistics], *, eps: float = 1e-5) -> Tensor:
-    """KL(batch || stored) of the two as Gaussians, a mean over channels, then over layers.
+    """Compute KL(batch || stored) of the two as Gaussians, averaged over channels, then layers.
 
     A channel counts ((mean - running_mean)^2 + var)/running_var - 1 - log(var/running_var),
     halved: differences in units of the stored standard deviation. Rescaled activations,

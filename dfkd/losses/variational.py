@@ -7,7 +7,7 @@ from dfkd.errors import DfkdError
 
 
 def gaussian_reconstruction(reconstructed: Tensor, images: Tensor) -> Tensor:
-    """-log N(x; x', 1) without its constant: sum (x - x')^2 / 2, averaged over the batch.
+    """Compute -log N(x; x', 1) without its constant: sum (x - x')^2 / 2, averaged over the batch.
 
     Args:
         reconstructed: N x ..., the means x' that a decoder gives.
@@ -28,7 +28,7 @@ def gaussian_reconstruction(reconstructed: Tensor, images: Tensor) -> Tensor:
 
 
 def standard_normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(m, v) || N(0, 1)) = sum_d (m^2 + v - 1 - log v) / 2, averaged over the batch.
+    """Compute KL(N(m, v) || N(0, 1)) = sum_d (m^2 + v - 1 - log v) / 2, averaged over the batch.
 
     Kingma & Welling (ICLR 2014), appendix B, with the sign of a divergence.
 

@@ -35,7 +35,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def untraced(config: Any, spec: ImageSpec) -> Shapes:
-    """Of a method that reads no statistics, or features beside them: nothing to compile."""
+    """Return no shape: of a method that reads no statistics, or features beside them."""
     return ()
 
 

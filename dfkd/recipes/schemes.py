@@ -34,16 +34,16 @@ class SchemeRow(NamedTuple):
 
     Attributes:
         config: gives the settings that ``--scheme`` starts from, a frozen dataclass.
-        build: (teacher, student, learner's config, seed, settings, place) -> the ``Scheme``.
+        build: (teacher, student, learner's config, seed, settings, runtime) -> the ``Scheme``.
         line: what it does, and its source.
-        arrange: (teachers, settings) -> the one teacher that the student sees.
-        arranged: the network of such a teacher; None where one teacher stays as it is.
+        wrap_teacher: (teachers, settings) -> the one teacher that the student sees.
+        wrapped_type: the network of such a teacher; None where one teacher stays as it is.
         forms: further values of the setting ``form`` that a comparison of schemes tries.
-        given_forms: those that it tries where the user gives images.
+        forms_with_images: those that it tries where the user gives images.
         learner: by name, the learner's settings that it starts from in place of the method's.
         epsilon: settings -> of the attack under which its students are measured as well, or None.
         check: (settings, whether the user gives images) -> raises where they do not go together.
-        how: to come by what ``wrapped_type`` asks for, in words.
+        hint: how to come by what ``wrapped_type`` asks for, in words.
         agrees: whether its student is to answer as the teacher does, and is judged by that.
         several_teachers: whether it takes more than one.
     """
@@ -136,7 +136,7 @@ def build_distiller(
     settings: Any = None,
     runtime: Runtime = SINGLE_PROCESS,
 ) -> Scheme:
-    """The distiller of a scheme; ``settings`` are those that its row starts from if left out.
+    """Build the distiller of a scheme; without ``settings`` with those that its row starts from.
 
     Raises:
         DfkdError: a teacher that ``wrap_teacher`` has not made; what the scheme refuses.

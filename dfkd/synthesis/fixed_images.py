@@ -16,6 +16,7 @@ class FixedImages:
     """A ``Synthesizer`` that makes nothing: a bank of images with the teacher's answers.
 
     Args:
+        teacher: labels them.
         images: uint8 N x C x H x W.
         labels: N classes, or None; then the teacher's decisions stand in for them.
         seed: of the order in which they are shown.
@@ -32,11 +33,11 @@ class FixedImages:
             self.bank.add(part, prediction, targets)
 
     def update(self, student: nn.Module) -> Metrics:
-        """Nothing to do."""
+        """Do nothing: the images are there."""
         return {}
 
     def sample(self, count: int) -> Batch:
-        """``count`` images at random, all different unless there are fewer."""
+        """Draw ``count`` images, all different unless there are fewer."""
         return self.bank.sample(count)
 
     @property
@@ -50,7 +51,7 @@ class FixedImages:
         return len(self.bank)
 
     def state_dict(self) -> dict[str, Any]:
-        """The bank's."""
+        """Return the bank's state."""
         return self.bank.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

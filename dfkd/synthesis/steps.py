@@ -16,7 +16,7 @@ Average = dict[str, tuple[Tensor, Tensor]]
 
 
 def keep_best(best: dict[str, Tensor], made: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return, of two batches, tensors by name, the one whose ``"loss"`` is lower.
+    """Keep the batch whose ``"loss"`` is lower, tensor by tensor.
 
     Chosen tensor by tensor on their device, so that no value is read back, and copied: the best
     does not move on with what is being optimised.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dfkd.tasks.synsets import synset_indices
-from dfkd.tasks.words import listed, shown
+from dfkd.tasks.words import first_few, shown
 
 Indices = list[int | None]
 
@@ -78,10 +78,10 @@ def why_not(names: Sequence[str], classes: Sequence[str], what: tuple[str, str])
         classes: the classes' names in the model's order.
         what: singular and plural of what the names name, as in ("folder", "folders").
     """
-    seen = f"{len(names):,} {what[len(names) != 1]} ({listed(sorted(names))})"
+    seen = f"{len(names):,} {what[len(names) != 1]} ({first_few(sorted(names))})"
     if not classes:
         return f"{seen}, and nobody has named the classes"
-    spelt = "numbers" if numbered(classes) else listed(classes)
+    spelt = "numbers" if numbered(classes) else first_few(classes)
     return f"{seen}, {len(classes):,} classes ({spelt}), {_reason(names, classes)}"
 
 

@@ -20,10 +20,10 @@ def shown(text: object, width: int = 18) -> str:
     return f"{line[: width - 1 - half]}…{line[-half:]}"
 
 
-def listed(names: Iterable[object], most: int = 2) -> str:
+def first_few(names: Iterable[object], most: int = 2) -> str:
     """Join the first few names, and show whether there are more.
 
-    >>> listed("abc"), listed("ab")
+    >>> first_few("abc"), first_few("ab")
     ('a, b, …', 'a, b')
     """
     every = list(names)
@@ -39,5 +39,5 @@ def skipped_files(skipped: Mapping[str, int]) -> str:
     count = sum(skipped.values())
     if not count:
         return ""
-    kinds = listed((kind for kind, _ in Counter(skipped).most_common()), 3)
+    kinds = first_few((kind for kind, _ in Counter(skipped).most_common()), 3)
     return f" ({count:,} {'file' if count == 1 else 'files'} skipped: {kinds})"

@@ -56,9 +56,10 @@ def compile_teacher(
     work: Workload,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Compilation:
-    """``teacher`` with its statistics compiled for the batches of ``work``; others stay eager.
+    """Compile a teacher's statistics for the batches of ``work``; others stay eager.
 
     Args:
+        teacher: a folded one compiles to less.
         mode: ``on``, ``off``, or ``auto``: where it saves more time than it takes.
         work: what is to come; the cost of a number of traces is measured on one.
         autocast: the context of those passes.

@@ -57,7 +57,7 @@ class FoldedNorm(nn.Module):
             self.register_buffer(name, value.detach().clone())
 
     def forward(self, y: Tensor) -> Tensor:
-        """The convolution has done it."""
+        """Return ``x``: the normalisation is folded into the preceding convolution."""
         return y
 
 

@@ -12,7 +12,7 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import classifier, last_map, named_layers, open_features, unwrap
 from dfkd.networks.modes import eval_mode, frozen, without_cudnn_rnn
 from dfkd.networks.pairing import (
-    Pairs,
+    LayerPairs,
     check_averaged,
     checked_pairs,
     embedding_layer,
@@ -58,7 +58,7 @@ class PairedForward:
         student: nn.Module | None = None,
         *,
         network: nn.Module | None = None,
-        pairs: Pairs = (),
+        pairs: LayerPairs = (),
         vectors: bool = False,
         layers: Sequence[str] = (),
     ) -> None:
@@ -71,7 +71,7 @@ class PairedForward:
         self._normalized = "normalized" in needs
         networks = (student, unwrap(teacher.network))
         example = teacher.spec.normalize(teacher.spec.example(TRIAL, teacher.device))
-        self._pairs: Pairs = ()
+        self._pairs: LayerPairs = ()
         if "features" in self._parts[0]:
             self._pairs = self._paired(networks, pairs, example, vectors)
         elif pairs:
@@ -103,10 +103,10 @@ class PairedForward:
     def _paired(
         self,
         networks: tuple[nn.Module | None, nn.Module],
-        pairs: Pairs,
+        pairs: LayerPairs,
         example: Tensor,
         vectors: bool,
-    ) -> Pairs:
+    ) -> LayerPairs:
         both = (self._present(networks[0]), networks[1])
         classes = self.teacher.num_classes if vectors else None
         found = pairs or pair_layers(*both, example, classes)
@@ -120,7 +120,7 @@ class PairedForward:
         return list(dict.fromkeys(names))
 
     @property
-    def compared(self) -> Pairs:
+    def compared(self) -> LayerPairs:
         """(student's layer, teacher's layer) of all that is compared inside, each pair once.
 
         Those of the features come first, large maps before small ones.

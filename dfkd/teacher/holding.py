@@ -25,7 +25,7 @@ def hold(modules: Iterable[nn.Module]) -> None:
 
 
 def is_held(module: nn.Module) -> bool:
-    """Whether it is held now."""
+    """Tell whether a module is held now."""
     return hasattr(type(module), "held_class")
 
 

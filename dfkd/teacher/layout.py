@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     reason: str = ""
 
     def told(self, whose: str) -> str:
-        """What is out of the ordinary, in a line; empty where nothing is.
+        """Say what is out of the ordinary, in a line; empty where nothing is.
 
         Args:
             whose: the network, as in "the teacher".
@@ -60,6 +60,8 @@ def settle(
 
     Args:
         network: normalised images of ``spec`` -> N x classes logits.
+        spec: what it is tried with.
+        device: where it goes.
         modes: those that it will run in: in training mode (True) it must run, in eval mode (False)
             answer and be differentiated alike.
     """
@@ -85,7 +87,7 @@ class Sign:
         self._runtime = next(_telling(network), None)
 
     def order(self) -> torch.memory_format:
-        """``channels_last`` where the weights lie so, else ``contiguous_format``."""
+        """Return ``channels_last`` where the weights lie so, else ``contiguous_format``."""
         if self._runtime is None:
             return torch.contiguous_format
         values, name = self._runtime
@@ -104,7 +106,7 @@ def _telling(network: nn.Module) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def layout_of(network: nn.Module) -> torch.memory_format:
-    """The order in which the weights of ``network`` lie."""
+    """Find the order in which the weights of ``network`` lie."""
     return Sign(network).order()
 
 
@@ -125,7 +127,7 @@ def to_layout(images: Tensor, order: torch.memory_format) -> Tensor:
 
 
 def fitted(images: Tensor, order: torch.memory_format) -> Tensor:
-    """``images`` as a network of that layout can take them: a contiguous one takes no other."""
+    """Lay images as a network of that layout can take them: a contiguous one takes no other."""
     return images if order is torch.channels_last else to_layout(images, order)
 
 

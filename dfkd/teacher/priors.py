@@ -95,7 +95,7 @@ class NoPrior:
         return ()
 
     def distance(self, record: Any) -> Tensor:
-        """Raise: there is nothing to compare with."""
+        """Raise a ``DfkdError``: there is nothing to compare with."""
         raise DfkdError("this teacher remembers nothing of its data: use `method=drawings`")
 
     relative_distance = distance

@@ -56,7 +56,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 def step_bytes(teacher: Teacher, batch: int = 2) -> int:
-    """Bytes an image that a forward and backward pass with statistics takes, at its peak."""
+    """Measure the bytes an image that a pass with statistics, and back, takes at its peak."""
     images = torch.rand((batch, *teacher.spec.shape), device=teacher.device).requires_grad_()
     with PeakMemory() as memory:
         trace = teacher.trace(images, statistics=bool(teacher.layers))
@@ -75,9 +75,11 @@ def free_bytes(device: torch.device) -> int:
 
 
 def fitting_batch(teacher: Teacher, wanted: int, *, free: int | None = None) -> int:
-    """``wanted`` images, or half as many as often as needed for a step to fit.
+    """Halve ``wanted`` images as often as needed for a step to fit.
 
     Args:
+        teacher: what a step asks.
+        wanted: images a step would have.
         free: bytes to count on; what is free on the teacher's device when left out.
     """
     room = SHARE * (free_bytes(teacher.device) if free is None else free)
@@ -88,7 +90,7 @@ def fitting_batch(teacher: Teacher, wanted: int, *, free: int | None = None) -> 
 
 
 def recomputing(teacher: Teacher) -> Teacher:
-    """A teacher like ``teacher`` that keeps for backward only what enters the ``blocks``.
+    """Build a teacher that keeps for backward only what enters the ``blocks``.
 
     Everything between is computed a second time when it is needed (Chen et al., 2016).
 
@@ -107,7 +109,7 @@ def recomputing(teacher: Teacher) -> Teacher:
 
 
 def blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The largest modules with at most the square root of the network's layers in them.
+    """Find the largest modules with at most the square root of the network's layers.
 
     Of a residual network its blocks, of MobileNetV2 its inverted bottlenecks. With about as
     many blocks as layers in one, what is kept and what is recomputed at a time are in balance.

@@ -96,12 +96,12 @@ class ImageSpec:
         return (self.channels, self.height, self.width)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """[0, 1] -> the network's space: (images - mean) / std per channel."""
+        """Map [0, 1] to the network's space: (images - mean) / std per channel."""
         mean, std = self._constants(images)
         return (images - mean) / std
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """The network's space -> [0, 1], without clamping."""
+        """Map the network's space to [0, 1], without clamping."""
         mean, std = self._constants(images)
         return images * std + mean
 
@@ -123,7 +123,7 @@ def dequantize(stored: Tensor) -> Tensor:
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
-    """``"1x28x28"`` -> (1, 28, 28); anything else is a ``DfkdError``."""
+    """Read ``"1x28x28"`` as (1, 28, 28); anything else is a ``DfkdError``."""
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         raise DfkdError(f"`image` wants CHANNELSxHEIGHTxWIDTH such as 3x224x224, not {text!r}")
@@ -132,7 +132,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def spec_from_dict(facts: dict[str, Any]) -> ImageSpec:
-    """The inverse of ``dataclasses.asdict`` after a trip through JSON."""
+    """Build a spec from what ``dataclasses.asdict`` gave, after a trip through JSON."""
     try:
         return ImageSpec(**facts)
     except TypeError as error:

@@ -24,7 +24,7 @@ EPS = 1e-5
 
 
 def statistics_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Layers that carry statistics by their (cleaned) names, in the order of registration."""
+    """Find the layers that carry statistics by their (cleaned) names, in registration's order."""
     return {
         clean_name(name): module
         for name, module in network.named_modules()
@@ -48,6 +48,7 @@ class BatchStatistics(torch.autograd.Function):
     def forward(
         ctx: Any, z: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Return mean and variance."""
         mean, var = mean_and_variance(z)
         ctx.save_for_backward(z, mean, scale)
         if scale is None or shift is None:
@@ -56,6 +57,7 @@ class BatchStatistics(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_mean: Tensor, grad_var: Tensor) -> tuple[Tensor, None, None]:
+        """Return the closed form's gradient."""
         z, mean, scale = ctx.saved_tensors
         if scale is not None:
             grad_mean, grad_var = grad_mean / scale, grad_var / scale.square()
@@ -68,7 +70,7 @@ class BatchStatistics(torch.autograd.Function):
 
 
 def mean_and_variance(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every channel, in float32 (float64 for float64), the variance biased."""
+    """Compute every channel's mean and biased variance, in float32 (float64 for float64)."""
     if z.device.type not in ("cpu", "cuda"):
         var, mean = torch.var_mean(z.to(_wide(z)), [0, *range(2, z.ndim)], correction=0)
         return mean, var
@@ -132,7 +134,7 @@ class Tap:
 
 @contextmanager
 def open_taps(layers: dict[str, nn.Module], copied: set[str]) -> Iterator[list[Tap]]:
-    """Taps on ``layers`` while the block runs, in order; those in ``copied`` keep a copy."""
+    """Open taps on ``layers`` while the block runs, in order; those in ``copied`` keep a copy."""
     taps = [Tap(name, layer, name in copied) for name, layer in layers.items()]
     handles = [tap.layer.register_forward_pre_hook(tap) for tap in taps]
     try:

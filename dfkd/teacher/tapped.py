@@ -39,7 +39,7 @@ class TappedNetwork(nn.Module):
     def forward(
         self, x: Tensor
     ) -> tuple[Tensor, tuple[str, ...], tuple[tuple[Tensor, Tensor], ...]]:
-        """Logits; by the order of the calls, the layers and their (mean, biased variance)."""
+        """Return logits, the layers as they were called, and their (mean, biased variance)."""
         self._forward = True
         logits = self.network(x)
         names, values = tuple(self._names), tuple(self._values)
@@ -71,7 +71,7 @@ class TappedTrace:
         self._order = layout_of(teacher.network)
 
     def accepts(self, images: Tensor) -> bool:
-        """Whether ``images`` has one of the shapes."""
+        """Tell whether ``images`` has one of the shapes."""
         return self._shapes is None or tuple(images.shape) in self._shapes
 
     def __call__(self, images: Tensor) -> Trace:

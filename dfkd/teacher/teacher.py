@@ -47,7 +47,7 @@ class FastTrace(Protocol):
     """Another way to the same ``Trace``, for the batches that it ``accepts``."""
 
     def accepts(self, images: Tensor) -> bool:
-        """Whether it was made for such a batch."""
+        """Tell whether it was made for such a batch."""
 
     def __call__(self, images: Tensor) -> Trace:
         """Logits and statistics."""
@@ -145,7 +145,7 @@ class Teacher:
         return self.task.names
 
     def like(self, network: nn.Module) -> "Teacher":
-        """A teacher of the same images and classes, whose ``network`` answers alike."""
+        """Build a teacher of the same samples and task from a ``network`` that answers alike."""
         other = Teacher(network, self.spec, task=self.task)
         other.layout, other.autocast = self.layout, self.autocast
         return other
@@ -156,7 +156,7 @@ class Teacher:
         set_learning(self.network, False)
 
     def restore(self) -> nn.Module:
-        """The module with the modes and ``requires_grad`` flags it came with."""
+        """Give back the module with the modes and ``requires_grad`` flags it came with."""
         if self._holds:
             let_go(self._modules)
         for module, training in self._modes.items():
@@ -189,7 +189,7 @@ class Teacher:
     def trace(
         self, images: Tensor, statistics: bool = False, features: Sequence[str] = ()
     ) -> Trace:
-        """One forward pass with what happened inside; differentiable in the images.
+        """Run one forward pass and return what happened inside; differentiable in the images.
 
         Statistics are those of each layer's *input* (biased variance), in float32
         even under autocast. A layer that is called twice is recorded twice, as
@@ -251,11 +251,11 @@ class Teacher:
         return tensors[0].device if tensors else torch.device("cpu")
 
     def fingerprint(self) -> str:
-        """SHA-256 over every parameter and buffer with its name: equal before and after a run."""
+        """Hash every parameter and buffer with its name (SHA-256): equal before and after a run."""
         return fingerprint(self.network)
 
     def digests(self) -> dict[str, str]:
-        """The same of each of them, by name: what ``check_untouched`` compares."""
+        """Hash each of them by name, for ``check_untouched``."""
         return digests(self.network)
 
     def check_untouched(self, before: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ Answers = TypeVar("Answers")
 def first_pass(
     network: nn.Module, ask: Callable[[], Answers], restless: bool
 ) -> tuple[Answers, bool]:
-    """What ``ask`` gives, and whether ``network`` is held in eval mode from now on.
+    """Return what ``ask`` gives, and whether ``network`` is held in eval mode from now on.
 
     It is where it is ``restless`` already, or comes out of the pass in training mode or changed.
 

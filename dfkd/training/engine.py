@@ -35,13 +35,18 @@ class Engine:
     """Runs a synthesizer and a distiller to the end of a budget.
 
     Args:
+        synthesizer: makes the batches.
+        distiller: learns from them.
+        budget: of the whole run.
+        alternation: when the synthesizer's turn comes.
         agree: any process's wish to stop becomes everybody's.
         shared: one process's measurement of time becomes everybody's: where clocks decide, all
             must decide alike.
         report: called every ``report_every`` seconds with (progress, account, metrics).
         save: called every ``save_every`` seconds and at an interruption.
-        marks: shares of the budget, ascending, at each of which ``keep`` is called with (mark,
-            account); the clock stands still meanwhile.
+        marks: shares of the budget, ascending.
+        keep: called at each of them with (mark, account); the clock stands still meanwhile.
+        report_every, save_every: in seconds.
     """
 
     def __init__(
@@ -193,7 +198,7 @@ class Engine:
         self._report(progress, self.account, values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Synthesizer, distiller, account and torch's global generators (dropout draws there)."""
+        """Return synthesizer, distiller, account and torch's global generators (for dropout)."""
         account = asdict(self.account) | {"earlier_seconds": self.account.seconds}
         return {
             "synthesizer": self.synthesizer.state_dict(),

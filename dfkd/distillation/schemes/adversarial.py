@@ -66,7 +66,7 @@ class Adversarial(Scheme):
         return hints
 
     def update(self, batch: Batch) -> Metrics:
-        """One step of the critic, then one of the student."""
+        """Take one step of the critic, then one of the student."""
         (learner,) = self.learners
         outputs = learner.forward(learner.prepare(batch))
         parts = learner.losses(outputs)
@@ -116,13 +116,13 @@ class Adversarial(Scheme):
         }
 
     def set_progress(self, progress: float) -> None:
-        """Rates, temperature, and the critic's rate for this point of the budget."""
+        """Set rates, temperature and the critic's rate for this point of the budget."""
         self.learners[0].set_progress(progress)
         if self._critic:
             self._critic.set_progress(progress)
 
     def extras(self) -> dict[str, Stateful]:
-        """The critics; adapters are the learner's aids."""
+        """Return the critics; adapters are the learner's."""
         return {"critic": self._critic} if self._critic else {}
 
 
@@ -141,6 +141,6 @@ def adversarial(
     scheme: AdversarialConfig,
     runtime: Runtime = SINGLE_PROCESS,
 ) -> Scheme:
-    """The scheme of the form that is asked for."""
+    """Build the scheme of the form that ``scheme`` names."""
     kind = AdversarialImages if scheme.form == "images" else Adversarial
     return kind(teacher, student, config, seed, scheme, runtime)

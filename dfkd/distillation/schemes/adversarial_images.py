@@ -38,7 +38,7 @@ class GeneratorTrainer:
         self.made = 0
 
     def images(self, count: int) -> Tensor:
-        """``count`` new images, N x C x H x W in [0, 1], as part of the generator's graph."""
+        """Make ``count`` images, N x C x H x W in [0, 1], as part of the generator's graph."""
         # Every process makes those of all, so that batch-norms see the same images everywhere.
         rank, size = self._runtime.rank, self._runtime.world_size
         device = self.network.to_image.weight.device
@@ -49,14 +49,14 @@ class GeneratorTrainer:
         return images.float()[rank::size]
 
     def step(self, loss: Tensor) -> None:
-        """One step of the generator."""
+        """Take one step of the generator."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._runtime.all_reduce_gradients(self.network)
         self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Network, optimiser and the latents' generator; copies."""
+        """Return network, optimiser and the latents' generator; copies."""
         state = {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -106,7 +106,7 @@ class AdversarialImages(Scheme):
         self._trainer = GeneratorTrainer(teacher, scheme, seed, runtime)
 
     def update(self, batch: Batch) -> Metrics:
-        """One step of the critic, one of the generator, one of the student."""
+        """Take one step of the critic, one of the generator, one of the student."""
         (learner,) = self.learners
         shard = learner.prepare(batch)
         reported = self._contest(self._critic, shard.inputs) if self._critic else {}
@@ -144,5 +144,5 @@ class AdversarialImages(Scheme):
         return self._trainer.made if self._critic else 0
 
     def extras(self) -> dict[str, Stateful]:
-        """Critic and generator; their rates stay as they are."""
+        """Return critic and generator; their rates stay as they are."""
         return {"critic": self._critic, "generator": self._trainer} if self._critic else {}

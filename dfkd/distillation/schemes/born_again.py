@@ -49,7 +49,7 @@ class Generations:
         self.start = {name: value.clone() for name, value in student.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it."""
+        """Return everything needed for an exact resume."""
         past = {number: network.state_dict() for number, network in self.past.items()}
         return {
             "generation": self.generation,
@@ -74,7 +74,7 @@ class Generations:
             value.copy_(state_dict["start"][name])
 
     def predecessor(self) -> nn.Module | None:
-        """The last of the past."""
+        """Return the student of the generation before, where there is one."""
         return next(reversed(self.past.values()), None)
 
 
@@ -94,7 +94,7 @@ class BornAgain(Scheme):
         self.config, self.lineage, self._seed = scheme, Generations(student), seed
 
     def update(self, batch: Batch) -> Metrics:
-        """One step on the knowledge and, where there is a predecessor, on its outputs."""
+        """Take one step on the knowledge and, where there is a predecessor, on its outputs."""
         (learner,) = self.learners
         shard = learner.prepare(batch)
         outputs = learner.forward(shard)
@@ -113,7 +113,7 @@ class BornAgain(Scheme):
         return reported
 
     def set_progress(self, progress: float) -> None:
-        """Rates and temperature for this point of the generation; at a border, the next one."""
+        """Set rates and temperature within the generation; at its border, start the next."""
         lineage, count = self.lineage, self.config.generations
         if lineage.began is None:
             lineage.began = progress
@@ -143,9 +143,9 @@ class BornAgain(Scheme):
         learner.load_state_dict(fresh.state_dict() | counted)
 
     def finished(self) -> nn.Module:
-        """The averaged student of the last generation that ended; of the first, as it stands.
+        """Return the student of the last generation that ended; of the first, as it stands.
 
-        Who is kept on the way or interrupted has a trained predecessor rather than a newborn.
+        Mid-generation that is the previous one's student: the current one is undertrained.
         """
         predecessor = self.lineage.predecessor()
         if predecessor is None or self.lineage.ended:
@@ -153,10 +153,10 @@ class BornAgain(Scheme):
         return copy_network(predecessor)
 
     def networks(self) -> dict[str, nn.Module]:
-        """The students of the generations before that of ``finished``."""
+        """Return the students of the generations before that of ``finished``."""
         past = {f"generation {number + 1}": one for number, one in self.lineage.past.items()}
         return past if self.lineage.ended else dict(list(past.items())[:-1])
 
     def extras(self) -> dict[str, Stateful]:
-        """The generations so far."""
+        """Return the generations so far."""
         return {"lineage": self.lineage}

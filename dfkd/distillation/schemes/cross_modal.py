@@ -88,7 +88,7 @@ class BehindFrontEnd(nn.Module):
 
 
 def front_end_of(config: CrossModalConfig) -> nn.Module:
-    """The front end that ``config`` describes."""
+    """Build the front end that ``config`` describes."""
     size, shades = (config.height, config.width), (config.darkest, config.brightest)
     if config.front_end == "stft":
         return Spectrogram(config.n_fft, config.hop, *size, *shades)
@@ -96,7 +96,7 @@ def front_end_of(config: CrossModalConfig) -> nn.Module:
 
 
 def wrap_teacher(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
-    """The teacher behind its front end: a ``Teacher`` of signals.
+    """Put the teacher behind its front end: a ``Teacher`` of signals.
 
     Raises:
         DfkdError: several teachers, or one that does not look at what the front end shows.

@@ -51,7 +51,7 @@ class BeYourOwnTeacher(Scheme):
         self._layers = named_layers(student)
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step of the student and its heads on the sum of what each learns."""
+        """Take one optimiser step of the student and its heads on the sum of their losses."""
         (learner,) = self.learners
         shard, whole, scheme = learner.prepare(batch), self.whole, self.config
         with open_features(self._layers, (*whole.layers, whole.last), "student") as maps:
@@ -77,12 +77,12 @@ class BeYourOwnTeacher(Scheme):
         return reported
 
     def finished(self) -> nn.Module:
-        """The averaged student: with its heads, or as it came where they are dropped."""
+        """Return the averaged student: with its heads, or as it came where they are dropped."""
         whole = self._averaged()
         return whole if self.config.exits == "keep" else whole.module
 
     def networks(self) -> dict[str, nn.Module]:
-        """The student as far as each exit, whether they are kept or not."""
+        """Return the student as far as each exit, whether they are kept or not."""
         return self._averaged().exits()
 
     def _averaged(self) -> EarlyExits:

@@ -60,6 +60,7 @@ class Ensemble(nn.Module):
     Args:
         teachers: of one image space; each member is fed with its own normalisation.
         spec: how what comes in is normalised.
+        config: how their logits are merged.
         lineup: the order of classes that all are brought to; None where each has its own.
     """
 
@@ -111,7 +112,7 @@ class Ensemble(nn.Module):
 def ensemble(
     teachers: Sequence[Teacher], combine: str = "mean", weights: Sequence[float] = ()
 ) -> Teacher:
-    """Several teachers as one ``Teacher``, for any method and any student.
+    """Merge several teachers into one ``Teacher``, for any method and any student.
 
     Their networks are shared, not copied, and stay as they are, on the first one's device.
 
@@ -126,7 +127,7 @@ def ensemble(
 
 
 def wrap_teacher(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
-    """``ensemble`` as the table of schemes wants it."""
+    """Merge teachers by a config, as the table of schemes calls it."""
     if len(teachers) < 2:
         raise DfkdError("an ensemble wants more than one teacher")
     if config.weights and len(config.weights) != len(teachers):

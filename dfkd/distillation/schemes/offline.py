@@ -36,7 +36,7 @@ class Offline(Scheme):
         self.learners = (Learner(teacher, student, config, seed, runtime),)
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step on the weighted sum of the knowledge."""
+        """Take one optimiser step on the weighted sum of the knowledge."""
         (learner,) = self.learners
         outputs = learner.forward(learner.prepare(batch))
         parts = learner.losses(outputs)

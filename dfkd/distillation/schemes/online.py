@@ -49,7 +49,7 @@ class AgreementEMA(nn.Module):
 
     @torch.no_grad()
     def update(self, agreement: Tensor) -> None:
-        """One step's shares in [0, 1], one a student."""
+        """Mix in one step's shares in [0, 1], one a student."""
         self.agreement.lerp_(agreement, 1 - self.DECAY)
 
 
@@ -87,7 +87,7 @@ class Online(Scheme):
         self.config, self._agreement = scheme, AgreementEMA(len(students), teacher.device)
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step of every student."""
+        """Take one optimiser step of every student."""
         first = self.learners[0]
         shard = first.prepare(batch)
         outputs = [first.forward(shard)]
@@ -117,15 +117,15 @@ class Online(Scheme):
         return reported
 
     def finished(self) -> nn.Module:
-        """The averaged student that agreed with the teacher most often of late."""
+        """Return the averaged student that agreed with the teacher most often of late."""
         return self.learners[self._best()].finished()
 
     def source(self) -> Source | None:
-        """What builds that one, where it is one of ``peers``."""
+        """Return what builds that one, where it is one of ``peers``."""
         return self._sources.get(self._best())
 
     def networks(self) -> dict[str, nn.Module]:
-        """The other students, numbered from 1: the user's own."""
+        """Return the other students, numbered from 1: the user's own."""
         best = self._best()
         return {
             f"peer {index + 1}": learner.finished()
@@ -144,7 +144,7 @@ class Online(Scheme):
         return max(able, key=lambda index: float(agreement[index]))  # the first of equals
 
     def extras(self) -> dict[str, Stateful]:
-        """Who is best so far."""
+        """Return the running agreement of each student."""
         return {"agreement": self._agreement}
 
 

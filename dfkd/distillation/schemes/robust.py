@@ -88,7 +88,7 @@ class Robust(Scheme):
         self._draws = ShardedRNG(seed, runtime)
 
     def update(self, batch: Batch) -> Metrics:
-        """One optimiser step on images as they are and as the attack leaves them."""
+        """Take one optimiser step on images as they are and as the attack leaves them."""
         (learner,) = self.learners
         weight = self.config.weight
         shard = learner.prepare(_within(batch) if weight else batch)
@@ -146,7 +146,7 @@ class Robust(Scheme):
         )
 
     def extras(self) -> dict[str, Stateful]:
-        """Where the attack's random starts go on."""
+        """Return where the attack's random starts go on."""
         return {"draws": self._draws}
 
 

@@ -39,7 +39,8 @@ class AdiConfig:
         tv_l1, tv_l2, l2: weights of the image priors, taken in the teacher's normalised units.
         adi: weight of the competition. UNVERIFIED: 10 is the paper's figure for CIFAR as we
             recall it, and the authors' code has none.
-        jitter: largest roll in pixels; flip: probability of a mirror image; anew every step.
+        jitter: largest roll in pixels, drawn anew every step.
+        flip: probability of a mirror image, drawn anew every step.
         clip: keep images in [0, 1] after every step.
         capacity: images that the bank holds.
     """
@@ -79,7 +80,8 @@ class Adi(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
-        seed: of starts, targets and augmentations; the global random state is left alone.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("bank",)
@@ -97,7 +99,7 @@ class Adi(Method):
         self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """One round; metrics are those of the iterate that is kept."""
+        """Make one round; metrics are those of the iterate that is kept."""
         config, spec = self.config, self.teacher.spec
         # Evenly many of each class, as published; in a new order, for there may be more classes.
         targets = self.teacher.task.sample_targets(
@@ -125,7 +127,7 @@ class Adi(Method):
         return best
 
     def sample(self, count: int) -> Batch:
-        """``count`` images of the bank; before the first round, the noise that one starts from."""
+        """Draw from the bank; before the first round, return the noise that one starts from."""
         if self.round:
             return self.bank.sample(count)
         noise = self.teacher.spec.project_(self._noise())

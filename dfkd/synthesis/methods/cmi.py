@@ -36,7 +36,8 @@ class CmiConfig:
             costs two passes of the teacher a round.
         capacity: images that the bank holds, for the contrast and for the student.
         g_steps, lr_g: Adam steps a round, betas 0.5 and 0.999, and their learning rate.
-        synthesis_batch_size: images a round makes; latent_dim, ngf: see ``Decoder``.
+        synthesis_batch_size: images a round makes.
+        latent_dim, ngf: see ``Decoder``.
     """
 
     bn: float = 1.0
@@ -73,6 +74,8 @@ class Cmi(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "head", "head_optimizer", "bank")
@@ -95,7 +98,7 @@ class Cmi(Method):
         self.round = self.teacher_images = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """One round (Algorithm 1); metrics are those of the batch that is kept."""
+        """Make one round (Algorithm 1); metrics are those of the batch that is kept."""
         config, count = self.config, self.config.synthesis_batch_size
         reset_all(self.generator, self._rng, std=0.02)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
@@ -127,7 +130,7 @@ class Cmi(Method):
         return best
 
     def sample(self, count: int) -> Batch:
-        """``count`` images of the bank; before the first round, of the untrained generator."""
+        """Draw from the bank; before the first round, from the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         latents = gaussian(max(2, count), self.config.latent_dim, self._rng, self.device)

@@ -53,19 +53,19 @@ class DaflConfig:
 
 
 def mnist() -> DaflConfig:
-    """The published setting for MNIST."""
+    """Return the published setting for MNIST."""
     return DaflConfig()
 
 
 def cifar10() -> DaflConfig:
-    """The published setting for CIFAR-10."""
+    """Return the published setting for CIFAR-10."""
     return DaflConfig(
         oh=0.05, ie=5.0, a=0.01, lr_g=0.02, synthesis_batch_size=1024, latent_dim=1000
     )
 
 
 def cifar100() -> DaflConfig:
-    """The published weights for CIFAR-100; rate, batch and latents are those for CIFAR-10."""
+    """Return the published weights for CIFAR-100; the rest is as for CIFAR-10."""
     return DaflConfig(oh=0.5, ie=20.0, a=0.1, lr_g=0.02, synthesis_batch_size=1024, latent_dim=1000)
 
 
@@ -76,6 +76,8 @@ class Dafl(Method):
 
     Args:
         teacher: ends with a linear classifier, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "optimizer")
@@ -96,7 +98,7 @@ class Dafl(Method):
         self.batch: Batch | None = None
 
     def update(self, student: nn.Module) -> Metrics:
-        """The generator's step on a new batch (L_Total); the student's is for the same one."""
+        """Take the generator's step on a new batch (L_Total), which is the student's as well."""
         images = self._generate()
         outputs = self.ask(self.forward, images)
         loss, components = self.objective(outputs)
@@ -107,7 +109,7 @@ class Dafl(Method):
         return {"loss": loss.detach(), **components}
 
     def sample(self, count: int) -> Batch:
-        """The last update's batch, its first ``count`` images or all of them over and over.
+        """Return the last update's batch, its first ``count`` images or all of them over and over.
 
         Before the first update: images of the untrained generator, without the teacher's answers.
         """

@@ -41,9 +41,10 @@ class DeepInversion(Method):
         teacher: must store statistics unless ``r_feature`` is 0.
         config: the setting; ``default_config(teacher)`` when left out. Without a word of mirror
             images there are none.
-        seed: of starts, targets and augmentations; the global random state is left alone.
         classes: targets, cycled in this order; drawn at random when left out.
         extra: a further term of the objective.
+        config: the setting.
+        seed: see ``Method``.
 
     Raises:
         DfkdError: the teacher stores no statistics, or does not take images of half its
@@ -75,14 +76,14 @@ class DeepInversion(Method):
         self._begin_batch()
 
     def update(self, student: nn.Module) -> Metrics:
-        """One iteration; after a batch's last one it is banked and the next batch begins."""
+        """Take one iteration; after a batch's last one bank it and begin the next."""
         metrics = self.step(student if self.config.adi else None)
         if self.position >= self.config.total_iterations:
             self.finish()
         return metrics
 
     def step(self, student: nn.Module | None = None) -> Metrics:
-        """One iteration: augment, trace, objective, backward, keep the best, step, clip."""
+        """Take one iteration: augment, ask, weigh, backward, keep the best, step, clip."""
         config, spec = self.config, self.teacher.spec
         if self.halved and self.position >= config.low_resolution_iterations:
             self._optimise_from(resize(self.best, spec.height, spec.width).clamp(0, 1))
@@ -120,7 +121,7 @@ class DeepInversion(Method):
         return batch
 
     def sample(self, count: int) -> Batch:
-        """From the bank; before the first batch is complete its best iterates are banked."""
+        """Draw from the bank; before the first batch is complete bank its best iterates."""
         if not self.images_made:
             self.finish()
         return self.bank.sample(count)

@@ -86,14 +86,14 @@ class DeepInversionConfig:
         return self.low_resolution_iterations + self.iterations
 
     def rate(self, position: float) -> float:
-        """Adam's learning rate: a warm-up, then a cosine to 0, at each resolution anew."""
+        """Return Adam's learning rate: a warm-up, then a cosine to 0, at each resolution anew."""
         low = self.low_resolution_iterations
         done, total = (position, low) if position < low else (position - low, self.iterations)
         rise = min(1.0, (done + 1) / self.warmup) if self.warmup else 1.0
         return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
 
     def position(self, share: float) -> float:
-        """The iteration at which to be when ``share`` in [0, 1] of a batch's time is spent.
+        """Find the iteration to be at when ``share`` in [0, 1] of a batch's time is spent.
 
         An iteration at half resolution costs a quarter.
         """
@@ -103,7 +103,7 @@ class DeepInversionConfig:
 
 
 def imagenet(setting: int = 0) -> DeepInversionConfig:
-    """The authors' three ImageNet settings: two resolutions, 2k, and the paper's 20k iterations."""
+    """Return an ImageNet setting: two resolutions, 2k, or the paper's 20k iterations."""
     if setting == 0:
         return DeepInversionConfig(low_resolution_iterations=2000, iterations=1000)
     if setting == 1:
@@ -114,7 +114,7 @@ def imagenet(setting: int = 0) -> DeepInversionConfig:
 
 
 def cifar(adi: float = 0.0) -> DeepInversionConfig:
-    """The authors' setting for 32 x 32 images, as their code has it; ``adi`` adds the student."""
+    """Return the authors' setting for 32 x 32 images; ``adi`` adds the student."""
     return DeepInversionConfig(
         batch_size=256, iterations=2000, lr=0.1, warmup=0, r_feature=100.0,
         first_bn_multiplier=1.0, tv_l2=2.5e-5, l2=0.0, jitter=2, flip=0.0, clip=False, adi=adi,
@@ -122,7 +122,7 @@ def cifar(adi: float = 0.0) -> DeepInversionConfig:
 
 
 def small() -> DeepInversionConfig:
-    """Ours for pictures of a few small images.
+    """Return our setting for a few small pictures.
 
     The published weight of the statistics (100) is for batches of 256 that a student
     learns from; over a handful of images it leaves nothing of the classes.
@@ -133,7 +133,7 @@ def small() -> DeepInversionConfig:
 
 
 def natural() -> DeepInversionConfig:
-    """Ours for photographs: smooth starts and coarse colour in the Fourier basis.
+    """Return our setting for photographs: smooth starts and coarse colour in the Fourier basis.
 
     The published setting paints colour noise where the class does not care: cheap pixels
     that satisfy the first layers' variances. A basis without fine colour has none, and
@@ -146,7 +146,7 @@ def natural() -> DeepInversionConfig:
 
 
 def default_config(teacher: Teacher) -> DeepInversionConfig:
-    """``natural()`` for images of at least 96 pixels, ``small()`` for smaller ones.
+    """Choose ``natural()`` for images of at least 96 pixels, ``small()`` for smaller ones.
 
     A teacher that takes one size only gets all its iterations at that size.
     """
@@ -168,7 +168,7 @@ def traced_shapes(config: DeepInversionConfig, spec: ImageSpec) -> tuple[tuple[i
 
 @torch.no_grad()
 def accepts_half(teacher: Teacher) -> bool:
-    """Whether the teacher answers to images of half its resolution."""
+    """Tell whether the teacher answers to images of half its resolution."""
     spec = teacher.spec
     shape = (2, spec.channels, spec.height // 2, spec.width // 2)
     try:

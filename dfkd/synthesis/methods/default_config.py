@@ -52,6 +52,6 @@ class DefaultConfig:
             raise DfkdError("without drawings and without refinement there is nothing to see")
 
     def steps_at(self, update: int) -> int:
-        """Steps of the correction in the ``update``-th update, counted from 1."""
+        """Return the correction's steps in the ``update``-th update, counted from 1."""
         more = (update - 1) // self.refine_growth if self.refine_growth else 0
         return max(self.refine_steps, min(self.refine_steps + more, self.refine_most))

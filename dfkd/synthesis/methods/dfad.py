@@ -50,6 +50,8 @@ class Dfad(Method):
 
     Args:
         teacher: any; only its answers are asked for.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "optimizer")
@@ -76,7 +78,7 @@ class Dfad(Method):
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
-        """``count`` images from new latents, of the generator as it is; nobody labelled them."""
+        """Make ``count`` images from new latents; nobody has labelled them."""
         return Batch(self._generate(count))
 
     def _generate(self, count: int) -> Tensor:

@@ -58,6 +58,8 @@ class Dfq(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "optimizer")
@@ -75,7 +77,7 @@ class Dfq(Method):
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
 
     def update(self, student: nn.Module) -> Metrics:
-        """One step of the generator."""
+        """Take one step of the generator."""
         images = self._generate(self.config.synthesis_batch_size)
         loss, components = self.objective(self.ask(self.forward, images, student))
         descend(self.optimizer, loss)
@@ -83,7 +85,7 @@ class Dfq(Method):
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
-        """``count`` images from new latents, of the generator as it is; nobody labelled them."""
+        """Make ``count`` images from new latents; nobody has labelled them."""
         return Batch(self._generate(count))
 
     def _generate(self, count: int) -> Tensor:

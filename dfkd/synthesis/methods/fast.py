@@ -32,8 +32,8 @@ class FastConfig:
     Attributes:
         bn, oh, adv: weights of batch-norm distance, cross-entropy and adversary for a ResNet-34
             teacher; published for VGG-11 are 10, 0.5, 1.0 and for WRN-40-2 10, 0.4, 1.1.
-        g_steps: k, Adam steps a round on the copy (lr_g) and its latents (lr_z); G's own rate is
-            lr_g * k.
+        g_steps: k, Adam steps a round on the copy and its latents.
+        lr_g, lr_z: rates of the copy and of the latents; G's own rate is lr_g * k.
         meta: what moves G: ``fomaml`` (the sum of the k gradients) or ``reptile`` (67 times
             what the k steps have changed).
         warmup: rounds without adversary, for a student that has learned nothing yet.
@@ -72,7 +72,7 @@ class FastConfig:
 
 
 def published(k: int) -> FastConfig:
-    """The authors' settings for k = 2, 5 and 10; a ``DfkdError`` for another k."""
+    """Return the authors' setting for k = 2, 5 or 10; a ``DfkdError`` for another k."""
     rates = {2: (5e-3, 0.015), 5: (3e-3, 0.01), 10: (2e-3, 0.01)}
     if k not in rates:
         raise DfkdError(f"FastDFKD is published with 2, 5 and 10 steps a round, not {k}")
@@ -86,6 +86,8 @@ class Fast(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "optimizer", "bank")
@@ -107,7 +109,7 @@ class Fast(Method):
         self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """One round (Algorithm 1); metrics are those of the batch that is kept."""
+        """Make one round (Algorithm 1); metrics are those of the batch that is kept."""
         config = self.config
         self.round += 1
         competes = self.round > config.warmup and config.adv > 0
@@ -146,7 +148,7 @@ class Fast(Method):
         return best
 
     def sample(self, count: int) -> Batch:
-        """``count`` images of the bank; before the first round, of the untrained generator."""
+        """Draw from the bank; before the first round, from the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         size, dimensions = self.config.synthesis_batch_size, self.config.latent_dim

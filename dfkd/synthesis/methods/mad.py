@@ -66,6 +66,8 @@ class Mad(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "average", "optimizer")
@@ -85,7 +87,7 @@ class Mad(Method):
         self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
 
     def update(self, student: nn.Module) -> Metrics:
-        """One step of the generator; its average follows."""
+        """Take one step of the generator; its average follows."""
         images, targets = self._generate(self.generator, self.config.synthesis_batch_size)
         loss, components = self.objective(self.ask(self.forward, images, student, targets=targets))
         descend(self.optimizer, loss)

@@ -2,10 +2,7 @@
 how the drawings differ from a noisy layer whose weights are drawn anew every round.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +28,15 @@ class NayerConfig:
     Attributes:
         bn, oh, adv: weights of batch-norm distance, cross-entropy and adversary.
         g_steps, lr_g: Adam steps a round, betas 0.5 and 0.999, and their learning rate.
-        synthesis_batch_size: images a round makes; capacity: images that the bank holds.
+        synthesis_batch_size: images a round makes.
+        capacity: images that the bank holds.
         bn_momentum: m; the loss sees (1 - m) * batch + m * average of the rounds before.
         recreate: rounds after which the generator starts from new weights.
         latent_dim, ngf, large: see ``Decoder``.
         embeddings: a file (``.npy`` or ``.safetensors``) with a row a class, as published a text
-            encoder's of "a image of NAME"; or ``random-orthogonal``: fixed random rows of
-            ``embedding_dim`` numbers, which say nothing about how alike two classes are.
+            encoder's of "a image of NAME"; or ``random-orthogonal``: fixed random rows, which say
+            nothing about how alike two classes are.
+        embedding_dim: numbers of such a random row.
     """
 
     bn: float = 10.0
@@ -69,6 +68,8 @@ class Nayer(Method):
     Args:
         teacher: stores batch-norm statistics.
         embeddings: classes x dimensions, instead of those that ``config`` names.
+        config: the setting.
+        seed: see ``Method``.
 
     Raises:
         DfkdError: the teacher stores no statistics, or the embeddings do not fit.
@@ -78,10 +79,12 @@ class Nayer(Method):
     values = ("average", "round")
 
     def __init__(
-        self, teacher: Teacher, config: NayerConfig | None = None, seed: int = 0,
-        embeddings: Tensor | None = None, *,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:  # fmt: skip
+        self,
+        teacher: Teacher,
+        config: NayerConfig | None = None,
+        seed: int = 0,
+        embeddings: Tensor | None = None,
+    ) -> None:
         teacher.require_statistics("nayer")
         super().__init__(teacher, config or NayerConfig(), seed)
         c: NayerConfig = self.config
@@ -93,7 +96,7 @@ class Nayer(Method):
         self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """One round (Algorithm 1); metrics are those of the batch that is kept."""
+        """Make one round (Algorithm 1); metrics are those of the batch that is kept."""
         config = self.config
         if self.round and self.round % config.recreate == 0:
             reset_all(self.generator, self._rng, std=None)
@@ -116,7 +119,7 @@ class Nayer(Method):
         return best
 
     def sample(self, count: int) -> Batch:
-        """``count`` images of the bank; before the first round, of the untrained generator."""
+        """Draw from the bank; before the first round, from the untrained generator."""
         if self.round:
             return self.bank.sample(count)
         targets = self.generator.redraw(self.config.synthesis_batch_size, self._rng)

@@ -81,6 +81,8 @@ class Pre(Method):
 
     Args:
         teacher: ends with a linear classifier, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "memory", "optimizer", "memory_optimizer")
@@ -104,7 +106,7 @@ class Pre(Method):
         self.round = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """A step of the generator, then those of the memory, the last of which is logged."""
+        """Take a step of the generator, then those of the memory, the last of which is logged."""
         count = self.config.synthesis_batch_size
         images = self.teacher.spec.denormalize(self._generate(count))
         loss, components = self.objective(self.ask(self.forward, images, student))

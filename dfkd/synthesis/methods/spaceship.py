@@ -67,6 +67,8 @@ class Spaceship(Method):
 
     Args:
         teacher: stores batch-norm statistics, else a ``DfkdError``.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator",)
@@ -91,7 +93,7 @@ class Spaceship(Method):
         self.remembered = 0
 
     def update(self, student: nn.Module) -> Metrics:
-        """One round; metrics are those of the batch whose maps are kept, the one of lowest loss."""
+        """Make one round; metrics are those of the batch of lowest loss, whose maps are kept."""
         config, count = self.config, self.config.synthesis_batch_size
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         first = self.teacher.task.sample_targets(1, self._rng, self.device)
@@ -116,7 +118,7 @@ class Spaceship(Method):
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
-        """``count`` images: at one depth, drawn for the batch, maps are exchanged and decoded.
+        """Make ``count`` images: exchange and decode maps at one depth, drawn for the batch.
 
         No targets: after an exchange an image is meant for two classes. Before the first round
         the maps are those of the untrained generator.
@@ -163,7 +165,7 @@ class Spaceship(Method):
 
 
 def paired_halves(count: int, channels: int, rng: Generator) -> Tensor:
-    """Which channels move, count x channels: half of them, alike in samples i and count - 1 - i.
+    """Draw which channels move, count x channels: half, alike in samples i and count - 1 - i.
 
     Drawn anew for every pair. (The authors draw for every sample: what one gives away the other
     of its pair need not get.)
@@ -174,7 +176,7 @@ def paired_halves(count: int, channels: int, rng: Generator) -> Tensor:
 
 
 def exchange(maps: Tensor, moved: Tensor) -> Tensor:
-    """Samples i and N - 1 - i change the channels that are ``moved``: feature exchange (CFE).
+    """Exchange the channels that are ``moved`` between samples i and N - 1 - i (CFE).
 
     Args:
         maps: N x C x H x W.

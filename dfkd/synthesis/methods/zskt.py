@@ -55,6 +55,8 @@ class Zskt(Method):
 
     Args:
         teacher: any; only its answers are asked for.
+        config: the setting.
+        seed: see ``Method``.
     """
 
     parts = ("generator", "optimizer")
@@ -72,7 +74,7 @@ class Zskt(Method):
         self.images: Tensor | None = None  # of the last update's latents, after its step
 
     def update(self, student: nn.Module) -> Metrics:
-        """The generator's step on new latents, and the images that they give after it."""
+        """Take the generator's step on new latents; keep the images that they give after it."""
         latents = self._latents()
         images = self._decode(latents)
         outputs = self.ask(self.forward, images, student, training=True)
@@ -87,7 +89,7 @@ class Zskt(Method):
         return {"loss": loss.detach(), **components}
 
     def sample(self, count: int) -> Batch:
-        """Images of the last update's latents: the first ``count``, or all of them over and over.
+        """Return images of the last update's latents: the first ``count``, or all over and over.
 
         Before the first update: images of the untrained generator.
         """
