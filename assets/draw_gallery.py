@@ -141,7 +141,7 @@ def invert_and_plot(example: dict[str, Any], path: Path) -> None:
 
 def own_loss(example: dict[str, Any], path: Path) -> None:
     """Show eight images without the example's loss, and eight with it."""
-    made: list[torch.Tensor] = []
+    made: list[Any] = []
     invert = dfkd.invert
 
     def recorded(*arguments: Any, **options: Any) -> Any:
@@ -151,7 +151,7 @@ def own_loss(example: dict[str, Any], path: Path) -> None:
     dfkd.invert = recorded  # type: ignore[assignment]
     example["main"](300)
     titles = ["0", "8"] * 4
-    pictures(torch.cat([images[:8] for images in made]), titles, 8, path)
+    pictures(torch.cat([one.images[:8] for one in made]), titles, 8, path)
 
 
 def own_teacher_from_a_file(example: dict[str, Any], path: Path) -> None:

@@ -32,7 +32,7 @@ if __name__ == "__main__":
     # thousands: looser statistics, and smoother pictures, which are nicer to look at.
     setting = replace(cifar(), r_feature=3.0, tv_l2=1e-2, smooth_start=True, clip=True)
     count = rows * len(classes)
-    images = dfkd.invert(teacher, classes, count, steps=options.steps, config=setting)
+    images = dfkd.invert(teacher, classes, count, steps=options.steps, config=setting).images
     confidence = teacher(images).softmax(1)
 
     figure, axes = plt.subplots(rows, len(classes), squeeze=False, figsize=(2 * len(classes), 8))

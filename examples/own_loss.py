@@ -2,8 +2,8 @@
 
     python examples/own_loss.py [--steps 300]
 
-A term is a name, a function of the ``Evidence`` (images, targets, the teacher's trace)
-that returns a scalar, and a weight. A written 0 or 8 is nearly symmetric: this term asks for it.
+A term is a name, a function of the ``PairOutputs`` (inputs, targets, what the teacher says) that
+returns a scalar, and a weight. A written 0 or 8 is nearly symmetric: this term asks for it.
 """
 
 import argparse
@@ -24,12 +24,13 @@ def asymmetry(images: Tensor) -> Tensor:
 
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
-    mirrored = dfkd.Term("asymmetry", lambda evidence: asymmetry(evidence.images), weight=50.0)
+    mirrored = dfkd.Term("asymmetry", lambda outputs: asymmetry(outputs.inputs), weight=50.0)
     # Sixteen images cannot have the statistics of a thousand: match them loosely.
     config = replace(cifar(), r_feature=1.0)
     classes = [0, 8]
     for name, extra in (("without the term", None), ("with it", mirrored)):
-        images = dfkd.invert(teacher, classes, 16, steps=steps, extra=extra, config=config)
+        made = dfkd.invert(teacher, classes, 16, steps=steps, extra=extra, config=config)
+        images = made.images
         with torch.no_grad():
             known = teacher(images).argmax(1) == torch.tensor(classes).repeat(8)
         print(
