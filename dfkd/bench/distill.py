@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
@@ -38,7 +38,7 @@ def bench_distill(
     def supervised() -> None:
         loss = F.cross_entropy(plain(spec.normalize(ready)), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     def forward() -> None:
@@ -60,5 +60,5 @@ def bench_distill(
         "image": spec.shape,
         "dtype": "float32",
         **circumstances(device),
-        "variants": summary(times),
+        "variants": summarize(times),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from dfkd import recipes
-from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
 from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe, batches
 from dfkd.recipes.methods import METHODS
@@ -54,7 +54,7 @@ def bench_methods(
         "image": teacher.spec.shape,
         "dtype": "float32",
         **circumstances(device),
-        "variants": summary(a_step),
+        "variants": summarize(a_step),
     }
 
 

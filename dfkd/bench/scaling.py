@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks import initialise, resnet
 from dfkd.teacher import Teacher
@@ -27,7 +27,7 @@ def bench_scaling(rounds: int, device: torch.device | str = "cpu") -> dict[str, 
     for name, values in SWEEPS.items():
         variants = {f"{name} {value}": _step({**BASE, name: value}, device) for value in values}
         times = interleave(variants, rounds, synchronizer(torch.device(device)))
-        for value, row in zip(values, summary(times), strict=True):
+        for value, row in zip(values, summarize(times), strict=True):
             pixels = (value / values[0]) ** {"batch": 1, "side": 2}.get(name, 0)
             rows.append({**row, "per_pixel": row["ratio"] / pixels})
     return {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfkd.bench.reference import hooked_statistics, norm_loss
-from dfkd.bench.timing import circumstances, interleave, summary, synchronizer
+from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
 from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Workload, compile_teacher
@@ -55,7 +55,7 @@ def bench_step(
             "folded and recomputed": step_bytes(thrifty),
         },
         **circumstances(teacher.device),
-        "variants": summary(times),
+        "variants": summarize(times),
     }
 
 

@@ -29,7 +29,7 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
-def summary(times: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+def summarize(times: Mapping[str, list[float]]) -> list[dict[str, Any]]:
     """Summarise each variant: median, extremes, and ratio to the first, in milliseconds."""
     base = median(next(iter(times.values())))
     return [

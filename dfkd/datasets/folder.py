@@ -14,7 +14,7 @@ from dfkd.datasets.inverted import classes_in_names
 from dfkd.datasets.listing import ENDINGS, Listing, look_into
 from dfkd.errors import DfkdError
 from dfkd.tasks.labels import REMEDY, match, why_not
-from dfkd.tasks.words import listed, shown, skipped_files
+from dfkd.tasks.words import first_few, shown, skipped_files
 from dfkd.teacher.spec import ImageSpec
 
 FORMATS = tuple(sorted(set(ENDINGS.values())))
@@ -92,8 +92,8 @@ def _check_pictures(listing: Listing, label: str) -> None:
     empty = [name for name in listing.classes if name not in filled]
     if not listing.beside and empty:
         raise DfkdError(
-            f"{label} holds directories without pictures: {listed(empty)}{skipped}; fill or remove "
-            "them"
+            f"{label} holds directories without pictures: {first_few(empty)}{skipped}; fill or "
+            "remove them"
         )
 
 
@@ -108,7 +108,7 @@ def _by_directory(listing: Listing, class_names: Sequence[str], label: str) -> R
     parts = all(name.lower() in SPLITS for name in names)
     if listing.deep and (found is None or found.how == "number" or parts):
         raise DfkdError(
-            f"{label} holds {listed(names, 3)}, and the pictures one level deeper: name one of "
+            f"{label} holds {first_few(names, 3)}, and the pictures one level deeper: name one of "
             f"them, {shown(f'{label}/{names[-1]}', 80)}"
         )
     if found is None:

@@ -17,12 +17,12 @@ from dfkd.networks.layers import (
 )
 from dfkd.networks.modes import eval_mode
 
-Pairs = tuple[tuple[str, str], ...]
+LayerPairs = tuple[tuple[str, str], ...]
 
 
 def pair_layers(
     student: nn.Module, teacher: nn.Module, images: Tensor, num_classes: int | None = None
-) -> Pairs:
+) -> LayerPairs:
     """Pair (student's, teacher's) layers of every spatial size that both have, large to small.
 
     Of the layers of one size the last to be called: the end of a stage.
@@ -76,8 +76,8 @@ def read_pair(words: str) -> tuple[str, str]:
 
 @torch.no_grad()
 def checked_pairs(
-    pairs: Pairs, student: nn.Module, teacher: nn.Module, images: Tensor, vectors: bool = False
-) -> Pairs:
+    pairs: LayerPairs, student: nn.Module, teacher: nn.Module, images: Tensor, vectors: bool = False
+) -> LayerPairs:
     """Check that paired layers return maps of one height and width; sort them, large maps first.
 
     Args:
