@@ -9,27 +9,36 @@ the same run without the critic.
 import argparse
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import initialise, resnet
+
+
+class Latest(dfkd.Callback):
+    """Keeps the latest metrics."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def on_log(self, progress, step, metrics, class_counts) -> None:
+        self.metrics |= metrics
 
 
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     for weight in (0.0, 0.1):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        last: dict[str, float] = {}
-        settings = ["scheme=adversarial", f"scheme_config.weight={weight}"]
+        latest = Latest()
+        settings = {"weight": weight}
         result = dfkd.distill(
             teacher,
             student,
-            recipe=recipes.override(dfkd.recipe("default"), [*settings, "init=random"]),
+            recipe=dfkd.recipe(scheme="adversarial", scheme_config=settings, init="random"),
             steps=steps,
             evaluation=dfkd.load_data("bundled:digits_vgg"),
-            show=lambda progress, step, metrics, counts, last=last: last.update(metrics),
+            callbacks=[latest],
         )
-        told = last.get("distillation/critic_accuracy")
+        told = latest.metrics.get("distillation/critic_accuracy")
         critic = "no critic" if told is None else f"the critic is right about {told:.0%}"
-        print(f"weight {weight}: accuracy {result.figures['student_accuracy']:.1%}; {critic}")
+        print(f"weight {weight}: accuracy {result.metrics.student_accuracy:.1%}; {critic}")
 
 
 if __name__ == "__main__":

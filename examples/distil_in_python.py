@@ -23,12 +23,14 @@ if __name__ == "__main__":
     torch.manual_seed(0)  # of the student's first weights
     student = resnet(depth=8, in_channels=1, num_classes=10, widths=(8, 16, 32))
     data = dfkd.load_data("bundled:digits_vgg")
-    result = dfkd.distill(teacher, student, steps=steps, seed=0, evaluation=data)
+    result = dfkd.distill(teacher, student, steps=steps, evaluation=data)
 
-    figures = result.figures
-    for name in ("teacher", "student"):
-        accuracy, parameters = figures[f"{name}_accuracy"], figures[f"{name}_parameters"]
+    found = result.metrics
+    for name, accuracy, parameters in (
+        ("teacher", found.teacher_accuracy, found.teacher_parameters),
+        ("student", found.student_accuracy, found.student_parameters),
+    ):
         print(f"{name}: {accuracy:.1%} of real test images, {parameters:,} parameters")
-    print(f"{figures['images_synthesized']:,} images drawn, {figures['seconds']['total']:.0f} s")
+    print(f"{found.images_synthesized:,} images drawn, {found.seconds.total:.0f} s")
     torch.save(result.student.state_dict(), "student.pth")
     print("the student is in student.pth")

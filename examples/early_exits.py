@@ -10,25 +10,23 @@ of the whole student's: what they buy is an answer for a part of the compute.
 import argparse
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import initialise, resnet
 
 
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     student = initialise(resnet(14, 1, 10, (8, 16, 32)), seed=0)
-    settings = ["scheme=self", "scheme_config.exits=keep", "init=random"]
     result = dfkd.distill(
         teacher,
         student,
-        recipe=recipes.override(dfkd.recipe("default"), settings),
+        recipe=dfkd.recipe(scheme="self", scheme_config={"exits": "keep"}, init="random"),
         steps=steps,
         evaluation=dfkd.load_data("bundled:digits_vgg"),
     )
-    for row in result.figures["exits"]:
+    for row in result.metrics.exits:
         kept, share = row["share_of_accuracy"], row["share_of_compute"]
         print(f"{row['name']}: {kept:.1%} of the student's accuracy at {share:.0%} of its compute")
-    print("the earliest with 97 % of it:", result.figures["earliest_exit"])
+    print("the earliest with 97 % of it:", result.metrics.earliest_exit)
 
 
 if __name__ == "__main__":

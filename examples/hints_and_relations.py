@@ -12,7 +12,6 @@ import argparse
 import torch
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import initialise, resnet
 
 
@@ -21,10 +20,7 @@ def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     for knowledge in ("kd", "kd + hint + 300*sp"):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        plan = recipes.override(
-            dfkd.recipe("default"),
-            [f"learner.knowledge={knowledge}", "init=random"],
-        )
+        plan = dfkd.recipe(learner={"knowledge": knowledge}, init="random")
         result = dfkd.distill(
             teacher,
             student,
@@ -32,8 +28,8 @@ def main(steps: int) -> None:
             steps=steps,
             evaluation=dfkd.load_data("bundled:digits_vgg"),
         )
-        accuracy = result.figures["student_accuracy"]
-        print(f"{knowledge}: {accuracy:.1%}; compared: {', '.join(result.figures['pairs']) or '-'}")
+        accuracy = result.metrics.student_accuracy
+        print(f"{knowledge}: {accuracy:.1%}; compared: {', '.join(result.metrics.pairs) or '-'}")
 
 
 if __name__ == "__main__":

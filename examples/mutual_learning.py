@@ -10,24 +10,23 @@ student.
 import argparse
 
 import dfkd
-from dfkd import recipes
 from dfkd.networks import initialise, resnet
 
 
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
-    for words in (["scheme=offline"], ["scheme=online", "scheme_config.students=3"]):
+    alone = dfkd.recipe(init="random")
+    for recipe in (alone, alone.with_(scheme="online", scheme_config={"students": 3})):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        shared = ["init=random"]
         result = dfkd.distill(
             teacher,
             student,
-            recipe=recipes.override(dfkd.recipe("default"), [*shared, *words]),
+            recipe=recipe,
             steps=steps,
             evaluation=dfkd.load_data("bundled:digits_vgg"),
         )
-        rows = result.figures["comparison"][1:]
-        print(words[0], *(f"{row['name']} {row['accuracy']:.1%}" for row in rows), sep="  ")
+        rows = result.metrics.comparison[1:]
+        print(recipe.scheme, *(f"{row['name']} {row['accuracy']:.1%}" for row in rows), sep="  ")
 
 
 if __name__ == "__main__":

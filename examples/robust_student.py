@@ -10,7 +10,6 @@ run:B --data DATA --epsilon 0.1``. Epsilon is in units of [0, 1] intensity.
 import argparse
 
 import dfkd
-from dfkd import recipes
 from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.networks import initialise, resnet
 
@@ -20,15 +19,14 @@ EPSILON = 0.1
 def main(steps: int) -> None:
     teacher = dfkd.load_teacher("bundled:digits_vgg")
     data = dfkd.load_data("bundled:digits_vgg")
-    settings = [f"scheme_config.epsilon={EPSILON}", f"scheme_config.step_size={EPSILON / 4}"]
-    for words in (["scheme=offline"], ["scheme=robust", *settings]):
+    attack = {"epsilon": EPSILON, "step_size": EPSILON / 4}
+    plain = dfkd.recipe(init="random")
+    for plan in (plain, plain.with_(scheme="robust", scheme_config=attack)):
         student = initialise(resnet(8, 1, 10, (8, 16, 32)), seed=0)
-        shared = ["init=random"]
-        plan = recipes.override(dfkd.recipe("default"), [*shared, *words])
         result = dfkd.distill(teacher, student, recipe=plan, steps=steps, evaluation=data)
         attacked = robust_accuracy(result.student, teacher.spec, data, epsilon=EPSILON, count=200)
-        clean = result.figures["student_accuracy"]
-        print(f"{words[0]}: {clean:.1%} of clean images, {attacked:.1%} of attacked ones")
+        clean = result.metrics.student_accuracy
+        print(f"{plan.scheme}: {clean:.1%} of clean images, {attacked:.1%} of attacked ones")
 
 
 if __name__ == "__main__":
