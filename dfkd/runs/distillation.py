@@ -41,8 +41,7 @@ def distill(
 
     Args:
         teacher: frozen; bit-identical afterwards.
-        student: normalised images -> N x classes logits; trained in place, its frozen layers
-            (``trunk``) left without gradients.
+        student: normalised images -> N x classes logits; trained in place.
         recipe: a name of ``dfkd.list_methods()``, or settings from ``dfkd.recipe``.
         minutes: the budget in wall time; 4 where no budget is given.
         steps: the budget in student steps instead.
@@ -62,8 +61,7 @@ def distill(
         The student and its measurements.
 
     Raises:
-        DfkdError: networks that do not fit, an impossible budget, a directory that another run
-            has, an argument that would be ignored.
+        DfkdError: networks that do not fit, no such budget, an argument that would be ignored.
     """
     call = Call(recipe, evaluation, compute, output, callbacks)
     if old:
@@ -83,11 +81,7 @@ def distill(
         callbacks=call.callbacks,
         origin=origin or Origin(),
     )
-    run.prepare()
-    run.train()
-    run.evaluate()
-    run.save()
-    return run.result()
+    return run.carry_out()
 
 
 def _evaluation(value: Any, spec: ImageSpec) -> Evaluation | None:

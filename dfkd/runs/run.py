@@ -207,8 +207,12 @@ class Run:
             results.write(directory, record, metrics, self.engine.synthesizer, self.teacher)
         self.runtime.barrier()
 
-    def result(self) -> Result:
-        """What ``dfkd.distill`` returns."""
+    def carry_out(self) -> Result:
+        """Do all of it, and return what ``dfkd.distill`` does."""
+        self.prepare()
+        self.train()
+        self.evaluate()
+        self.save()
         directory, rows = self.session.directory, self.session.rows
         return Result(self.verdict.student, self.metrics, directory, not self.complete, rows)
 
