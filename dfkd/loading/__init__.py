@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import read_artefact, save_artefact

@@ -53,6 +53,13 @@ def js_agreement(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     Returns:
         Within [0, 1]; 1 where the two agree.
+
+    >>> import torch
+    >>> agree, oppose = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])
+    >>> js_agreement(agree, agree).item()
+    1.0
+    >>> round(js_agreement(agree, oppose).item(), 4)
+    0.1446
     """
     return 1 - js_competition(student_logits, teacher_logits)
 

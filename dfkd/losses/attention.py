@@ -168,6 +168,10 @@ def activation_map_distance(
 
     Returns:
         >= 0, in squared units of the logits.
+
+    >>> one, weight = torch.ones(1, 1, 2, 2), torch.tensor([[2.0], [5.0]])
+    >>> activation_map_distance(one, weight, 3 * one, weight, torch.tensor([1])).item()
+    100.0
     """
     student = class_activation_map(student_features, student_weight, classes)
     teacher = class_activation_map(teacher_features, teacher_weight, classes)
@@ -189,6 +193,10 @@ def grad_cam_distance(
 
     Returns:
         >= 0, in squared units of the logits.
+
+    >>> one = torch.ones(1, 1, 2, 2)
+    >>> grad_cam_distance(one, one, 3 * one, one).item()
+    4.0
     """
     return map_distance(
         grad_cam(student_features, student_gradients), grad_cam(teacher_features, teacher_gradients)

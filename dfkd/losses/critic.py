@@ -111,9 +111,9 @@ def critic_accuracy(real_scores: Tensor, fake_scores: Tensor, *, kind: Kind) -> 
         DfkdError: no such kind.
 
     >>> import torch
-    >>> told_apart(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="bce").item()
+    >>> critic_accuracy(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="bce").item()
     1.0
-    >>> told_apart(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="lsgan").item()
+    >>> critic_accuracy(torch.tensor([2.0, 0.3]), torch.tensor([-3.0, 0.0]), kind="lsgan").item()
     0.75
     """
     if kind not in KINDS:

@@ -21,7 +21,8 @@ from dfkd.losses.statistics import prior_distance, relative_prior_distance
 LOGITS = ("student.logits", "teacher.logits")
 FEATURES = ("student.features", "teacher.features")
 EMBEDDINGS = ("student.embedding", "teacher.embedding")
-SOFTENED = {"temperature": "temperature"}
+ROWS = {"weight": "teacher.weight"}
+SOFTENED = {"temperature": "temperature", **ROWS}
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,22 @@ LOSSES: dict[str, Loss] = {
         "cross-entropy with an image's own class, else the teacher's",
         "Hinton et al., 2015",
         0.1,
+        ROWS,
     ),
-    "l1": Loss(response.l1_logits, LOGITS, "mean |s - t| of the logits", "DFAD, Fang et al., 2019"),
+    "l1": Loss(
+        response.l1_logits,
+        LOGITS,
+        "mean |s - t| of the logits",
+        "DFAD, Fang et al., 2019",
+        keywords=ROWS,
+    ),
     "mse": Loss(
-        response.mse_logits, LOGITS, "mean (s - t)^2 of the logits", "Ba & Caruana, 2014", 0.1
+        response.mse_logits,
+        LOGITS,
+        "mean (s - t)^2 of the logits",
+        "Ba & Caruana, 2014",
+        0.1,
+        ROWS,
     ),
     "dkd": Loss(
         response.decoupled,

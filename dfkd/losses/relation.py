@@ -69,6 +69,9 @@ def relations(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student: N x D.
         teacher: N x D'.
+
+    >>> relations(torch.eye(3), torch.eye(3)).item()
+    0.0
     """
     return distance_relation(student, teacher) + 2 * angle_relation(student, teacher)
 
@@ -100,6 +103,9 @@ def feature_similarity(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> 
 
     Args:
         student, teacher: one tensor a depth, N x ... each.
+
+    >>> feature_similarity([torch.zeros(2, 3), torch.eye(2)], [torch.eye(2)]).item()
+    0.0
     """
     return similarity_preserving(student[-1].flatten(1), teacher[-1].flatten(1))
 

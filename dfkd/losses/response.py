@@ -17,6 +17,7 @@ def kl_divergence(
     *,
     temperature: float = 4.0,
     reduction: Reduction = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Compute T^2 KL(softmax(t/T) || softmax(s/T)), soft targets (Hinton et al., 2015, section 2).
 
@@ -29,6 +30,7 @@ def kl_divergence(
         temperature: T > 0; 1 leaves the distributions as they are.
         reduction: ``batchmean`` divides the sum by N, ``mean`` by N * classes (the scale
             of ZSKT's weights), ``none`` returns the N divergences.
+        weight: N, which rows count and how much; None: all alike.
 
     Returns:
         In nats times T^2, >= 0, and 0 iff the two logits differ by a constant per sample.
@@ -47,9 +49,9 @@ def kl_divergence(
     if reduction == "none":
         return pointwise.sum(1)
     if reduction == "batchmean":
-        return pointwise.sum(1).mean()
+        return _over_rows(pointwise.sum(1), weight)
     if reduction == "mean":
-        return pointwise.mean()
+        return pointwise.mean() if weight is None else _over_rows(pointwise.mean(1), weight)
     raise DfkdError(
         f"no reduction {reduction!r}{nearest(reduction, ('batchmean', 'mean', 'none'))}"
     )
@@ -63,6 +65,7 @@ def decoupled(
     alpha: float = 1.0,
     beta: float = 8.0,
     temperature: float = 4.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Compute T^2 (alpha TCKD + beta NCKD), soft targets in two parts (DKD, Zhao et al., 2022).
 
@@ -79,6 +82,7 @@ def decoupled(
             CIFAR-100 8 for ResNet-32x4 to 8x4 and 2 for ResNet-56 to 20, on ImageNet 0.5 at T = 1
             for ResNet-34 to 18.
         temperature: T > 0.
+        weight: N, which rows count and how much; None: all alike.
 
     Returns:
         In nats times T^2, a mean over samples, >= 0; with positive weights 0 iff the two logits
@@ -100,8 +104,8 @@ def decoupled(
         )
     student, student_others = _target_and_others(student_logits / temperature, targets)
     teacher, teacher_others = _target_and_others(teacher_logits / temperature, targets)
-    of_target = kl_divergence(student, teacher, temperature=1.0)
-    of_others = kl_divergence(student_others, teacher_others, temperature=1.0)
+    of_target = kl_divergence(student, teacher, temperature=1.0, weight=weight)
+    of_others = kl_divergence(student_others, teacher_others, temperature=1.0, weight=weight)
     return temperature**2 * (alpha * of_target + beta * of_others)
 
 
@@ -117,12 +121,13 @@ def _target_and_others(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]
     return torch.cat([logits.gather(1, target), another], 1), others
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, *, weight: Tensor | None = None) -> Tensor:
     """Compute -mean log softmax(logits)[target], the one-hot loss of DAFL (Chen et al., 2019).
 
     Args:
         logits: N x classes.
         targets: N class indices (int64), or N x classes probabilities.
+        weight: N, which rows count and how much; None: all alike.
 
     Returns:
         In nats, >= 0; log(classes) where the logits are all equal.
@@ -131,7 +136,9 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     >>> round(cross_entropy(torch.zeros(3, 10), torch.tensor([0, 4, 9])).item(), 4)
     2.3026
     """
-    return F.cross_entropy(logits, targets)
+    if weight is None:
+        return F.cross_entropy(logits, targets)
+    return _over_rows(F.cross_entropy(logits, targets, reduction="none"), weight)
 
 
 def supervised(task: Any, prediction: Any, target: Any) -> Tensor:
@@ -141,12 +148,20 @@ def supervised(task: Any, prediction: Any, target: Any) -> Tensor:
         task: says what an answer means (``dfkd.tasks.Task``).
         prediction: the network's answer.
         target: of the task's own kind: class indices, boxes.
+
+    >>> import torch
+    >>> from dfkd.tasks import Classification, Prediction
+    >>> answer = Prediction(torch.zeros(1, 2))
+    >>> round(supervised(Classification(2), answer, torch.tensor([0])).item(), 4)
+    0.6931
     """
     loss: Tensor = task.supervised(prediction, target)
     return loss
 
 
-def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def l1_logits(
+    student_logits: Tensor, teacher_logits: Tensor, *, weight: Tensor | None = None
+) -> Tensor:
     """Average |s - t| over samples and classes (DFAD, Fang et al., 2019).
 
     Unlike KL its gradient does not vanish as the student comes close.
@@ -154,6 +169,7 @@ def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     Args:
         student_logits: N x classes.
         teacher_logits: N x classes.
+        weight: N, which rows count and how much; None: all alike.
 
     Returns:
         In units of the logits, >= 0, and 0 iff they are equal.
@@ -163,15 +179,21 @@ def l1_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     2.0
     """
     _check_shapes(student_logits, teacher_logits)
-    return F.l1_loss(student_logits, teacher_logits)
+    if weight is None:
+        return F.l1_loss(student_logits, teacher_logits)
+    rows = F.l1_loss(student_logits, teacher_logits, reduction="none").mean(1)
+    return _over_rows(rows, weight)
 
 
-def mse_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def mse_logits(
+    student_logits: Tensor, teacher_logits: Tensor, *, weight: Tensor | None = None
+) -> Tensor:
     """Average (s - t)^2 over samples and classes (Ba & Caruana, 2014, up to the factor 1/2).
 
     Args:
         student_logits: N x classes.
         teacher_logits: N x classes.
+        weight: N, which rows count and how much; None: all alike.
 
     Returns:
         In squared units of the logits, >= 0, and 0 iff they are equal.
@@ -181,7 +203,17 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     5.0
     """
     _check_shapes(student_logits, teacher_logits)
-    return F.mse_loss(student_logits, teacher_logits)
+    if weight is None:
+        return F.mse_loss(student_logits, teacher_logits)
+    rows = F.mse_loss(student_logits, teacher_logits, reduction="none").mean(1)
+    return _over_rows(rows, weight)
+
+
+def _over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Average N values, by their weights where there are any."""
+    if weight is None:
+        return values.mean()
+    return (weight * values).sum() / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def _check_shapes(student_logits: Tensor, teacher_logits: Tensor) -> None:

@@ -101,6 +101,12 @@ def prior_distance(prior: Any, record: Any) -> Tensor:
     Args:
         prior: what the teacher remembers (``dfkd.teacher.priors.Prior``).
         record: what it recorded of the batch.
+
+    >>> class Mean:
+    ...     def distance(self, record):
+    ...         return (record - 1.0).abs()
+    >>> prior_distance(Mean(), torch.tensor(3.0)).item()
+    2.0
     """
     distance: Tensor = prior.distance(record)
     return distance
@@ -112,6 +118,12 @@ def relative_prior_distance(prior: Any, record: Any) -> Tensor:
     Args:
         prior: what the teacher remembers.
         record: what it recorded of the batch.
+
+    >>> class Mean:
+    ...     def relative_distance(self, record):
+    ...         return (record / 2.0 - 1.0).abs()
+    >>> relative_prior_distance(Mean(), torch.tensor(4.0)).item()
+    1.0
     """
     distance: Tensor = prior.relative_distance(record)
     return distance

@@ -65,6 +65,8 @@ def statistics_term(weight: float, first_layer_weight: float = 1.0) -> Term:
 
     def distance(outputs: PairOutputs) -> Tensor:
         layers = outputs.teacher.statistics
+        if not all(isinstance(layer, LayerStatistics) for layer in layers):
+            raise DfkdError("first_bn_multiplier is for batch-norm statistics: set it to 1")
         return norm_distance(layers, first_layer_weight=first_layer_weight)
 
     return Term("bn", distance, weight, LOSSES["bn"].needs)

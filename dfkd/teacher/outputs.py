@@ -37,6 +37,11 @@ class Outputs(NamedTuple):
         """The prediction's rows of logits."""
         return self.prediction.logits
 
+    @property
+    def weight(self) -> Tensor | None:
+        """Which of the rows count, and how much."""
+        return self.prediction.weight
+
 
 class PairOutputs(NamedTuple):
     """What teacher and student gave for the same samples.

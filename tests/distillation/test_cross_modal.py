@@ -57,7 +57,7 @@ def small_student(seed: int = 1) -> nn.Module:
 
 def some_batch(teacher: Teacher, count: int = 32, seed: int = 0) -> Batch:
     signals = torch.rand(count, 1, 3, 6, generator=torch.Generator().manual_seed(seed))
-    return Batch(signals, teacher(signals).detach())
+    return Batch(signals, teacher.predict(signals).detached())
 
 
 # Front ends

@@ -479,7 +479,7 @@ def test_labels_are_the_targets_where_images_have_some(pair):
         trained = copy.deepcopy(student)
         logits = copy.deepcopy(student).train()(teacher.spec.normalize(images))
         distiller = build_distiller(teacher, trained, config, 0)
-        found = distiller.update(Batch(images, targets=said))["hard"]
+        found = distiller.update(Batch(images, target=said))["hard"]
         torch.testing.assert_close(found, nn.functional.cross_entropy(logits, labels))
 
 

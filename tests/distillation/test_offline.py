@@ -16,7 +16,7 @@ CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_student_comes_nearer_to_its_teacher(cached, tiny_teacher, tiny_student):
     images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = Batch(images, tiny_teacher(images) if cached else None)
+    batch = Batch(images, tiny_teacher.predict(images) if cached else None)
     distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, seed=0)
     losses = [float(distiller.update(batch)["kd"]) for _ in range(60)]
     assert 0 <= losses[-1] < 0.5 * losses[0]
@@ -44,7 +44,7 @@ def test_only_what_is_mirrorable_is_mirrored(tiny_teacher, tiny_student):
     learner = Learner(tiny_teacher, tiny_student, config, 0)
     images = torch.rand(4, 1, 8, 8)
     some = torch.tensor([True, False, True, False])
-    shown = learner.prepare(Batch(images, mirrorable=some)).images
+    shown = learner.prepare(Batch(images, mirrorable=some)).inputs
     assert torch.equal(shown[some], images[some].flip(-1))
     assert torch.equal(shown[~some], images[~some])
-    assert torch.equal(learner.prepare(Batch(images)).images, images.flip(-1))
+    assert torch.equal(learner.prepare(Batch(images)).inputs, images.flip(-1))

@@ -20,6 +20,7 @@ from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes import override, recipe, with_scheme
 from dfkd.recipes.schemes import build_distiller
+from dfkd.tasks import Prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.checkpoint import snapshot
@@ -34,7 +35,7 @@ def images_of(step: int = 0, count: int = 16) -> torch.Tensor:
 
 
 def online(teacher, student, config=CONFIG, runtime=None, **settings):
-    options = {"place": runtime} if runtime else {}
+    options = {"runtime": runtime} if runtime else {}
     chosen = OnlineConfig(**settings)
     return build_distiller(teacher, student, config, 0, "online", chosen, **options)
 
@@ -97,7 +98,7 @@ def test_the_teacher_is_asked_once_for_all(knowledge, asked, tiny_teacher, tiny_
     # What is looked at inside the teacher cannot be cached.
     assert distiller.teacher_images == 16 * asked
     distiller = online(tiny_teacher, tiny_student, students=3)
-    distiller.update(Batch(images_of(), tiny_teacher(images_of())))
+    distiller.update(Batch(images_of(), tiny_teacher.predict(images_of())))
     assert distiller.teacher_images == 0
 
 
@@ -110,7 +111,7 @@ def test_with_hard_knowledge_labels_teach_and_the_teacher_does_not(
         caught_losses(
             online(tiny_teacher, copy.deepcopy(tiny_student), config),
             monkeypatch,
-            Batch(images_of(), logits, labels),
+            Batch(images_of(), Prediction(logits), labels),
         )
         for logits in (cached, cached.flip(1))
     ]

@@ -23,6 +23,7 @@ from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
 from dfkd.recipes.schemes import build_distiller
+from dfkd.tasks import Prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -75,7 +76,9 @@ def test_the_papers_losses_of_a_student_that_knows_nothing(
     settings = RobustConfig(**settings, temperature=temperature)
     distiller = build_distiller(Teacher(linear(1), TINY), student, config, 0, "robust", settings)
     answers = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    distiller.update(Batch(torch.full((2, 1, 1, 2), 0.5), answers, torch.tensor([0, 1])))
+    distiller.update(
+        Batch(torch.full((2, 1, 1, 2), 0.5), Prediction(answers), torch.tensor([0, 1]))
+    )
     assert float(found[0]) == pytest.approx(wanted, abs=1e-4)
 
 
@@ -110,7 +113,7 @@ def test_the_papers_losses_step_by_step(form, knowledge, temperature, monkeypatc
     wanted = 0.7 * divergence(moved) + 0.3 * clean
 
     distiller = build_distiller(teacher, student, config, 0, "robust", settings)
-    distiller.update(Batch(images, targets=labels))
+    distiller.update(Batch(images, target=labels))
     torch.testing.assert_close(found[0], wanted.detach())
 
 
@@ -143,7 +146,7 @@ def test_images_that_leave_zero_and_one_are_attacked_within(
         robust, "pgd", lambda *a, **options: attacks.append((a[1], pgd(*a, **options))) or a[1]
     )
     # What is known of the images as they came is no answer to what they become.
-    scheme.update(Batch(images, tiny_teacher(images) + 1))
+    scheme.update(Batch(images, Prediction(tiny_teacher(images) + 1)))
     (answers,), ((around, moved),) = asked, attacks
     assert torch.equal(around, within)
     torch.testing.assert_close(answers.teacher.logits, tiny_teacher(within))
@@ -155,7 +158,7 @@ def test_images_that_leave_zero_and_one_are_attacked_within(
 def test_answers_that_are_known_are_those_of_the_attack(tiny_teacher, tiny_student):
     distiller = build_distiller(tiny_teacher, tiny_student, CONFIG, 0, "robust")
     images = some_images()
-    distiller.update(Batch(images, tiny_teacher(images)))
+    distiller.update(Batch(images, tiny_teacher.predict(images)))
     assert distiller.teacher_images == 0
 
 

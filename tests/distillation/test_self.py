@@ -58,7 +58,7 @@ def a_student(seed: int = 1) -> nn.Module:
 
 
 def itself(teacher, student, config=CONFIG, runtime=None, **settings):
-    options = {"place": runtime} if runtime else {}
+    options = {"runtime": runtime} if runtime else {}
     return build_distiller(teacher, student, config, 0, "self", SelfConfig(**settings), **options)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from dfkd.errors import DfkdError
-from dfkd.losses.response import decoupled, kl_divergence
+from dfkd.losses.response import decoupled, kl_divergence, l1_logits, mse_logits
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=25, deadline=None)
@@ -110,3 +110,14 @@ def test_refuses_what_would_broadcast_and_a_single_class():
     for shape, wrong in ((logits, targets[:1]), (logits, logits), (logits[:, :1], targets)):
         with pytest.raises(DfkdError, match="two classes or more and N targets"):
             decoupled(shape, shape, wrong)
+
+
+@pytest.mark.parametrize("loss", [kl_divergence, l1_logits, mse_logits])
+def test_rows_without_weight_do_not_count(loss):
+    student, teacher = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor([1.0, 1, 1, 0, 0, 0])
+    torch.testing.assert_close(
+        loss(student, teacher, weight=weight), loss(student[:3], teacher[:3])
+    )
+    torch.testing.assert_close(loss(student, teacher, weight=torch.ones(6)), loss(student, teacher))
+    assert loss(student, teacher, weight=torch.zeros(6)) == 0

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dfkd.losses.objective import Objective, Term
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import Objective, Term
 from dfkd.losses.response import cross_entropy
 from dfkd.losses.statistics import norm_distance
 from dfkd.synthesis.methods.spaceship import (
