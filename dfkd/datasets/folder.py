@@ -26,9 +26,10 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", 
 def read_folder(
     folder: Path, spec: ImageSpec | None, class_names: Sequence[str], name: str
 ) -> GivenImages:
-    """The pictures of a folder, all in memory.
+    """Read the pictures of a folder, all of them into memory.
 
     Args:
+        folder: pictures, or a directory of them for each class.
         spec: size and channels to which they are brought.
         class_names: what the model's classes are called; a directory is one of them by name.
         name: what messages call the folder.
@@ -63,7 +64,7 @@ def read_folder(
 
 
 def read_picture(path: Path, spec: ImageSpec | None) -> Any:
-    """One picture, scaled to cover ``spec`` and cropped around the centre: H x W (x 3) bytes."""
+    """Read a picture, scaled to cover ``spec`` and cropped to its centre: H x W (x 3) bytes."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
             mode = "L" if spec is not None and spec.channels == 1 else "RGB"

@@ -13,7 +13,7 @@ from dfkd.teacher import Teacher
 
 
 def load_images(uri: str, teacher: Teacher) -> GivenImages:
-    """What a DATA URI names, with labels where it has any.
+    """Load the images that a DATA URI names, with labels where it has any.
 
     Beyond ``load_data``: an ``.npz`` without ``labels``, and a folder with pictures directly in it
     whose names do not say their class.
@@ -21,7 +21,7 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
     Raises:
         DfkdError: see ``load_data``; images or labels that do not fit ``teacher``.
     """
-    found = _found(uri, teacher)
+    found = _load(uri, teacher)
     if found.labels is not None:
         labelled = LabelledImages(found.images, found.labels, uri)
         check_fits(labelled, teacher.spec, teacher.num_classes)
@@ -33,7 +33,7 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
     return found
 
 
-def _found(uri: str, teacher: Teacher) -> GivenImages:
+def _load(uri: str, teacher: Teacher) -> GivenImages:
     kind, _, place = uri.partition(":")
     if kind == "folder" and place:
         return read_folder(path_of(place), teacher.spec, teacher.class_names, uri)

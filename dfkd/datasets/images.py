@@ -93,14 +93,14 @@ def check_fits(data: Any, spec: ImageSpec, num_classes: int | None = None) -> No
 
 
 def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledImages:
-    """``data`` as a model counts the classes that has them in other columns; None: alike."""
+    """Return ``data`` with labels that index a model's ``columns``; None: in the same order."""
     if columns is None:
         return data
     return replace(data, labels=torch.tensor(columns)[data.labels])
 
 
 def pixels(images: Any, name: str) -> Tensor:
-    """An array N x H x W or N x H x W x C, checked, as uint8 N x C x H x W."""
+    """Check an array N x H x W (x C) and return it as uint8 N x C x H x W."""
     if images.dtype != np.uint8:
         raise DfkdError(f"the images of {name} must be uint8 (0 to 255), not {images.dtype}")
     if images.ndim not in (3, 4) or 0 in images.shape:
@@ -112,7 +112,7 @@ def pixels(images: Any, name: str) -> Tensor:
 
 
 def labelled(images: Any, labels: Any, name: str) -> LabelledImages:
-    """Arrays as ``pixels`` takes them, and N labels, checked."""
+    """Check images as ``pixels`` takes them, and N labels, and return both."""
     found = pixels(images, name)
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DfkdError(

@@ -11,13 +11,14 @@ _CLASS = re.compile(r"_class([0-9]{1,9})$")
 
 
 def classes_in_names(paths: Sequence[Path], class_names: Sequence[str]) -> list[int] | None:
-    """The classes that names such as ``00012_class7.png`` say; None where not all say one.
+    """Read classes from names such as ``00012_class7.png``; None where a name has none.
 
     The number is an output of the teacher that the pictures were made with. What it calls its
     classes stands in the ``manifest.json`` above them; a model with other names, or with these in
     another order, counts by those. Without such a file, or names, the number is what counts.
 
     Args:
+        paths: the pictures, all of one folder.
         class_names: what the model that the labels are for calls its classes; may be empty.
 
     Raises:

@@ -40,7 +40,7 @@ class Listing:
 
 
 def look_into(folder: Path) -> Listing:
-    """The pictures of a folder: those beside each other in it, and those of its directories.
+    """List the pictures of a folder: those directly in it, and those of its directories.
 
     A directory may be a link. Links to directories further down are not followed, nor are those
     that lead to the folder itself or above it: they would come back to the same pictures.

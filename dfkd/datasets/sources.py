@@ -23,7 +23,7 @@ FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
 def load_data(
     uri: str, spec: ImageSpec | None = None, class_names: Sequence[str] = ()
 ) -> LabelledImages:
-    """The labelled images that a DATA URI names, all of them in memory.
+    """Load the labelled images that a DATA URI names, all of them into memory.
 
     Args:
         uri: ``npz:FILE``, ``folder:DIR``, ``idx:DIR`` or ``bundled:NAME``.
@@ -50,7 +50,7 @@ def load_data(
 
 
 def path_of(place: str) -> Path:
-    """The path that a DATA URI names, ``~`` at its start being the user's home."""
+    """Return the path that a DATA URI names; ``~`` at its start is the user's home."""
     try:
         return Path(place).expanduser()
     except RuntimeError as error:

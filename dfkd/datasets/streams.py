@@ -141,6 +141,8 @@ def as_given_images(data: Any, spec: ImageSpec, name: str = "images") -> GivenIm
 
     Args:
         data: as there; a single tensor has no labels.
+        spec: the shape that the images must have.
+        name: what messages call them.
     """
     if isinstance(data, GivenImages):
         return data
