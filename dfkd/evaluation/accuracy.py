@@ -50,7 +50,7 @@ def predictions(
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Logits of a network in eval mode, N x classes, float32 on the CPU.
+    """Compute a network's logits in eval mode: N x classes, float32 on the CPU.
 
     Args:
         model: a network that expects images normalised by ``spec``, or a ``Teacher``.
@@ -70,12 +70,12 @@ def predictions(
 
 
 def in_unit_range(images: Tensor) -> Tensor:
-    """Images as float in [0, 1], from such or from bytes."""
+    """Return images as float in [0, 1], from such or from bytes."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def ask(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits to normalised images, N x classes; half as many at a time where all are too many.
+    """Compute the logits of normalised images, N x classes; in halves where all are too many.
 
     A network may have a largest batch, a device its memory: neither changes an answer.
 
@@ -110,13 +110,13 @@ def agreement(logits: Tensor, others: Tensor) -> float:
 
 
 def file_size(network: nn.Module) -> int:
-    """Bytes of the network's safetensors file, without metadata."""
+    """Return the bytes of the network's safetensors file, without metadata."""
     return len(save(plain_state(network)))
 
 
 @torch.no_grad()
 def flops(network: nn.Module, spec: ImageSpec) -> int:
-    """Operations on one image, two a multiply-add: convolutions, matrix products, attention."""
+    """Count operations on one image: convolutions, products, attention; a multiply-add is two."""
     # What oneDNN and cuDNN make one kernel of (an LSTM's layers) no counter can look into.
     backends = torch.backends.mkldnn, torch.backends.cudnn
     image = spec.normalize(torch.full((1, *spec.shape), 0.5)).to(_device(network))
@@ -140,7 +140,7 @@ def latency(network: nn.Module, spec: ImageSpec, batch_size: int, rounds: int = 
 def latencies(
     models: Sequence[tuple[nn.Module, ImageSpec]], batch_size: int, rounds: int = 15
 ) -> list[float]:
-    """As ``latency``, for several networks in turn: a busy moment then slows all of them.
+    """Measure as ``latency`` several networks in turn: a busy moment then slows all of them.
 
     Fewer rounds, but at least three, where they would take longer than ``PATIENCE``.
     """

@@ -18,13 +18,14 @@ def constant_share(right: Tensor) -> float:
 
 
 def at_chance(hits: int, total: int, share: float) -> bool:
-    """Whether a constant answer could be expected to be right as often.
+    """Tell whether a constant answer could be expected to be right as often.
 
     A one-sided binomial test at ``DOUBT``. Where all right answers are the same one nobody who
     gives it can be told from one who knows.
 
     Args:
-        hits: right answers of ``total``.
+        hits: right answers.
+        total: all answers.
         share: of right answers that one answer for all gives, in (0, 1].
 
     >>> at_chance(22, 80, 0.25), at_chance(40, 80, 0.25)

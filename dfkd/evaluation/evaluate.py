@@ -29,7 +29,7 @@ class EvaluationRow(Measurement):
     robust_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As a table takes it, without what was not measured."""
+        """Return the row as a table takes it, without what was not measured."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -8,7 +8,7 @@ NEARLY = 0.97
 
 
 def exits_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures of the rows called ``exit N``, against the second row, the whole student.
+    """Compare the rows called ``exit N`` with the second row, the whole student.
 
     Args:
         rows: ``name``, ``accuracy`` and ``flops`` of teacher, student and whatever else.

@@ -58,7 +58,7 @@ class HeldOut:
         return self.images[: self.corrected or len(self)]
 
     def answers(self, network: nn.Module, teacher: Teacher) -> Tensor:
-        """Logits of a student in eval mode, N x classes, on the CPU."""
+        """Compute a student's logits in eval mode, N x classes, on the CPU."""
         return predictions(network, teacher.spec, self.images, batch_size=CHUNK)
 
 

@@ -20,7 +20,7 @@ STEPS, IMAGES = 20, 1000
 
 
 def spread(data: ImageData, count: int = IMAGES) -> LabelledImages:
-    """At most ``count`` images at even distances: many data sets are sorted by class."""
+    """Select at most ``count`` images at even distances: many data sets are sorted by class."""
     total = len(data.labels)
     return data.select(torch.arange(min(count, total)) * total // max(1, min(count, total)))
 
@@ -38,7 +38,7 @@ def check_epsilon(epsilon: float | None, measured: bool) -> None:
 def robustness(
     models: Sequence[tuple[str, nn.Module, ImageSpec]], data: ImageData, epsilon: float
 ) -> tuple[list[float], dict[str, Any]]:
-    """The accuracies of networks that are each attacked on their own, and how they were."""
+    """Attack each network on its own; return their accuracies and how they were attacked."""
     few = spread(data)
     accuracies = [
         robust_accuracy(network, spec, few, epsilon=epsilon, steps=STEPS)

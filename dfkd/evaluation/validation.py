@@ -1,7 +1,7 @@
 """Is the student better than it was at the start? Judged on images that it never learnt from."""
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Validation:
     """Keeps the student as it starts, and tells at the end which of the two is to be kept.
 
     Args:
+        held_out: the images that decide, with the teacher's logits.
+        teacher: of the student; gives the images' normalisation.
         student: as it starts; copied.
 
     Attributes:
@@ -56,16 +58,17 @@ class Validation:
         return self.start.agreement >= KNOWS
 
     def standing(self, student: nn.Module) -> Standing:
-        """Of any student of this teacher."""
+        """Measure how a student of this teacher stands to it on the held-out images."""
         held_out = self.held_out
         return _standing(held_out.answers(student, self._teacher), held_out.logits)
 
     def judged(self, finished: nn.Module, by_agreement: bool = True) -> "Verdict":
-        """The better of the two: it agrees more with the teacher, or as often and is nearer.
+        """Choose the better of the two: it agrees more with the teacher, or as often and is nearer.
 
         One that only guessed at the start is nothing to return to.
 
         Args:
+            finished: the student as it ends.
             by_agreement: otherwise the finished one is kept: it was trained for something else.
         """
         end = self.standing(finished)
@@ -88,15 +91,6 @@ class Verdict(NamedTuple):
     def kept(self) -> Standing:
         """The standing of the student to keep."""
         return self.start if self.returned else self.end
-
-    def told(self) -> dict[str, Any]:
-        """As ``result.json`` has it."""
-        return {
-            "images": self.images,
-            "start": self.start._asdict(),
-            "end": self.end._asdict(),
-            "kept": "start" if self.returned else "end",
-        }
 
 
 def _standing(logits: Tensor, wanted: Tensor) -> Standing:
