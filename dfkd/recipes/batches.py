@@ -8,14 +8,14 @@ from dfkd.teacher.spec import ImageSpec
 
 
 def largest_batch(value: Recipe) -> int:
-    """Images in the larger of a recipe's two kinds of step."""
+    """Return the images in the larger of a recipe's two kinds of step."""
     name = METHODS[value.method].batch
     made = getattr(value.synthesizer, name) if name else 1
     return max(int(made), value.alternation.batch_size)
 
 
 def with_batch_size(value: Recipe, size: int) -> Recipe:
-    """``size`` images in a student's step, and at most so many in a step of synthesis."""
+    """Set ``size`` images a student's step, and at most as many a step of synthesis."""
     name, synthesizer = METHODS[value.method].batch, value.synthesizer
     if name:
         # Two at least: one image has no statistics to speak of.
@@ -27,7 +27,7 @@ def with_batch_size(value: Recipe, size: int) -> Recipe:
 
 
 def traced(value: Recipe, spec: ImageSpec) -> tuple[Shapes, int]:
-    """Shapes of the batches whose statistics a method reads, and how many it reads an update."""
+    """Return the shapes of the batches that a method traces, and how many it traces an update."""
     method, config = METHODS[value.method], value.synthesizer
     if not method.batch:
         return (), 0

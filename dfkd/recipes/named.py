@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def with_method(value: Recipe, name: str) -> Recipe:
-    """``value`` with another method's images: its recipe, and what ``value`` changed of its own.
+    """Return the recipe of another method with what ``value`` changed of its own.
 
     That is scheme, start and seed, and those of the student's settings in which ``value`` differs
     from the recipe of its method.
@@ -53,12 +53,12 @@ def with_method(value: Recipe, name: str) -> Recipe:
     )
 
 
-def dafl_cifar10() -> Recipe:
+def _dafl_cifar10() -> Recipe:
     """DAFL, the authors' CIFAR-10 setting (Chen et al., ICCV 2019): batches of 1,024."""
     return _dafl(dafl.cifar10())
 
 
-def dafl_cifar100() -> Recipe:
+def _dafl_cifar100() -> Recipe:
     """DAFL, the authors' weights for CIFAR-100 (Chen et al., ICCV 2019)."""
     return _dafl(dafl.cifar100())
 
@@ -69,17 +69,17 @@ def _dafl(config: dafl.DaflConfig) -> Recipe:
     return replace(base, synthesizer=config, alternation=alternation)
 
 
-def deep_inversion_imagenet_0() -> Recipe:
+def _deep_inversion_imagenet_0() -> Recipe:
     """DeepInversion, ImageNet setting 0: 2,000 iterations at half resolution, 1,000 at full."""
     return _pixels(settings.imagenet(0))
 
 
-def deep_inversion_imagenet_1() -> Recipe:
+def _deep_inversion_imagenet_1() -> Recipe:
     """DeepInversion, ImageNet setting 1: 2,000 iterations at full resolution."""
     return _pixels(settings.imagenet(1))
 
 
-def deep_inversion_imagenet_2() -> Recipe:
+def _deep_inversion_imagenet_2() -> Recipe:
     """DeepInversion, ImageNet setting 2: 20,000 iterations at full resolution, no clipping."""
     return _pixels(settings.imagenet(2))
 
@@ -114,11 +114,11 @@ def _of(name: str, published: bool = False) -> Callable[[], Recipe]:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **{name: _of(name) for name in METHODS},
     **{f"{name}_published": _of(name, True) for name, row in METHODS.items() if row.published},
-    "dafl_cifar10": dafl_cifar10,
-    "dafl_cifar100": dafl_cifar100,
-    "deep_inversion_imagenet_0": deep_inversion_imagenet_0,
-    "deep_inversion_imagenet_1": deep_inversion_imagenet_1,
-    "deep_inversion_imagenet_2": deep_inversion_imagenet_2,
+    "dafl_cifar10": _dafl_cifar10,
+    "dafl_cifar100": _dafl_cifar100,
+    "deep_inversion_imagenet_0": _deep_inversion_imagenet_0,
+    "deep_inversion_imagenet_1": _deep_inversion_imagenet_1,
+    "deep_inversion_imagenet_2": _deep_inversion_imagenet_2,
 }
 """A recipe for every method, and the other published settings."""
 
@@ -128,6 +128,7 @@ def recipe(name: Method | str = "default", **settings: "Unpack[RecipeSettings]")
 
     Args:
         name: of a method, or another of ``dfkd recipes``.
+        **settings: whole groups, or mappings of what changes in one.
 
     Raises:
         DfkdError: there is none of that name (the nearest is suggested), or what ``with_`` refuses.
@@ -141,7 +142,7 @@ def recipe(name: Method | str = "default", **settings: "Unpack[RecipeSettings]")
 
 
 def to_dict(value: Recipe) -> dict[str, Any]:
-    """Plain containers, as JSON and YAML have them."""
+    """Return a recipe as plain containers, as JSON and YAML have them."""
     plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(
         dataclasses.asdict(value), mode="json"
     )
@@ -149,7 +150,7 @@ def to_dict(value: Recipe) -> dict[str, Any]:
 
 
 def to_yaml(value: Recipe) -> str:
-    """YAML in the order of the fields."""
+    """Write a recipe as YAML in the order of its fields."""
     return yaml.safe_dump(to_dict(value), sort_keys=False)
 
 
@@ -171,7 +172,7 @@ def _types(group: Any) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
-    """A recipe from nested mappings over ``base`` (or over the recipe that ``method`` names).
+    """Lay nested mappings over ``base`` (or over the recipe that ``method`` names).
 
     Raises:
         DfkdError: an unknown key (the nearest is named) or a value of the wrong type.
@@ -184,12 +185,12 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
 
 
 def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
-    """``from_dict`` of what ``read_yaml`` finds."""
+    """Read YAML and lay it over ``base``; see ``from_dict``."""
     return from_dict(read_yaml(text), base)
 
 
 def read_yaml(text: str) -> dict[str, Any]:
-    """A YAML mapping; tags and anything but a mapping are refused by a ``DfkdError``."""
+    """Read a YAML mapping; tags and anything but a mapping are refused by a ``DfkdError``."""
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -34,7 +34,7 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assigned(assignments: list[str]) -> dict[str, Any]:
-    """``key.path=value`` settings as one nested mapping; values are YAML scalars or lists.
+    """Collect ``key.path=value`` settings in a nested mapping; values are YAML scalars or lists.
 
     Raises:
         DfkdError: not of that form.
@@ -71,7 +71,7 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def merge(start: Any, values: Mapping[str, Any], path: str = "") -> Any:
-    """``start`` with ``values`` laid over it, field by field, each checked against its type.
+    """Lay ``values`` over ``start``, field by field, each checked against its type.
 
     Raises:
         DfkdError: an unknown key (the nearest is named) or a value of the wrong type.

@@ -67,7 +67,7 @@ class Probe:
     methods: tuple[MethodAdvice, ...]
 
     def advice(self, method: str) -> MethodAdvice:
-        """The advice on one method; ``KeyError`` for one that is not known."""
+        """Return the advice on one method; ``KeyError`` for one that is not known."""
         return {advice.name: advice for advice in self.methods}[method]
 
 

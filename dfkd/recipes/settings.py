@@ -22,9 +22,11 @@ class Recipe:
 
     Attributes:
         method: makes the images; decides the type of ``synthesizer``.
+        synthesizer: how the method makes them.
         learner: how a student learns, whatever the scheme.
         scheme: how teacher and students stand to one another; decides the type of
             ``scheme_config``.
+        scheme_config: the settings of the scheme.
         alternation: when the synthesizer's turn comes, and images in a student's step.
         init: where the student starts: ``teacher`` copies the layers that fit, ``random`` leaves
             its new weights, ``given`` those that it brings; ``auto`` decides.
@@ -73,7 +75,7 @@ class Recipe:
 
 
 def laid_over(value: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """``value`` with nested settings laid over it; see ``Recipe.with_``."""
+    """Lay nested settings over ``value``; see ``Recipe.with_``."""
     name = str(settings.get("scheme", value.scheme))
     if name != value.scheme:
         value = with_scheme(value, name)
@@ -99,7 +101,7 @@ def check_scheme(name: str) -> None:
 
 
 def with_scheme(value: Recipe, name: str) -> Recipe:
-    """``value`` under another scheme, with the settings that it starts from.
+    """Put ``value`` under another scheme, with the settings that it starts from.
 
     Raises:
         DfkdError: there is none of that name.
