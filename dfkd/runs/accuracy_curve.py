@@ -42,7 +42,7 @@ class Curve(Callback):
         self._kept.append({"seconds": seconds, "steps": step, "student": kept})
 
     def state_dict(self) -> dict[str, Any]:
-        """The students kept so far. None of them changes any more: no copy is needed."""
+        """Return the students kept so far. None of them changes any more: no copy is needed."""
         return {"points": self._points, "kept": list(self._kept)}
 
     def measured(
@@ -53,7 +53,7 @@ class Curve(Callback):
         data: ImageData,
         end: tuple[float, int, float],
     ) -> list[dict[str, Any]]:
-        """``seconds``, ``steps`` and ``accuracy`` in [0, 1] at every point, in their order.
+        """Measure ``accuracy`` in [0, 1] at every point, beside its ``seconds`` and ``steps``.
 
         Args:
             finished: the student of the end; unchanged.

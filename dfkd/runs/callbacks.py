@@ -52,7 +52,7 @@ class Callback:
         """
 
     def on_mark(self, progress: float, step: int, seconds: float, student: nn.Module) -> None:
-        """At each of ``marks``; the run's clock stands still meanwhile. Not called by ``invert``.
+        """Act at each of ``marks``; the run's clock stands still. Not called by ``invert``.
 
         Args:
             progress: the mark.

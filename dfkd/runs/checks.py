@@ -42,12 +42,12 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def with_epsilon(evaluation: Evaluation | None, recipe: Recipe) -> Evaluation | None:
-    """``evaluation`` under the attack of the recipe's scheme, where it names no other."""
+    """Put ``evaluation`` under the attack of the recipe's scheme, where it names no other."""
     if evaluation is None or evaluation.epsilon is not None:
         return evaluation
     return replace(evaluation, epsilon=SCHEMES[recipe.scheme].epsilon(recipe.scheme_config))
 
 
 def by_agreement(recipe: Recipe) -> bool:
-    """Whether agreement with the teacher is what the student is trained for."""
+    """Tell whether the student is trained to agree with the teacher."""
     return SCHEMES[recipe.scheme].agrees and "hard" not in parse(recipe.learner.knowledge)

@@ -43,7 +43,7 @@ class Decisions:
     cached_seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain values, for the checkpoint: a run that goes on decides nothing anew."""
+        """Return plain values for the checkpoint: a resumed run decides nothing anew."""
         return {
             "recipe": to_dict(self.recipe),
             "effort": astuple(self.effort),
@@ -52,7 +52,7 @@ class Decisions:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """As manifest and result have it."""
+        """Return the decisions as manifest and result have them."""
         return {"mirror": self.mirror and asdict(self.mirror), "decisions": list(self.lines)}
 
 

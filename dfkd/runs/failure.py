@@ -7,7 +7,7 @@ from dfkd.runs.metrics import Cost, Quality
 
 
 def failure_of(cost: Cost, quality: Quality, kept: Standing, evaluation: ImageData | None) -> str:
-    """What a reader must know before any figure; empty where the student has learnt something.
+    """Return why the student has learnt nothing, in a few sentences; empty where it has.
 
     Args:
         cost: steps and seconds of the run.

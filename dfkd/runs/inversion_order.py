@@ -81,7 +81,7 @@ def decide(
 def identity_of(
     order: Order, config: DeepInversionConfig, compute: Compute, teacher: Teacher, teacher_hash: str
 ) -> dict[str, Any]:
-    """What a run must have in common with the one that it goes on with, as plain values."""
+    """Return what a resumed run must have in common with the earlier one, as plain values."""
     size = batch_size_of(compute.batch_size)
     config = replace(config, batch_size=size) if isinstance(size, int) else config
     return flat({
@@ -92,7 +92,7 @@ def identity_of(
 
 
 def with_steps(config: DeepInversionConfig, steps: int) -> DeepInversionConfig:
-    """The same setting in ``steps`` iterations a batch, shared between resolutions as before."""
+    """Rescale a setting to ``steps`` iterations a batch, shared between resolutions as before."""
     scale = steps / config.total_iterations
     low = min(round(scale * config.low_resolution_iterations), steps - 1)
     return replace(

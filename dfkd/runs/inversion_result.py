@@ -17,11 +17,14 @@ class InversionMetrics:
     """All that ``result.json`` says of an inversion.
 
     Attributes:
+        method: that made the pictures.
         own_top1: share that the teacher itself recognises as their class, in [0, 1].
         images_synthesized, teacher_forwards: images made, and images shown to the teacher.
+        teacher_parameters: how many the teacher has.
         steps: of the optimiser, over all batches.
         compiled, mirror, decisions: what was decided before the first step.
         complete: whether the budget was spent.
+        seconds: wall time, in its parts.
     """
 
     method: str = "deep_inversion"
@@ -37,7 +40,7 @@ class InversionMetrics:
     seconds: Seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``result.json`` has it."""
+        """Return the metrics as ``result.json`` has them."""
         return asdict(self)
 
 

@@ -39,7 +39,7 @@ class Origin:
 
 
 def real_data(evaluation: Evaluation | None, images: GivenImages | None) -> dict[str, Any]:
-    """The manifest's word on whether real data was used, and for what."""
+    """Return whether real data was used, and for what, as the manifest has it."""
     data = evaluation.data.name if evaluation else ""
     if images is not None:
         labels = "without labels" if images.labels is None else "with its labels"
@@ -61,7 +61,7 @@ def identity(
     student: nn.Module,
     images: GivenImages | None,
 ) -> dict[str, Any]:
-    """What a run must have in common with the one that it goes on with, by name, as plain values.
+    """Return what a resumed run must have in common with the earlier one: plain values by name.
 
     That is its recipe, seed and start included, and its networks: the teacher by its hash and the
     images that it is shown, the student by its parameters' shapes. The user's images go by their
@@ -70,6 +70,10 @@ def identity(
 
     Args:
         recipe: with the batch sizes that were settled on.
+        teacher: gives the image space.
+        teacher_hash: of its weights.
+        student: gives the shapes of its parameters.
+        images: the user's, where they replace synthesis.
     """
     # What brings other settings along comes first: it is what a refusal should name.
     first = {"images": images and images.name, "scheme": recipe.scheme, "method": recipe.method}
@@ -79,7 +83,7 @@ def identity(
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What was set otherwise, in the order of ``before``.
+    """List what was set otherwise, in the order of ``before``.
 
     >>> differences({"minutes": 2.0, "seeds": [0, 1]}, {"minutes": 3.0, "seeds": [0, 1]})
     ['minutes 2.0, now 3.0']
@@ -105,7 +109,7 @@ def manifest(
     hash_before: str,
     real: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Where the run came from: all that another needs to repeat it."""
+    """Collect where the run came from: all that another needs to repeat it."""
     return {
         **run_records.provenance(origin.command, hardware(runtime.device)),
         "teacher": origin.teacher,
@@ -126,7 +130,7 @@ def manifest(
 def inversion_manifest(
     recipe: Mapping[str, Any], seed: int, teacher: Teacher, origin: Origin, hash_before: str
 ) -> dict[str, Any]:
-    """Where pictures came from: all that another needs to make them again."""
+    """Collect where pictures came from: all that another needs to make them again."""
     return {
         **run_records.provenance(origin.command, hardware(teacher.device)),
         "teacher": origin.teacher,

@@ -30,7 +30,7 @@ class HeldOutAgreement:
 
     @classmethod
     def of(cls, verdict: Verdict) -> "HeldOutAgreement":
-        """Of a run's verdict."""
+        """Build it from a run's verdict."""
         kept: Literal["start", "end"] = "start" if verdict.returned else "end"
         return cls(verdict.images, verdict.start, verdict.end, kept)
 
@@ -47,7 +47,7 @@ class HeldOutAgreement:
         return float(low), float(high)
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``result.json`` has it."""
+        """Return the metrics as ``result.json`` has them."""
         start, end = self.start._asdict(), self.end._asdict()
         return {"images": self.images, "start": start, "end": end, "kept": self.kept}
 
@@ -66,7 +66,10 @@ class Cost:
     """What a run took.
 
     Attributes:
+        teacher_parameters, student_parameters: how many each network has.
+        student_steps, synthesis_updates: how many were taken.
         images_synthesized, teacher_forwards: images made, and images shown to the teacher.
+        seconds: wall time, in its parts.
         class_counts: how often the teacher answered each class.
         collapsed: whether one class has more than nine tenths of the answers.
         peak_memory_bytes: of this process, where the system tells.
@@ -89,7 +92,9 @@ class Quality:
     """How good a student is; accuracies are None without real labelled images.
 
     Attributes:
-        agreement: share of the images in ``agreement_on`` on which it decides as its teacher.
+        teacher_accuracy, student_accuracy: on real labelled images, in [0, 1].
+        agreement: share of images on which it decides as its teacher, in [0, 1].
+        agreement_on: the images of ``agreement``.
         agreement_of_others: likewise of the run's other networks, by name.
         comparison: a row a network: accuracy, size, latency and the like.
         robust_accuracy, robustness: under attack, and how it was attacked.
@@ -135,7 +140,7 @@ class RunMetrics(Quality, Cost):
     decisions: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``result.json`` has it."""
+        """Return the metrics as ``result.json`` has them."""
         found = asdict(self) | {"held_out": self.held_out.as_dict()}
         for name in MEASURED_SOMETIMES:
             # No exit need be good enough, which is something to say of exits.

@@ -43,7 +43,7 @@ class Mirror:
         return self.mirrored >= KEPT * self.moved and self.moved >= KEPT
 
     def summary(self) -> str:
-        """The decision in a line."""
+        """Return the decision in a line."""
         kind = "its own images" if self.corrected else "drawings"
         decision = "mirror images are used" if self.keeps else "no mirror images"
         return (
@@ -66,11 +66,11 @@ def ask(teacher: Teacher, held_out: HeldOut) -> Mirror:
 
 
 def is_open(recipe: Recipe) -> bool:
-    """Whether ``recipe`` leaves it to the teacher if there are mirror images."""
+    """Tell whether ``recipe`` leaves mirror images to the teacher."""
     return recipe.learner.flip is None or getattr(recipe.synthesizer, "flip", 0.0) is None
 
 
 def apply(recipe: Recipe, keeps: bool) -> Recipe:
-    """``recipe`` with mirror images where it leaves them open, if they keep their class."""
+    """Switch mirror images on or off where ``recipe`` leaves them open."""
     learning, making = (with_flip(part, keeps) for part in (recipe.learner, recipe.synthesizer))
     return replace(recipe, learner=learning, synthesizer=making)

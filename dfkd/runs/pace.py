@@ -37,7 +37,7 @@ SHARE = 0.5
 
 
 def effort(costs: Costs, seconds: float) -> Effort:
-    """The best of ``EFFORTS`` that a budget of so many seconds has time for."""
+    """Choose the best of ``EFFORTS`` that a budget of so many seconds has time for."""
 
     def takes(one: Effort) -> float:
         tried = 2 * (costs.draw(one.draws) + costs.answer(one.draws))  # two styles of drawings
@@ -47,12 +47,12 @@ def effort(costs: Costs, seconds: float) -> Effort:
 
 
 def unclocked(spec: ImageSpec) -> Effort:
-    """Of a budget in steps, which has no clock: the same everywhere, little for large images."""
+    """Choose the effort for a budget in steps: the same everywhere, little for large images."""
     return EFFORTS[0] if min(spec.height, spec.width) < LARGE else EFFORTS[-1]
 
 
 def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:
-    """``recipe`` with sizes that let the student learn within ``seconds``; its own where they do.
+    """Shrink a recipe's sizes until the student can learn within ``seconds``.
 
     An update of synthesis takes no more than its method's share of the budget, a student's batch
     leaves time for ``STEPS`` of them, and where there are fewer synthesis takes no more than
@@ -100,14 +100,14 @@ def _unhurried(recipe: Recipe, costs: Costs, seconds: float) -> Alternation:
 
 
 def update_seconds(recipe: Recipe, costs: Costs) -> float:
-    """What one update of synthesis will take."""
+    """Estimate the seconds of one update of synthesis."""
     drawn, made, passes = _sizes(recipe)
     drawing = costs.draw(drawn) + costs.answer(drawn) if drawn else 0.0
     return drawing + (passes * costs.trace(made) + costs.answer(made) if made else 0.0)
 
 
 def step_seconds(recipe: Recipe, costs: Costs) -> float:
-    """What one step of the student will take; a method without updates makes its images then."""
+    """Estimate the seconds of a student's step, its images included where no update makes them."""
     size, row = recipe.alternation.batch_size, METHODS[recipe.method]
     making = 0.0 if row.batch else costs.draw(size) + costs.answer(size)
     return max(1e-9, costs.learn(size) + making)

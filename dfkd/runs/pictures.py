@@ -46,7 +46,7 @@ def write(
 
 
 def written(directory: Path) -> list[Path]:
-    """What a user will want to open, of that which there is."""
+    """List the files to open that exist: images, report and grid."""
     names = ("images.npz", "images", "report.html", "grid.png")
     return [directory / name for name in names if (directory / name).exists()]
 

@@ -21,7 +21,7 @@ CompileMode = Literal["auto", "on", "off"]
 
 
 def without_synthesis(recipe: Recipe) -> Recipe:
-    """``recipe`` for images that are there already: the student's steps alone."""
+    """Reduce a recipe to the student's steps, for images that are there already."""
     return replace(recipe, alternation=Alternation(batch_size=recipe.alternation.batch_size))
 
 
@@ -80,7 +80,7 @@ def estimate_workload(
 def resolve_batch_size(
     recipe: Recipe, size: BatchSize, teacher: Teacher, processes: int, found: int | None = None
 ) -> Recipe:
-    """``recipe`` with the batches that were asked for, or its own where nothing was.
+    """Set the batch sizes of a recipe; it keeps its own where ``size`` is None.
 
     Args:
         recipe: of the run.
@@ -107,7 +107,7 @@ def resolve_batch_size(
 
 
 def resolve_size(size: int | Literal["auto"], teacher: Teacher, wanted: int) -> int:
-    """``size``, or for ``auto`` as many of the ``wanted`` images as fit into memory."""
+    """Return ``size``, or for ``auto`` as many of the ``wanted`` images as fit into memory."""
     return fitting_batch(teacher, wanted) if size == "auto" else size
 
 

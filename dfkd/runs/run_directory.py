@@ -19,6 +19,9 @@ def prepare(
     """Check ``--out`` before any work; nothing is created or removed (``create`` does that).
 
     Args:
+        path: the directory.
+        overwrite: allow an earlier run there, to be replaced.
+        resume: allow an earlier run there, to go on.
         layout: what is to be written there; an earlier one of these may be replaced.
         reads: files and directories that the command reads, there or not.
 
@@ -58,7 +61,10 @@ def create(path: Path, resume: bool = False, overwrite: bool = False, layout: La
     dfkd wrote is removed, entry by entry.
 
     Args:
+        path: the directory.
+        resume: the run in it goes on, and keeps its files.
         overwrite: what an earlier run wrote may go.
+        layout: what an earlier run can have written.
 
     Raises:
         DfkdError: it cannot be made or emptied, or something has come into it since.
@@ -81,7 +87,7 @@ def discard(path: Path, layout: Layout = RUN) -> None:
 
 
 def leftovers(path: Path, layout: Layout) -> list[Path]:
-    """What an earlier run wrote to ``path``, in the order in which it can be removed.
+    """List what an earlier run wrote to ``path``, in the order in which it can be removed.
 
     Raises:
         DfkdError: it is not of ``layout``, or holds anything else; the first such is named.

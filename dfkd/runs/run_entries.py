@@ -30,23 +30,23 @@ class Layout:
     last: tuple[str, ...] = ()
 
     def has_file(self, name: str) -> bool:
-        """Whether a file of that name is written here, or was about to be."""
+        """Tell whether a file of that name is written here, or was about to be."""
         pattern = rf"(?:{self.files})(?:{PART}|\.tmp)?|tmp[a-z0-9_]{{8}}\.part"
         return bool(self.files and re.fullmatch(pattern, name))
 
     def folder(self, name: str) -> "Layout | None":
-        """The layout of a directory of that name; None where there is none."""
+        """Return the layout of a directory of that name; None where there is none."""
         return next((one for key, one in self.folders.items() if re.fullmatch(key, name)), None)
 
     def owns(self, entry: "os.DirEntry[str]") -> bool:
-        """Whether it has a name of this layout, and is what the name says and no link."""
+        """Tell whether an entry has a name of this layout, and is what that says and no link."""
         if entry.is_dir(follow_symlinks=False):
             return self.folder(entry.name) is not None
         return entry.is_file(follow_symlinks=False) and self.has_file(entry.name)
 
 
 def listed(path: Path) -> Entries:
-    """What is in a directory, by name."""
+    """List a directory's entries, sorted by name."""
     with os.scandir(path) as entries:
         return sorted(entries, key=lambda entry: entry.name)
 
@@ -67,7 +67,7 @@ def written(path: Path, layout: Layout) -> Iterator[tuple[Path, bool]]:
 
 
 def misplaced(path: Path, layout: Layout) -> Path | None:
-    """The first entry that a run would write to, or through, and that is a link or no file."""
+    """Find the first entry that a run would write to or through and that is a link or no file."""
     for entry in listed(path):
         inner, place = layout.folder(entry.name), Path(entry.path)
         if layout.has_file(entry.name) and not entry.is_file(follow_symlinks=False):

@@ -23,7 +23,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``; empty when the file is missing."""
+    """Read the object in ``path``; empty when the file is missing."""
     if not path.is_file():
         return {}
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -31,7 +31,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def provenance(command: Sequence[str] | None, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that is the same for every kind of run."""
+    """Collect the part of a manifest that every kind of run has."""
     return {
         "command": " ".join(command) if command else "Python API",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -70,7 +70,7 @@ def _git_state() -> dict[str, Any]:
 
 
 def command_line() -> list[str]:
-    """The command as it was typed, without the interpreter's path."""
+    """Return the command as it was typed, without the interpreter's path."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 

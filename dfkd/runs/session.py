@@ -95,7 +95,7 @@ class Session:
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Tell what was decided."""
-        for callback in self._told:
+        for callback in self._listening:
             callback.on_start(facts)
 
     def log(
@@ -110,7 +110,7 @@ class Session:
         self.rows.append({"step": step, "seconds": seconds, **metrics})
         if self._log:
             self._background.submit(self._log.write, step, seconds, metrics)
-        for callback in self._told:
+        for callback in self._listening:
             callback.on_log(progress, step, metrics, class_counts)
 
     def checkpoint(self, step: int, state: dict[str, Any], known: Collection[str] = ()) -> None:
@@ -120,16 +120,16 @@ class Session:
         directory = self.writes / "checkpoint"
         state |= {"passed": self._passed}
         self._background.submit(checkpoint.save, directory, state, known)
-        for callback in self._told:
+        for callback in self._listening:
             callback.on_checkpoint(step, directory / checkpoint.NAME)
 
     def mark(self, progress: float, step: int, seconds: float, student: nn.Module) -> None:
         """Call those who wait for the mark ``progress``."""
         self._passed = progress
-        for callback in (*self._everywhere, *self._told):
+        for callback in (*self._everywhere, *self._listening):
             if progress in callback.marks:
                 callback.on_mark(progress, step, seconds, student)
 
     @property
-    def _told(self) -> tuple[Callback, ...]:
+    def _listening(self) -> tuple[Callback, ...]:
         return self._callbacks if self.leads else ()
