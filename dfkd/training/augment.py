@@ -19,7 +19,7 @@ Setting = TypeVar("Setting")
 
 
 def with_flip(setting: Setting, mirrored: bool | None) -> Setting:
-    """``setting`` with ``FLIP`` or no mirror images where its ``flip`` is left open (None).
+    """Set ``flip`` to ``FLIP`` or 0 where a setting leaves it open (None).
 
     Args:
         setting: a frozen dataclass; one without ``flip`` comes back as it is.
@@ -38,6 +38,7 @@ def jitter(images: Tensor, pixels: int, generator: torch.Generator | None) -> Te
     Args:
         images: N x C x H x W.
         pixels: largest shift in either direction; 0 changes nothing.
+        generator: draws the random numbers; None: torch's own.
     """
     if pixels == 0:
         return images
@@ -54,6 +55,7 @@ def padded_crop(images: Tensor, pixels: int, generator: torch.Generator | None) 
     Args:
         images: N x C x H x W in [0, 1].
         pixels: width of that margin; 0 changes nothing.
+        generator: draws the random numbers; None: torch's own.
     """
     if pixels == 0:
         return images
@@ -67,6 +69,7 @@ def flip(images: Tensor, probability: float, generator: torch.Generator | None) 
     Args:
         images: N x C x H x W.
         probability: in [0, 1]; 0 changes nothing.
+        generator: draws the random numbers; None: torch's own.
     """
     if probability == 0:
         return images
@@ -75,7 +78,7 @@ def flip(images: Tensor, probability: float, generator: torch.Generator | None) 
 
 
 def crop(images: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
-    """A random part of every image, resized (bilinear) to the whole size again.
+    """Cut a random part out of every image and resize it (bilinear) to the whole size again.
 
     The part's area is uniform in [``scale``, 1] of the image's, its aspect ratio
     log-uniform in [3/4, 4/3] times the image's (Szegedy et al., CVPR 2015, section 6);
@@ -84,6 +87,7 @@ def crop(images: Tensor, scale: float, generator: torch.Generator | None) -> Ten
     Args:
         images: N x C x H x W.
         scale: smallest share of the area, in (0, 1]; 1 changes nothing.
+        generator: draws the random numbers; None: torch's own.
     """
     if scale == 1:
         return images

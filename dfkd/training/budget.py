@@ -26,7 +26,7 @@ class Budget:
             raise DfkdError(f"a budget must be a positive number, not {value}")
 
     def progress(self, seconds: float, steps: int) -> float:
-        """How much is spent, in [0, 1]."""
+        """Return the share of the budget that is spent, in [0, 1]."""
         spent = seconds / (60 * self.minutes) if self.minutes else steps / (self.steps or 1)
         return min(1.0, spent)
 

@@ -21,6 +21,8 @@ def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) ->
     """Write ``directory/last.pt``: beside it first, then moved over it in one step.
 
     Args:
+        directory: made where there is none.
+        state: plain containers of tensors and values.
         known: tensors that held infinities before training (``dfkd.training.finite.infinities``).
 
     Raises:
@@ -51,7 +53,7 @@ def check_interval(seconds: float) -> None:
 
 
 def snapshot(state: Any) -> Any:
-    """``state`` with copies of its tensors: it stays what it is while training goes on."""
+    """Copy the tensors of ``state``, so that training leaves it as it is."""
     if isinstance(state, Tensor):
         return state.detach().clone()
     if isinstance(state, dict):

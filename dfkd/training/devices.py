@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``mps`` -> a device that exists here."""
+    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``mps``; it exists here."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """``auto`` -> bf16 where the hardware computes in it, else fp32."""
+    """Return the precision; for ``auto`` bf16 where the hardware computes in it, else fp32."""
     if name not in ("auto", "bf16", "fp32"):
         raise DfkdError(f"`precision` must be auto, bf16 or fp32, not {name!r}")
     if name != "auto":
@@ -41,7 +41,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What the manifest says of the machine."""
+    """Describe the machine for the manifest."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "device": str(device),

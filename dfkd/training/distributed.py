@@ -43,7 +43,7 @@ class Runtime:
     world_size: int
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """bf16 autocast where it was chosen, else nothing."""
+        """Return a bf16 autocast where it was chosen, else a context that does nothing."""
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
@@ -60,7 +60,7 @@ class Runtime:
             value.copy_(first)
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether any process says yes: all must stop at the same step or the others hang."""
+        """Tell whether any process says yes: all must stop at the same step or the others hang."""
         if self.world_size == 1:
             return flag
         vote = torch.tensor(float(flag), device=self.device)
@@ -96,7 +96,7 @@ class Runtime:
             gradient.copy_(mean.view_as(gradient))
 
     def gather(self, values: Tensor) -> Tensor:
-        """The rows of all processes, in the same order everywhere; without gradients."""
+        """Gather the rows of all processes, in the same order everywhere; without gradients."""
         values = values.detach()
         if self.world_size == 1:
             return values
@@ -105,7 +105,7 @@ class Runtime:
         return torch.cat(rows)
 
     def all_gather_with_grad(self, values: Tensor) -> Tensor:
-        """The rows of all processes as one would have them, with gradients to all of them."""
+        """Gather the rows of all processes in one process's order, with gradients to all."""
         if self.world_size == 1:
             return values
         rows = values.new_zeros(len(values), self.world_size, *values.shape[1:])
@@ -124,7 +124,7 @@ SINGLE_PROCESS = Runtime(torch.device("cpu"), "fp32", 0, 1)
 
 
 def init(device: str = "auto", precision: str = "auto", devices: int = 1) -> Runtime:
-    """The runtime of this process; ``devices > 1`` or ``torchrun`` makes it one of several.
+    """Start the runtime of this process, one of several with ``devices > 1`` or ``torchrun``.
 
     Raises:
         DfkdError: an unknown or absent device, an impossible count.
@@ -169,5 +169,5 @@ def _free_port() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all: rank 0, or alone."""
+    """Tell whether this process speaks for all: rank 0, or alone."""
     return not dist.is_initialized() or dist.get_rank() == 0

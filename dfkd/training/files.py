@@ -12,7 +12,7 @@ PART = r"\.[a-z0-9_]{8}\.part"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new file beside ``path`` to write into, which takes its place when the block ends well.
+    """Yield a new file beside ``path``, which takes its place when the block ends well.
 
     Where ``path`` is a link the link is replaced, and what it points to stays as it is. Where the
     block fails, nothing has changed.
@@ -32,6 +32,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``text`` as UTF-8: whole or not at all."""
+    """Write ``text`` as UTF-8: whole or not at all."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")

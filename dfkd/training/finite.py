@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 def infinities(distiller: Mapping[str, Any]) -> frozenset[str]:
-    """Names of the students' tensors that hold infinities before the first step.
+    """Return the names of the students' tensors that hold infinities before the first step.
 
     Args:
         distiller: a ``Scheme``'s state.
@@ -77,6 +77,7 @@ def check_network(network: nn.Module, whose: str, steps: int, known: Collection[
     """Raise if a network's state holds what is not finite and was not so before training.
 
     Args:
+        network: whose parameters and buffers are checked.
         whose: such as ``the student``.
         steps: how many it has taken.
         known: what ``infinities`` gave.

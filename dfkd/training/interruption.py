@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def interruption() -> Iterator[list[bool]]:
-    """A cell that turns true at the first SIGINT or SIGTERM; the second acts as usual.
+    """Yield a cell that turns true at the first SIGINT or SIGTERM; the second acts as usual.
 
     Outside the main thread, which alone may listen to signals, the cell stays false.
     """

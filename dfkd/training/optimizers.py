@@ -24,11 +24,13 @@ def make_optimizer(
     weight_decay: float,
     beside: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """An optimiser over what ``network`` trains; norms and biases are never decayed.
+    """Make an optimiser of what ``network`` trains; norms and biases are never decayed.
 
     Args:
+        network: at least one of its parameters trains.
         name: ``muon`` for the hidden layers' weights with AdamW for the rest, at the same
             rate; ``adamw``; ``sgd`` (Nesterov momentum 0.9).
+        lr: learning rate.
         weight_decay: decoupled for Muon and AdamW, L2 for SGD.
         beside: parameters of small heads on ``network``, for AdamW or SGD.
 
@@ -83,7 +85,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step of both; parameters without a gradient stay."""
+        """Take one step of both; parameters without a gradient stay."""
         lr = self.param_groups[0]["lr"]
         for weight, momentum in zip(self._hidden, self._momenta, strict=True):
             if weight.grad is None:
@@ -98,7 +100,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self._adamw.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Muon's momenta in the order of its weights, and AdamW's state."""
+        """Return Muon's momenta in the order of its weights, and AdamW's state."""
         return {"momenta": self._momenta, "adamw": self._adamw.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ class ShardedRNG:
         self._generator, self._runtime = torch.Generator().manual_seed(seed), runtime
 
     def normal(self, like: Tensor) -> Tensor:
-        """N(0, 1), of the shape, type and place of ``like``, whose rows are this process's."""
+        """Draw N(0, 1) of the shape, type and device of ``like``, which holds this rank's rows."""
         return self._share(torch.randn(self._shape(like), generator=self._generator), like)
 
     def uniform(self, like: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class ShardedRNG:
         return values[self._runtime.rank :: self._runtime.world_size].to(like)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the draws stand."""
+        """Return the generator's state."""
         return {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
