@@ -17,7 +17,7 @@ class DfkdError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: ``; did you mean 'x'?``, or what there is to choose from."""
+    """Return the end of an error message: ``; did you mean 'x'?``, or all choices."""
     choices = sorted(known)
     matches = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if matches:
@@ -26,7 +26,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unwritable(error: Exception, place: object) -> DfkdError:
-    """What to raise where ``place``, or a file that ``error`` names, could not be written."""
+    """Return the error to raise where ``place``, or ``error``'s file, could not be written."""
     place = os.fsdecode(getattr(error, "filename", None) or str(place))
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:80]
     return DfkdError(
@@ -56,7 +56,7 @@ def check_settings(settings: Any, quote: str = "") -> None:
 
 
 def declared(hint: Any) -> str | tuple[str, ...]:
-    """What a type says of its values: an interval, the words to choose from, or "" for nothing.
+    """Return what a type says of its values: an interval, words to choose from, or "".
 
     >>> declared(Annotated[float, "[0, 1)"] | None), declared(Literal["drop", "keep"])
     ('[0, 1)', ('drop', 'keep'))
@@ -73,7 +73,7 @@ def declared(hint: Any) -> str | tuple[str, ...]:
 
 
 def in_words(wanted: str | tuple[str, ...]) -> str:
-    """What ``declared`` found, as a sentence has it: ``a, b or c``."""
+    """Join what ``declared`` found into a phrase: ``a, b or c``."""
     if isinstance(wanted, str):
         return wanted
     return " or ".join(filter(None, (", ".join(wanted[:-1]), wanted[-1])))
@@ -94,7 +94,9 @@ def check_within(settings: object, interval: str, *names: str) -> None:
     """Raise unless the settings of those names lie in ``interval`` or are None.
 
     Args:
+        settings: has an attribute of each name.
         interval: as mathematics writes it, such as ``[0, 1)``; NaN lies in none.
+        *names: the settings to check.
 
     Raises:
         DfkdError: names the first that does not.

@@ -21,7 +21,7 @@ def build_recipe(
     seed: int | None = None,
     assignments: tuple[str, ...] = (),
 ) -> Recipe:
-    """``start``, then ``--config``, then the options that have a name, then ``--set``.
+    """Lay ``--config``, the options that have a name, and ``--set`` over ``start``, in this order.
 
     A file's ``scheme_config`` is that of ``--scheme``, unless the file names another scheme.
 

@@ -27,12 +27,12 @@ from dfkd.teacher import Teacher
 
 
 def teacher_of(uri: str, facts: arguments.ImageOptions) -> Teacher:
-    """The teacher behind a MODEL URI; ``facts`` go over what its source says."""
+    """Load the teacher of a MODEL URI; ``facts`` overrule what its source says."""
     return teachers_of([uri], facts)[0]
 
 
 def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teacher]:
-    """The teachers behind MODEL URIs; ``facts`` go over what the source of the first says.
+    """Load the teachers of MODEL URIs; ``facts`` overrule what the source of the first says.
 
     A further one, which often knows its own, takes those of images where its source has none.
 
@@ -67,7 +67,7 @@ def check_teachers(recipe: Recipe, extra: Sequence[str]) -> None:
 def load_wrapped_teacher(
     uri: str, extra: Sequence[str], facts: arguments.ImageOptions, recipe: Recipe
 ) -> Teacher:
-    """The teacher as the student will see it: several as one, or behind a front end."""
+    """Load the teacher as the student will see it: several as one, or behind a front end."""
     teachers = teachers_of([uri, *extra], facts)
     teacher = SCHEMES[recipe.scheme].wrap_teacher(teachers, recipe.scheme_config)
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
@@ -76,20 +76,20 @@ def load_wrapped_teacher(
 
 
 def origin_of(teacher: str, student: str, loaded: LoadedModel, extra: Sequence[str] = ()) -> Origin:
-    """Where a run's networks came from, and the command that is being run."""
+    """Return where a run's networks came from, and the command that is being run."""
     command = run_records.command_line()
     return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(extra))
 
 
 def compute_of(command: Any) -> Compute:
-    """How a command's run computes, by those of the options that the command has."""
+    """Collect how a run computes from those of the options that its command has."""
     names = ("device", "precision", "devices", "compile", "recompute")
     given = {name: getattr(command, name) for name in names if hasattr(command, name)}
     return Compute(batch_size=batch_size_of(getattr(command, "batch_size", None)), **given)
 
 
 def output_of(command: Any) -> Output:
-    """What a command's run leaves behind."""
+    """Collect what a command's run leaves behind."""
     return Output(command.out, command.overwrite, command.resume, command.checkpoint_every)
 
 
@@ -127,17 +127,17 @@ def console() -> Console:
 
 
 def tell_compiled(decision: Mapping[str, Any]) -> None:
-    """Whether the teacher's pass was compiled, and why (not)."""
+    """Print whether the teacher's pass was compiled, and why (not)."""
     print(f"teacher {'compiled' if decision['used'] else 'not compiled'}: {decision['reason']}")
 
 
 def tell_attack(images: int, epsilon: float) -> str:
-    """How the column PGD-20 was measured."""
+    """Return a line on how the column PGD-20 was measured."""
     return f"PGD-{STEPS}: {images:,} images, epsilon {epsilon:.3g}"
 
 
 def tell_orders(uris: Sequence[str], models: Sequence[Teacher], lineup: Lineup) -> None:
-    """Whose classes are in another order than the first model's, and whose order is assumed."""
+    """Print which models have their classes in another order, and whose order is assumed."""
     first = shown(uris[0], 60)
     for uri, model, own in zip(uris, models, lineup.columns, strict=True):
         label = shown(uri, 60)
@@ -162,7 +162,7 @@ HOW = {
 
 
 def tell_data(data: LabelledImages | GivenImages) -> None:
-    """How many images were read, of which classes, how those are known, and what was skipped."""
+    """Print how many images were read, their classes, how these are known, and what was skipped."""
     reading = data.reading
     told = f"{shown(data.name, 80)}: {len(data):,} images"
     if data.labels is None:

@@ -18,7 +18,7 @@ from dfkd.cli.invert import invert
 
 
 def run(command: Any) -> int:
-    """Dispatch; returns the exit status."""
+    """Run the function of a command and return the exit status."""
     actions: dict[type[Any], Callable[[Any], int]] = {
         arguments.Demo: demo,
         arguments.ProbeModel: show_probe,

@@ -44,7 +44,7 @@ FAILED = 3
 
 
 def demo(command: arguments.Demo) -> int:
-    """The bundled teacher into a student with its first two stages and a third of its size."""
+    """Distil the bundled teacher into a student with its first two stages, a third of its size."""
     shared = asdict(command)
     distillation = arguments.Distill(
         DEMO_TEACHER,
@@ -57,7 +57,7 @@ def demo(command: arguments.Demo) -> int:
 
 
 def distill(command: arguments.Distill) -> int:
-    """``dfkd.distill`` with everything loaded, and the table at the end."""
+    """Load everything, run ``dfkd.distill``, and print the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
     compute, output = compute_of(command), output_of(command)

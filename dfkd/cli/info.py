@@ -34,7 +34,7 @@ BENCHES = ("step", "distill", "methods", "scaling")
 
 
 def show_probe(command: arguments.ProbeModel) -> int:
-    """Facts of a teacher and the methods it allows."""
+    """Print facts of a teacher and the methods that it allows."""
     found = probe(teacher_of(command.teacher, command.facts))
     spec = found.spec
     shape = "x".join(map(str, spec.shape))
@@ -58,7 +58,7 @@ def show_probe(command: arguments.ProbeModel) -> int:
 
 
 def evaluate(command: arguments.Evaluate) -> int:
-    """Models side by side on real images; of those that kept their exits each exit as well."""
+    """Print models side by side on real images, with the exits of those that kept theirs."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
     check_epsilon(command.epsilon, measured=True)
@@ -76,7 +76,7 @@ def evaluate(command: arguments.Evaluate) -> int:
 
 
 def show_recipes(command: arguments.Recipes) -> int:
-    """All recipes with a line each, or one as YAML."""
+    """Print all recipes with a line each, or one as YAML."""
     if command.name:
         print(recipes.described(recipes.recipe(command.name)))
         return 0
@@ -91,13 +91,13 @@ def _print_lines(entries: list[Entry]) -> int:
 
 
 def show_knowledge(command: arguments.Knowledge) -> int:
-    """Every kind with a line, and the weight to start from beside ``kd``."""
+    """Print every loss with a line, and the weight to start from beside ``kd``."""
     losses = list_losses()
     return _print_lines([Entry(name, f"{weight:>5g}*  {line}") for name, weight, line in losses])
 
 
 def show_schemes(command: arguments.Schemes) -> int:
-    """Every scheme with a line, or what one can be told by ``--set``, and its values."""
+    """Print every scheme with a line, or the settings of one with their values."""
     if command.name:
         check_scheme(command.name)
         row = SCHEMES[command.name]
@@ -111,7 +111,7 @@ def show_schemes(command: arguments.Schemes) -> int:
 
 
 def bench(command: arguments.Bench) -> int:
-    """Ratios measured in one run, as a table and as JSON."""
+    """Measure ratios in one run, and print them as a table and as JSON."""
     if command.what not in BENCHES:
         raise DfkdError(f"bench measures {', '.join(BENCHES)}, not {command.what!r}")
     if command.compile not in ("on", "off"):

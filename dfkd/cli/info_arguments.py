@@ -16,6 +16,8 @@ class ProbeModel:
     Attributes:
         teacher: MODEL, see `dfkd distill --help`.
         layers: List the layers with statistics, and which of them can be folded.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     teacher: Positional[metavars.Teacher]
@@ -33,6 +35,8 @@ class Evaluate:
         data: DATA, real labelled images, see `dfkd distill --help`.
         epsilon: Also measure the accuracy under attack (PGD, 20 steps, at most 1,000 images) when
             every value may change by so much, in units of [0, 1], such as 0.03.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     models: Positional[metavars.Models]
@@ -77,6 +81,8 @@ class Bench:
         batch_size: Images a step.
         rounds: Interleaved repetitions.
         compile: on or off: whether step also measures the compiled pass, which takes a minute.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     what: Positional[str] = "step"

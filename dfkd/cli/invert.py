@@ -27,7 +27,7 @@ METHOD = "deep_inversion"
 
 
 def invert(command: arguments.Invert) -> int:
-    """Pictures, one PNG each, with a grid and a page."""
+    """Write pictures, one PNG each, with a grid and a page."""
     classes = _class_list(command.classes)
     _setting(command, small())  # mistakes in words are told before anything is loaded
     compute, output = compute_of(command), output_of(command)

@@ -20,6 +20,7 @@ class Demo:
         init: Where the student starts: auto, teacher or random.
         out: Directory of the run; replaced if an earlier run is there.
         set: Settings of the recipe, such as synthesizer.refined_share=0.
+        debug: Show the traceback of a mistake.
     """
 
     minutes: float = 4.0
@@ -53,6 +54,8 @@ class Invert:
         checkpoint_every: Seconds between two checkpoints, which --resume starts from.
         resume: Continue the run in --out, to the same pictures.
         overwrite: Replace an earlier run in --out.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     teacher: Positional[metavars.Teacher]
@@ -111,6 +114,8 @@ class Distill:
         checkpoint_every: Seconds between two checkpoints, which --resume starts from.
         resume: Continue the run in --out.
         overwrite: Replace an earlier run in --out.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     teacher: Positional[metavars.Teacher]
@@ -172,6 +177,8 @@ class Compare:
         checkpoint_every: Seconds between two checkpoints of a run, which --resume starts from.
         resume: Continue the comparison in --out: finished runs stand.
         overwrite: Replace an earlier comparison in --out.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
     """
 
     teacher: Positional[metavars.Teacher]

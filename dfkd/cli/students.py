@@ -9,7 +9,7 @@ from dfkd.teacher import Teacher
 
 
 def student_of(uri: str, teacher: Teacher, seed: int, init: str) -> tuple[LoadedModel, str]:
-    """The student behind a MODEL URI, without exits that a run has left on it, and where it starts.
+    """Load the student of a MODEL URI, without a run's exits, and tell where it starts.
 
     What brings no weights is drawn from ``seed`` by its own source, which knows best how. What
     brings some keeps them where ``init`` is ``auto``, and is drawn anew where it is ``random``.
