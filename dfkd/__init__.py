@@ -11,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfkd.comparison.compare import compare as compare
+    from dfkd.comparison.result import Comparison as Comparison
     from dfkd.datasets import load_data as load_data
     from dfkd.distillation.schemes.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Callback": "dfkd.runs.callbacks",
+    "Comparison": "dfkd.comparison.result",
     "Compute": "dfkd.runs.options",
     "DfkdError": "dfkd.errors",
     "Evaluation": "dfkd.runs.options",
@@ -59,6 +62,7 @@ _HOMES = {
     "Teacher": "dfkd.teacher",
     "Term": "dfkd.losses.objective",
     "Trace": "dfkd.teacher",
+    "compare": "dfkd.comparison.compare",
     "distill": "dfkd.runs.distillation",
     "ensemble": "dfkd.distillation.schemes.ensemble",
     "evaluate": "dfkd.evaluation.evaluate",

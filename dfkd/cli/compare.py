@@ -1,137 +1,177 @@
-"""``dfkd compare``: every variant with every seed, one run after the other, on one clock."""
+"""``dfkd compare``: words in, the runs of ``dfkd.comparison``, tables out."""
 
-import gc
+import contextlib
+import json
+import shlex
 import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, NoReturn, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 from dfkd.cli import arguments
-from dfkd.cli.common import Shown, compute_of, console, origin_of
-from dfkd.cli.compare_setup import FILE, Setup, set_up
+from dfkd.cli.common import (
+    Shown,
+    compute_of,
+    console,
+    origin_of,
+    output_of,
+    teachers_of,
+    tell_data,
+    tell_orders,
+)
+from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
 from dfkd.comparison import tally
-from dfkd.comparison.page import write_comparison
-from dfkd.comparison.standings import markdown, remark
+from dfkd.comparison.carry_out import carry_out_runs
+from dfkd.comparison.compare import MINUTES, Comparison
+from dfkd.comparison.setup import (
+    FILE,
+    DrawnStudent,
+    Setup,
+    begin,
+    find_epsilon,
+    open_directory,
+    wrap_teachers,
+)
+from dfkd.comparison.standings import remark
 from dfkd.comparison.tables import standings_tables
 from dfkd.comparison.tally import Run
+from dfkd.comparison.variants import variants
+from dfkd.datasets import load_data, load_images
+from dfkd.distillation.student_init import check_mode
 from dfkd.errors import DfkdError
+from dfkd.evaluation.robustness import check_epsilon
+from dfkd.loading.uri import local_paths
+from dfkd.recipes import Recipe
 from dfkd.report.progress import Progress
 from dfkd.report.units import NARROW
-from dfkd.runs import distillation, run_directory, run_entries, run_records
-from dfkd.runs.options import Evaluation, Output
-from dfkd.training.files import write_text
+from dfkd.runs import run_records
+from dfkd.runs.callbacks import Callback
+from dfkd.runs.options import Evaluation
+from dfkd.teacher import Teacher
+from dfkd.training import devices
+from dfkd.training.budget import Budget
+
+NOT_SETTINGS = ("out", "resume", "overwrite", "debug")
+"""Options that change no figure."""
 
 
 def compare(command: arguments.Compare) -> int:
-    """Checks, runs, writes the figures after every run, and shows the tables at the end."""
+    """Check, run, and show the tables at the end; the figures are written after every run."""
     if command.minutes is None and command.steps is None:
-        command = replace(command, minutes=2.0)
-    return _all(*set_up(command))
+        command = replace(command, minutes=MINUTES)
+    return _tell(carry_out_runs(*_set_up(command)))
 
 
-def _all(setup: Setup, record: dict[str, Any]) -> int:
-    _write(setup, record)
-    try:
-        interrupted = any(not _settle(setup, record, run) for run in setup.runs)
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted:
+def _tell(found: Comparison) -> int:
+    assert found.directory is not None  # ``--out`` is required
+    if found.interrupted:
         print(
-            f"interrupted; finished runs stand in {setup.directory}: "
+            f"interrupted; finished runs stand in {found.directory}: "
             "continue with the same command and --resume",
             file=sys.stderr,
         )
         return 130
-    if not any(row["seeds"] for row in record["methods"]):
-        _give_up(setup, record)
-    for table in standings_tables(record):
+    for table in standings_tables(found.record):
         console().print(table)
-    for row in record["methods"]:
+    for row in found.rows:
         if said := remark(row):
             print(f"{row['method']}: {said}".replace(NARROW, " "))
     for suffix in ("json", "md", "html"):
-        print((setup.directory / FILE).with_suffix(f".{suffix}"))
+        print((found.directory / FILE).with_suffix(f".{suffix}"))
     return 0
 
 
-def _give_up(setup: Setup, record: dict[str, Any]) -> NoReturn:
-    """Say why no run could be done; what runs that broke off have left behind stays."""
-    if not any(path.is_dir() for path in setup.directory.iterdir()):
-        run_directory.discard(setup.directory, run_entries.COMPARISON)
-    reasons = dict.fromkeys(row["refused"] for row in record["methods"])
-    raise DfkdError(f"nothing can be compared: {'; '.join(reasons)}")
+def _set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
+    """Load all that is to be compared; with the record to go on with."""
+    recipes = _checked(command)
+    compute, output = compute_of(command), output_of(command)
+    settings = _settings(command, tuple(recipes))
+    models = [command.teacher, *command.teachers]
+    reads = local_paths([*models, command.student], (command.images, command.eval))
+    earlier = open_directory(output, settings, [*reads, *command.facts.class_names])
+    devices.resolve_precision(command.precision, devices.resolve_device(command.device))
+    given = teachers_of(models, command.facts)
+    teachers = wrap_teachers(recipes, given)
+    merged = (getattr(one.network, "lineup", None) for one in teachers.values())
+    if lineup := next(filter(None, merged), None):
+        tell_orders(models, given, lineup)
+    teacher = teachers[next(iter(recipes))]
+    data = load_data(str(command.eval), spec=teacher.spec, class_names=teacher.class_names)
+    tell_data(data)
+    images = load_images(command.images, teacher) if command.images else None
+    if images is not None:
+        tell_data(images)
 
+    def draw(name: str, seed: int) -> DrawnStudent:
+        return _draw(command, recipes[name], teachers[name], seed)
 
-def _settle(setup: Setup, record: dict[str, Any], run: Run) -> bool:
-    """Do a run unless it is done; False where it was interrupted."""
-    if _result(setup.directory, run) or run.folder in record["refused"]:
-        return True
-    try:
-        complete = _distil(setup, run)
-    except DfkdError as error:
-        # A teacher that a method cannot use is a finding, not a fault of the comparison.
-        record["refused"][run.folder] = str(error)
-        complete = True
-    if complete:
-        _write(setup, record)
-    # A run's parts refer to one another: without this its images would stay in memory.
-    gc.collect()
-    return complete
-
-
-def _distil(setup: Setup, run: Run) -> bool:
-    command, folder = setup.command, setup.directory / run.folder
-    teacher, plan = setup.teachers[run.method], setup.plans[run.method]
-    loaded, init = student_of(command.student, teacher, run.seed, command.init or plan.init)
-    further = command.teachers if plan.several_teachers else ()
-    resume = (folder / "checkpoint" / "last.pt").is_file()
-    with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
-        result = distillation.distill(
-            teacher,
-            loaded.network,
-            replace(plan, seed=run.seed, init=cast(Any, init)),
-            minutes=command.minutes,
-            steps=command.steps,
-            evaluation=Evaluation(setup.evaluation, command.curve, setup.epsilon),
-            images=setup.images,
-            compute=compute_of(command),
-            output=Output(folder, not resume, resume, command.checkpoint_every),
-            callbacks=[Shown(progress)],
-            origin=origin_of(command.teacher, command.student, loaded, further),
-        )
-    if not (result.interrupted or result.metrics.complete):
-        raise DfkdError(result.failure)  # without a step of the student there is nothing to compare
-    return not result.interrupted
-
-
-def _result(directory: Path, run: Run) -> dict[str, Any]:
-    """``result.json`` of a finished run; empty for any other."""
-    result = run_records.read_json(directory / run.folder / "result.json")
-    return result if result.get("complete") else {}
-
-
-def _write(setup: Setup, record: dict[str, Any]) -> None:
-    """``tally.json``, ``.md`` and ``.html`` of the runs that are finished."""
-    results = {run: found for run in setup.runs if (found := _result(setup.directory, run))}
-    refused = {
-        run: record["refused"][run.folder] for run in setup.runs if run.folder in record["refused"]
-    }
-    # That of an ensemble is its rows' own.
-    plain = min(results, key=lambda run: setup.plans[run.method].several_teachers, default=None)
-    record["teacher_accuracy"] = results[plain]["teacher_accuracy"] if plain else None
-    record["epsilon"] = setup.epsilon
-    record["runs"] = len(setup.runs)
-    record["runs_left"] = len(setup.runs) - len(results) - len(refused)
-    minutes = setup.command.minutes
-    record["methods"] = tally.tally(
-        tuple(setup.plans), results, refused, record["classes"], minutes and 60 * minutes
+    setup = Setup(
+        recipes,
+        command.seeds,
+        teachers,
+        draw,
+        command.minutes,
+        command.steps,
+        Evaluation(data, command.curve, find_epsilon(command.epsilon, recipes)),
+        images,
+        compute,
+        output,
+        _progress,
+        as_flags,
     )
-    for row in record["methods"]:
-        row["step_bytes"] = record["step_bytes"][row["method"]]
-        several = setup.plans[row["method"]].several_teachers
-        row["own_teacher"] = row["teacher_accuracy"] if several else None
-    run_records.write_json(setup.directory / FILE, record)
-    text = markdown(record)
-    write_text((setup.directory / FILE).with_suffix(".md"), text)
-    write_comparison(setup.directory, record)
+    typed = shlex.join(run_records.command_line())
+    return setup, begin(setup, given, settings, typed, earlier)
+
+
+def _draw(command: arguments.Compare, plan: Recipe, teacher: Teacher, seed: int) -> DrawnStudent:
+    loaded, init = student_of(command.student, teacher, seed, command.init or plan.init)
+    further = command.teachers if plan.several_teachers else ()
+    origin = origin_of(command.teacher, command.student, loaded, further)
+    return DrawnStudent(loaded.network, init, origin)
+
+
+@contextlib.contextmanager
+def _progress(run: Run) -> Iterator[Sequence[Callback]]:
+    with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
+        yield [Shown(progress)]
+
+
+def _checked(command: arguments.Compare) -> dict[str, Recipe]:
+    """The recipes; every mistake that can be seen in the words alone is refused here."""
+    Budget(command.minutes, command.steps)
+    tally.check_seeds(command.seeds)
+    if command.eval is None:
+        raise DfkdError("a comparison is one of accuracies: give real labelled images as --eval")
+    check_epsilon(command.epsilon, measured=True)
+    if command.images and command.vary == "methods":
+        raise DfkdError("--images stands in for every method's: --vary knowledge or scheme")
+    if command.images and command.methods:
+        raise DfkdError("--images stands in for a method's: leave --methods out")
+    if command.curve < 1:
+        raise DfkdError(f"--curve wants 1 point or more, not {command.curve}")
+    check_mode(command.init or "auto")
+    if any(assignment.partition("=")[0] == "seed" for assignment in command.set):
+        raise DfkdError("the seeds of a comparison are those of --seeds: leave --set seed out")
+    plans = variants(
+        command.vary,
+        command.methods,
+        command.only,
+        list(command.set),
+        several=bool(command.teachers),
+        images=command.images is not None,
+    )
+    if command.teachers and not any(plan.several_teachers for plan in plans.values()):
+        raise DfkdError("--teachers belongs to the scheme ensemble, which is not compared here")
+    return plans
+
+
+def _settings(command: arguments.Compare, methods: tuple[str, ...]) -> Mapping[str, Any]:
+    """The command as JSON has it, without what changes no figure."""
+    given = asdict(command)
+    facts = {name: value for name, value in given.pop("facts").items() if value}
+    kept = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
+    plain: Mapping[str, Any] = json.loads(
+        json.dumps({**kept, "methods": methods, **facts}, default=str)
+    )
+    return plain

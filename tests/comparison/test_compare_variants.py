@@ -8,9 +8,8 @@ import pytest
 from rich.console import Console
 
 from dfkd.cli import main
-from dfkd.cli.arguments import Compare
-from dfkd.cli.compare_setup import epsilon_of
 from dfkd.comparison import standings
+from dfkd.comparison.setup import find_epsilon
 from dfkd.comparison.tables import standings_tables
 from dfkd.comparison.variants import variants
 from dfkd.datasets import load_data
@@ -144,13 +143,11 @@ def test_eighty_signs_are_enough(robust):
     assert ("PGD-20" in headings) == bool(robust)
 
 
-def test_the_attack_is_that_of_the_command_else_of_a_robust_row(tmp_path):
-    command = Compare(TEACHER, STUDENT, tmp_path, epsilon=0.25)
+def test_the_attack_is_the_given_one_else_that_of_a_robust_row():
     plans = variants("scheme", None, "offline,robust", ["scheme_config.epsilon=0.125"])
-    assert epsilon_of(command, plans) == 0.25
-    plain = Compare(TEACHER, STUDENT, tmp_path)
-    assert epsilon_of(plain, plans) == 0.125
-    assert epsilon_of(plain, {"offline": plans["offline"]}) is None
+    assert find_epsilon(0.25, plans) == 0.25
+    assert find_epsilon(None, plans) == 0.125
+    assert find_epsilon(None, {"offline": plans["offline"]}) is None
 
 
 @pytest.mark.parametrize(
