@@ -8,8 +8,8 @@ from torch import nn
 
 from dfkd.datasets import as_images, relabelled
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import Measurement, compare
-from dfkd.evaluation.robustness import check_epsilon, robustness, spread
+from dfkd.evaluation.measurement import Measurement, measure_networks
+from dfkd.evaluation.robustness import check_epsilon, robustness, select_evenly
 from dfkd.networks.early_exits import EarlyExits
 from dfkd.tasks.orders import line_up
 from dfkd.teacher import Teacher
@@ -78,10 +78,10 @@ def evaluate_named(
         parts.append((name, network, model.spec))
         parts += [(f"{name}, {exit}", part, model.spec) for exit, part in exits.items()]
         columns += [own] * (1 + len(exits))
-    measured = compare(parts, images, columns)
+    measured = measure_networks(parts, images, columns)
     attacked: list[float | None] = [None] * len(parts)
     if epsilon is not None:
-        few = spread(images)
+        few = select_evenly(images)
         attacked = [
             robustness([part], relabelled(few, own), epsilon)[0][0]
             for part, own in zip(parts, columns, strict=True)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from dfkd.datasets import ImageData, LabelledImages, check_fits
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import ask, in_unit_range, predictions
+from dfkd.evaluation.accuracy import compute_logits, in_unit_range, predictions
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import eval_mode, without_cudnn_rnn
 from dfkd.teacher import Teacher
@@ -19,7 +19,7 @@ STEPS, IMAGES = 20, 1000
 """Of the attack in figures and tables, and how many images it is made on at most."""
 
 
-def spread(data: ImageData, count: int = IMAGES) -> LabelledImages:
+def select_evenly(data: ImageData, count: int = IMAGES) -> LabelledImages:
     """Select at most ``count`` images at even distances: many data sets are sorted by class."""
     total = len(data.labels)
     return data.select(torch.arange(min(count, total)) * total // max(1, min(count, total)))
@@ -39,7 +39,7 @@ def robustness(
     models: Sequence[tuple[str, nn.Module, ImageSpec]], data: ImageData, epsilon: float
 ) -> tuple[list[float], dict[str, Any]]:
     """Attack each network on its own; return their accuracies and how they were attacked."""
-    few = spread(data)
+    few = select_evenly(data)
     accuracies = [
         robust_accuracy(network, spec, few, epsilon=epsilon, steps=STEPS)
         for _, network, spec in models
@@ -92,7 +92,7 @@ def robust_accuracy(
     place = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
     def answer(images: Tensor) -> Tensor:
-        return ask(model, spec.normalize(images))
+        return compute_logits(model, spec.normalize(images))
 
     right = 0
     with eval_mode(model), without_cudnn_rnn(model.modules()):

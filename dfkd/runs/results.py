@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dfkd.datasets import ImageData
-from dfkd.evaluation.accuracy import compare
+from dfkd.evaluation.measurement import measure_networks
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.robustness import robustness
 from dfkd.evaluation.validation import Validation, Verdict
@@ -119,7 +119,7 @@ def evaluate_networks(
     spec = teacher.spec
     models = [("teacher", teacher.network, spec), ("student", verdict.student, spec)]
     models += [(name, network, spec) for name, network in distiller.networks().items()]
-    rows = [asdict(row) for row in compare(models, evaluation)]
+    rows = [asdict(row) for row in measure_networks(models, evaluation)]
     attacked: dict[str, Any] = {}
     if epsilon is not None:
         accuracies, attack = robustness(models, evaluation, epsilon)

@@ -18,7 +18,7 @@ from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes.self_config import SelfConfig
 from dfkd.distillation.student_init import start_student
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import flops
+from dfkd.evaluation.cost import flops
 from dfkd.evaluation.exits import exits_of
 from dfkd.loading import load_student_model
 from dfkd.loading.sources import rebuild

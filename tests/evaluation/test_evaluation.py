@@ -6,16 +6,9 @@ from torch import Tensor, nn
 
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import (
-    accuracy,
-    agreement,
-    compare,
-    file_size,
-    flops,
-    latencies,
-    latency,
-    predictions,
-)
+from dfkd.evaluation.accuracy import accuracy, agreement, predictions
+from dfkd.evaluation.cost import file_size, flops, latencies, latency
+from dfkd.evaluation.measurement import measure_networks
 from dfkd.loading import load_model, load_teacher
 from dfkd.networks import bilstm, vgg
 from dfkd.teacher.spec import ImageSpec
@@ -92,15 +85,15 @@ def test_latency_takes_turns_and_leaves_the_mode_alone() -> None:
     assert first.training
     wrong = ImageSpec(3, 8, 8)
     convolution = nn.Sequential(nn.Conv2d(1, 4, 3)).train()
-    with pytest.raises(DfkdError, match=r"does not accept 3x8x8 images .*; set --image"):
+    with pytest.raises(DfkdError, match=r"does not accept 3x8x8 images .*; set `image`"):
         latencies([(convolution, wrong)], 4)
     assert convolution.training
     assert all(0 < time < 1000 for time in times)
     assert latency(vgg((4, 8), 1, 1), SPEC, 2, rounds=3) > 0
 
 
-def test_compare_puts_networks_side_by_side() -> None:
-    rows = compare([("right", Reader(), SPEC), ("wrong", Reader(1), SPEC)], data())
+def test_measure_puts_networks_side_by_side() -> None:
+    rows = measure_networks([("right", Reader(), SPEC), ("wrong", Reader(1), SPEC)], data())
     assert [row.name for row in rows] == ["right", "wrong"]
     assert rows[0].accuracy == pytest.approx(6 / 8)
     assert [row.agreement for row in rows] == [1.0, 0.0]
@@ -108,14 +101,14 @@ def test_compare_puts_networks_side_by_side() -> None:
     assert all(row.latency_ms_1 > 0 and row.latency_ms_32 > 0 for row in rows)
 
 
-def test_compare_refuses_what_cannot_be_compared() -> None:
+def test_measure_refuses_what_cannot_be_measured() -> None:
     with pytest.raises(DfkdError, match="at least one MODEL"):
-        compare([], data())
+        measure_networks([], data())
     with pytest.raises(DfkdError, match="takes 3x8x8"):
-        compare([("colour", Reader(), ImageSpec(3, 8, 8))], data())
+        measure_networks([("colour", Reader(), ImageSpec(3, 8, 8))], data())
     labels = torch.full((8,), 9)
     with pytest.raises(DfkdError, match="label 9 and the model has 4 classes"):
-        compare([("few", Reader(), SPEC)], LabelledImages(data().images, labels, "d"))
+        measure_networks([("few", Reader(), SPEC)], LabelledImages(data().images, labels, "d"))
 
 
 def test_measuring_changes_no_bit() -> None:
@@ -123,7 +116,7 @@ def test_measuring_changes_no_bit() -> None:
     assert loaded.spec is not None
     before = {key: value.clone() for key, value in loaded.network.state_dict().items()}
     loaded.network.train()
-    compare([("net", loaded.network, loaded.spec)], load_data("bundled:digits_vgg"))
+    measure_networks([("net", loaded.network, loaded.spec)], load_data("bundled:digits_vgg"))
     after = loaded.network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 

@@ -7,7 +7,8 @@ from torch import nn
 import dfkd
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import latencies, predictions
+from dfkd.evaluation.accuracy import predictions
+from dfkd.evaluation.cost import latencies
 from dfkd.loading import check_student
 from dfkd.networks import resnet, vgg
 from dfkd.networks.foreign import calling, within_memory

@@ -7,7 +7,8 @@ from torch import nn
 
 import dfkd
 from dfkd.errors import DfkdError
-from dfkd.evaluation.accuracy import latency, predictions
+from dfkd.evaluation.accuracy import predictions
+from dfkd.evaluation.cost import latency
 from dfkd.networks import vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher import Teacher
