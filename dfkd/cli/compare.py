@@ -56,7 +56,7 @@ NOT_SETTINGS = ("out", "resume", "overwrite", "debug")
 """Options that change no figure."""
 
 
-def compare(command: arguments.Compare) -> int:
+def run_compare(command: arguments.Compare) -> int:
     """Check, run, and show the tables at the end; the figures are written after every run."""
     if command.minutes is None and command.steps is None:
         command = replace(command, minutes=MINUTES)
