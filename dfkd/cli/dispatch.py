@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dfkd.cli import arguments
-from dfkd.cli.compare import compare
+from dfkd.cli.compare import run_compare
 from dfkd.cli.distill import demo, distill
 from dfkd.cli.info import (
     bench,
@@ -24,7 +24,7 @@ def run(command: Any) -> int:
         arguments.ProbeModel: show_probe,
         arguments.Invert: invert,
         arguments.Distill: distill,
-        arguments.Compare: compare,
+        arguments.Compare: run_compare,
         arguments.Evaluate: evaluate,
         arguments.Recipes: show_recipes,
         arguments.Knowledge: show_knowledge,
