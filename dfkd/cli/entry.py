@@ -4,19 +4,15 @@ Nothing here imports torch before a command runs. A ``DfkdError`` becomes one li
 on stderr and exit status 2; ``--debug`` shows the traceback instead.
 """
 
-import contextlib
-import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
-from tyro.conf import arg
 
 from dfkd.cli import arguments
 from dfkd.cli.flags import as_flags
-from dfkd.cli.messages import explained
+from dfkd.cli.messages import one_line_errors
 from dfkd.errors import DfkdError, nearest
 
 COMMANDS: dict[str, type[Any]] = {
@@ -57,36 +53,19 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _parse(words: list[str]) -> Any:
-    """The command as a value; what tyro says of a mistake is told in one line."""
+    """The command as a value; a mistake in its words becomes one line."""
     if not words:
         raise DfkdError(f"name a command: {', '.join(COMMANDS)}; see dfkd --help")
     if not words[0].startswith("-") and words[0] not in COMMANDS:
         raise DfkdError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}")
-    spoken = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(spoken):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: _identity(kind) for name, kind in COMMANDS.items()},
-                prog="dfkd",
-                description="Data-free knowledge distillation: a student from a teacher alone.",
-                args=words,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        if words[0] not in COMMANDS:
-            raise DfkdError(f"dfkd has no option {words[0]}; see dfkd --help") from None
-        raise DfkdError(explained(spoken.getvalue(), words, COMMANDS[words[0]])) from None
-
-
-def _identity(kind: type[Any]) -> Callable[..., Any]:
-    def build(command: Any) -> Any:
-        return command
-
-    build.__annotations__ = {"command": Annotated[kind, arg(name="")], "return": Any}
-    build.__doc__ = (kind.__doc__ or "").split("\n\n")[0]
-    return build
+    with one_line_errors(words, COMMANDS.get(words[0])):
+        return tyro.extras.subcommand_cli_from_dict(
+            {**COMMANDS},
+            prog="dfkd",
+            description="Data-free knowledge distillation: a student from a teacher alone.",
+            args=words,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
 
 
 def _complain(error: DfkdError) -> int:

@@ -1,9 +1,15 @@
-"""What is wrong with a command's words, in one line: tyro says it in boxes of many."""
+"""What is wrong with a command's words, in one line: tyro prints a box of many."""
 
+import contextlib
 import dataclasses
 import difflib
-import re
+import io
+from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import tyro
+
+from dfkd.errors import DfkdError
 
 COMMAS = ("--classes", "--methods", "--only")
 ELSEWHERE = {
@@ -12,30 +18,49 @@ ELSEWHERE = {
 }
 
 
-def explained(said: str, words: list[str], kind: type[Any]) -> str:
-    """``said`` by tyro of ``words``, of which the first names a command, in one line.
+@contextlib.contextmanager
+def one_line_errors(words: list[str], kind: type[Any] | None) -> Iterator[None]:
+    """Raise a ``DfkdError`` of one line where tyro, within the block, would print a box and exit.
 
     Args:
-        kind: the dataclass of that command.
+        words: what tyro parses; the first names a command, or is an option where there is none.
+        kind: the dataclass of that command, if any.
     """
-    known, command = _options(kind), words[0]
-    words = [part for word in words for part in word.split("=", word.startswith("--"))]
-    text = _plain(said)
-    if "required option" in text.lower():
+
+    def refuse(event: Any) -> None:
+        raise DfkdError(_explained(event, words, kind))
+
+    # The events are not yet of tyro's stable interface. Without them a mistake costs its
+    # explanation, and nothing else.
+    events = getattr(tyro, "_errors", None)
+    listening = events.on_parse_error(refuse) if events else contextlib.nullcontext()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), listening:
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        raise DfkdError(_explained(None, words, kind)) from None
+
+
+def _explained(event: Any, words: list[str], kind: type[Any] | None) -> str:
+    """Say in one line what ``event``, tyro's record of a mistake, says of ``words``."""
+    command = words[0]
+    if kind is None:
+        return f"dfkd has no option {command}; see dfkd --help"
+    what = type(event).__name__
+    if what == "MissingArgs":
         return f"{command} wants {_required(kind)}; see dfkd {command} --help"
-    if wrong := re.search(r"(?:Error parsing|Missing value for argument) '?(--[\w-]+)", text):
-        given = " ".join(_values(wrong[1], words))
-        return f"{wrong[1]} wants {_wanted(known[wrong[1]])}" + (
-            f", not {given!r}" if given else ""
-        )
-    if unknown := re.search(r"options: (.+?)(?:,| \(applied| Perhaps| For full|$)", text):
-        return _unexpected(unknown[1].split()[0], words, known)
-    return f"{text[:400]}; see dfkd {command} --help"
-
-
-def _plain(said: str) -> str:
-    """Without colours, frames and rules, which are of dashes where there is nothing better."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[─-╿]+|-{3,}", " ", said).split())
+    known = _options(kind)
+    words = [part for word in words for part in word.split("=", word.startswith("--"))]
+    if what == "UnrecognizedArgs":
+        return _unexpected(event.tokens[0], words, known)
+    argument = getattr(event, "argument", None)
+    option = argument.lowered.name_or_flags[-1] if argument else ""
+    if option in known:
+        given = " ".join(_values(option, words))
+        return f"{option} wants {_wanted(known[option])}" + (f", not {given!r}" if given else "")
+    return f"{getattr(event, 'message', 'these words make no command')}; see dfkd {command} --help"
 
 
 def _options(kind: type[Any]) -> dict[str, Any]:
