@@ -14,8 +14,8 @@ from dfkd.networks import resnet, vgg
 from dfkd.networks.fingerprint import fingerprint
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
-from dfkd.teacher.forward import PairedForward, student_prediction
 from dfkd.teacher import Teacher
+from dfkd.teacher.forward import PairedForward, student_prediction
 from dfkd.teacher.layout import FLAT, Layout, fitted, lay_out, layout_of, settle, to_layout
 from dfkd.teacher.recompute import recomputing
 from dfkd.teacher.spec import ImageSpec
@@ -208,3 +208,12 @@ def test_a_layout_is_said_only_where_it_is_out_of_the_ordinary():
     assert Layout(False, FLAT).told("the student") == ""
     said = Layout(False, "RuntimeError: view").told("the student")
     assert said == "the student stays in its own memory layout: RuntimeError: view"
+
+
+def test_a_convolution_that_corrupts_memory_in_channels_last_is_never_tried():
+    narrow = nn.Sequential(nn.Conv2d(4, 4, 1, 2), nn.Flatten(), nn.Linear(64, 3))
+    layout = settle(narrow, ImageSpec(4, 8, 8), "cpu")
+    assert not layout.channels_last
+    assert "not safe" in layout.told("the student")
+    wide = nn.Sequential(nn.Conv2d(8, 4, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert settle(wide, ImageSpec(8, 8, 8), "cpu").channels_last
