@@ -39,7 +39,7 @@ class Costs(NamedTuple):
     learn: Cost
 
 
-def measure(
+def measure_costs(
     teacher: Teacher,
     student: nn.Module | None = None,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,

@@ -16,7 +16,7 @@ from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
-from dfkd.runs.costs import Cost, Costs, measure
+from dfkd.runs.costs import Cost, Costs, measure_costs
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
@@ -84,7 +84,7 @@ def decide(
     effort = pace.unclocked(teacher.spec)
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
-        costs = _from_first(measure(fast, student, runtime.autocast), runtime)
+        costs = _from_first(measure_costs(fast, student, runtime.autocast), runtime)
         effort, before = pace.effort(costs, seconds), recipe
         recipe = pace.paced(recipe, costs, seconds, runtime.world_size)
         if changes := _changes(before, recipe):
@@ -95,7 +95,7 @@ def decide(
     held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
     answer = None
     if mirror.is_open(recipe):
-        answer = mirror.ask(teacher, held_out)
+        answer = mirror.try_mirroring(teacher, held_out)
         shares = runtime.from_rank_zero(answer.mirrored), runtime.from_rank_zero(answer.moved)
         answer = replace(answer, mirrored=shares[0], moved=shares[1])
         recipe = mirror.apply(recipe, answer.keeps)
@@ -142,9 +142,9 @@ def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int
     """
     effort = pace.unclocked(teacher.spec)
     if minutes is not None:
-        effort = pace.effort(measure(fast), 60 * minutes)
+        effort = pace.effort(measure_costs(fast), 60 * minutes)
     effort = replace(effort, images=min(effort.images, max(2, most)))
-    return mirror.ask(teacher, _held_out(teacher, fast, effort, SINGLE_PROCESS)[0])
+    return mirror.try_mirroring(teacher, _held_out(teacher, fast, effort, SINGLE_PROCESS)[0])
 
 
 _CACHE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}

@@ -3,10 +3,12 @@
 from dfkd.datasets import ImageData
 from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.evaluation.validation import Standing
-from dfkd.runs.metrics import Cost, Quality
+from dfkd.runs.metrics import Quality, RunCost
 
 
-def failure_of(cost: Cost, quality: Quality, kept: Standing, evaluation: ImageData | None) -> str:
+def failure_of(
+    cost: RunCost, quality: Quality, kept: Standing, evaluation: ImageData | None
+) -> str:
     """Return why the student has learnt nothing, in a few sentences; empty where it has.
 
     Args:

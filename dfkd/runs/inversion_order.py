@@ -49,7 +49,7 @@ class Order:
             raise DfkdError(f"invert computes in float32 and in one process: leave `{name}` out")
 
 
-def decide(
+def complete_config(
     order: Order, config: DeepInversionConfig, compute: Compute, teacher: Teacher, fast: Teacher
 ) -> tuple[DeepInversionConfig, Mirror | None]:
     """Fill in what ``config`` leaves open, by the teacher's answers and by the order.

@@ -15,7 +15,7 @@ from dfkd.protocols import Metrics
 from dfkd.runs import manifest, pictures
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import check_same_run
-from dfkd.runs.inversion_order import Order, check_losses, decide, identity_of
+from dfkd.runs.inversion_order import Order, check_losses, complete_config, identity_of
 from dfkd.runs.inversion_result import InversionMetrics, InversionResult
 from dfkd.runs.metrics import Seconds
 from dfkd.runs.mirror import Mirror
@@ -95,7 +95,7 @@ class Inversion:
             self.config, answer = DeepInversionConfig(**saved["config"]), saved["mirror"]
             answer = answer and Mirror(**answer)
         else:
-            self.config, answer = decide(order, config, self.compute, teacher, folded)
+            self.config, answer = complete_config(order, config, self.compute, teacher, folded)
         config = self.config
         self.batches = -(-order.count // config.batch_size)
         seconds = None if order.minutes is None else 60 * order.minutes
@@ -246,4 +246,4 @@ class Inversion:
         record |= {"complete": self.complete}
         names = [self.teacher.class_names[index] for index in self.targets.tolist()]
         figures = self.metrics.as_dict()
-        pictures.write(directory, self.images.cpu(), self.targets, names, figures, record)
+        pictures.write_pictures(directory, self.images.cpu(), self.targets, names, figures, record)

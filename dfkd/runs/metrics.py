@@ -62,7 +62,7 @@ class Seconds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class RunCost:
     """What a run took.
 
     Attributes:
@@ -114,7 +114,7 @@ class Quality:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunMetrics(Quality, Cost):
+class RunMetrics(Quality, RunCost):
     """All that ``result.json`` says of a distillation.
 
     Attributes:

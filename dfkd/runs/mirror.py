@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from dfkd.evaluation.accuracy import agreement, predictions
-from dfkd.evaluation.heldout import CHUNK, HeldOut
+from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 from dfkd.training.augment import with_flip
 
-KEPT = 0.8
+_LEAST_KEPT = 0.8
 """Least share of images that keep their class when mirrored, over that of images moved by a pixel.
 Measured: .90 Fashion (of real images .99), .93 spectrograms of vowels (.97) and .98 MobileNetV2;
 .55 digits (.32) and .63 of a Fashion teacher that never saw a mirror image (.83)."""
@@ -40,7 +40,7 @@ class Mirror:
     @property
     def keeps(self) -> bool:
         """Whether mirror images keep their class; where even a pixel changes it none can tell."""
-        return self.mirrored >= KEPT * self.moved and self.moved >= KEPT
+        return self.mirrored >= _LEAST_KEPT * self.moved and self.moved >= _LEAST_KEPT
 
     def summary(self) -> str:
         """Return the decision in a line."""
@@ -52,13 +52,13 @@ class Mirror:
         )
 
 
-def ask(teacher: Teacher, held_out: HeldOut) -> Mirror:
+def try_mirroring(teacher: Teacher, held_out: HeldOut) -> Mirror:
     """Show the teacher its own images, their mirror images, and both neighbours a pixel away."""
     images = held_out.own
     before = held_out.logits[: len(images)]
 
     def kept(changed: Tensor) -> float:
-        logits = predictions(teacher, teacher.spec, changed, batch_size=CHUNK)
+        logits = predictions(teacher, teacher.spec, changed, batch_size=HELD_OUT_BATCH)
         return agreement(logits, before)
 
     moved = sum(kept(images.roll(pixels, -1)) for pixels in (1, -1)) / 2

@@ -32,7 +32,7 @@ SMALLEST_BATCH = 32
 """Of the student: fewer images make poor statistics for its norms."""
 SMALLEST_MADE, FEWEST_PASSES = 16, 3
 """What an update of synthesis is not cut below: images optimised together, steps of each."""
-SHARE = 0.5
+_SYNTHESIS_SHARE = 0.5
 """Most of a run's time that synthesis should take, once the student learns."""
 
 
@@ -56,7 +56,7 @@ def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> R
 
     An update of synthesis takes no more than its method's share of the budget, a student's batch
     leaves time for ``STEPS`` of them, and where there are fewer synthesis takes no more than
-    ``SHARE`` of the time.
+    ``_SYNTHESIS_SHARE`` of the time.
     """
     before, row = recipe, METHODS[recipe.method]
     while update_seconds(recipe, costs) > row.share * seconds:
@@ -68,7 +68,7 @@ def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> R
     while (
         alternation.batch_size >= 2 * SMALLEST_BATCH
         and alternation.batch_size % (2 * processes) == 0
-        and STEPS * step_seconds(recipe, costs) > (1 - SHARE) * seconds
+        and STEPS * step_seconds(recipe, costs) > (1 - _SYNTHESIS_SHARE) * seconds
     ):
         alternation = replace(alternation, batch_size=alternation.batch_size // 2)
         recipe = replace(recipe, alternation=alternation)
@@ -95,7 +95,7 @@ def _unhurried(recipe: Recipe, costs: Costs, seconds: float) -> Alternation:
     )  # fmt: skip
     if not turns or seconds >= STEPS * (step + update / turns):
         return alternation
-    most = math.ceil(update * (1 - SHARE) / SHARE / step)
+    most = math.ceil(update * (1 - _SYNTHESIS_SHARE) / _SYNTHESIS_SHARE / step)
     return replace(alternation, steps_per_update=max(turns, most))
 
 

@@ -14,7 +14,7 @@ from dfkd.runs import run_records
 from dfkd.training.files import replacing
 
 
-def write(
+def write_pictures(
     directory: Path,
     images: Tensor,
     targets: Tensor,
@@ -45,7 +45,7 @@ def write(
         raise unwritable(error, directory) from error
 
 
-def written(directory: Path) -> list[Path]:
+def files_to_open(directory: Path) -> list[Path]:
     """List the files to open that exist: images, report and grid."""
     names = ("images.npz", "images", "report.html", "grid.png")
     return [directory / name for name in names if (directory / name).exists()]

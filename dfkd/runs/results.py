@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dfkd.datasets import ImageData
-from dfkd.evaluation.measurement import measure_networks
 from dfkd.evaluation.exits import exits_of
+from dfkd.evaluation.measurement import measure_networks
 from dfkd.evaluation.robustness import robustness
 from dfkd.evaluation.validation import Validation, Verdict
 from dfkd.loading import save_artefact
@@ -21,17 +21,17 @@ from dfkd.report.page import write_page
 from dfkd.runs import run_records
 from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.failure import failure_of
-from dfkd.runs.metrics import Cost, HeldOutAgreement, Quality, Seconds
+from dfkd.runs.metrics import HeldOutAgreement, Quality, RunCost, Seconds
 from dfkd.runs.options import Evaluation
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
 
-def run_cost(teacher: Teacher, student: nn.Module, engine: Engine) -> Cost:
+def run_cost(teacher: Teacher, student: nn.Module, engine: Engine) -> RunCost:
     """Count what the run took: steps, images, forward passes, memory, seconds until now."""
     account, synthesizer, distiller = engine.account, engine.synthesizer, engine.distiller
     counts = distiller.class_counts()
-    return Cost(
+    return RunCost(
         teacher_parameters=count_parameters(teacher.network),
         student_parameters=count_parameters(student),
         student_steps=account.steps,
@@ -54,7 +54,7 @@ def measured(
     teacher: Teacher,
     verdict: Verdict,
     distiller: Distiller,
-    cost: Cost,
+    cost: RunCost,
     complete: bool,
     validation: Validation,
     evaluation: Evaluation | None,
@@ -155,7 +155,7 @@ def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: 
     save_artefact(path, student, factory, keywords, teacher.spec, teacher.class_names)
 
 
-def write(
+def write_results(
     directory: Path,
     manifest: dict[str, Any],
     metrics: dict[str, Any],

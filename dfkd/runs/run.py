@@ -204,7 +204,7 @@ class Run:
             )  # fmt: skip
             record |= self.decisions.as_dict()
             metrics = self.metrics.as_dict()
-            results.write(directory, record, metrics, self.engine.synthesizer, self.teacher)
+            results.write_results(directory, record, metrics, self.engine.synthesizer, self.teacher)
         self.runtime.barrier()
 
     def carry_out(self) -> Result:

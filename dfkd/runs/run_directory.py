@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfkd.errors import DfkdError
-from dfkd.runs.run_entries import RUN, Layout, listed, misplaced, written
+from dfkd.runs.run_entries import RUN, DirectoryLayout, classify_entries, listed, misplaced
 
 
 def prepare(
     path: Path,
     overwrite: bool = False,
     resume: bool = False,
-    layout: Layout = RUN,
+    layout: DirectoryLayout = RUN,
     reads: Iterable[Path] = (),
 ) -> Path:
     """Check ``--out`` before any work; nothing is created or removed (``create`` does that).
@@ -54,7 +54,9 @@ def prepare(
     return path
 
 
-def create(path: Path, resume: bool = False, overwrite: bool = False, layout: Layout = RUN) -> None:
+def create(
+    path: Path, resume: bool = False, overwrite: bool = False, layout: DirectoryLayout = RUN
+) -> None:
     """Make the directory that ``prepare`` allowed, empty unless the run in it goes on.
 
     Called when all that can be refused has been: a mistyped teacher costs no earlier run. Only what
@@ -79,20 +81,20 @@ def create(path: Path, resume: bool = False, overwrite: bool = False, layout: La
         raise _unwritable(path, error) from None
 
 
-def discard(path: Path, layout: Layout = RUN) -> None:
+def discard(path: Path, layout: DirectoryLayout = RUN) -> None:
     """Remove what was written to ``path``, and the directory; where anything else is, nothing."""
     with contextlib.suppress(DfkdError, OSError):
         _remove(leftovers(path, layout))
         path.rmdir()
 
 
-def leftovers(path: Path, layout: Layout) -> list[Path]:
+def leftovers(path: Path, layout: DirectoryLayout) -> list[Path]:
     """List what an earlier run wrote to ``path``, in the order in which it can be removed.
 
     Raises:
         DfkdError: it is not of ``layout``, or holds anything else; the first such is named.
     """
-    found = list(written(path, layout))
+    found = list(classify_entries(path, layout))
     stranger = next((entry for entry, ours in found if not ours), None)
     named = "" if stranger is None else f" ({stranger.relative_to(path)} is in it)"
     if not layout.known(path):
@@ -142,7 +144,7 @@ def _holds(outer: Path, inner: Path) -> bool:
     return any(os.path.exists(place) and place.samefile(outer) for place in places)
 
 
-def _check_links(path: Path, layout: Layout) -> None:
+def _check_links(path: Path, layout: DirectoryLayout) -> None:
     """Raise where a run that goes on would write through a link, or to what is no file."""
     if entry := misplaced(path, layout):
         what = "a link" if entry.is_symlink() else "not what its name says"

@@ -14,7 +14,7 @@ Entries = list["os.DirEntry[str]"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class DirectoryLayout:
     """The names of the files and directories that one directory has.
 
     Attributes:
@@ -25,7 +25,7 @@ class Layout:
     """
 
     files: str = ""
-    folders: Mapping[str, "Layout"] = field(default_factory=dict)
+    folders: Mapping[str, "DirectoryLayout"] = field(default_factory=dict)
     known: Callable[[Path], bool] = lambda _: True
     last: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class Layout:
         pattern = rf"(?:{self.files})(?:{PART}|\.tmp)?|tmp[a-z0-9_]{{8}}\.part"
         return bool(self.files and re.fullmatch(pattern, name))
 
-    def folder(self, name: str) -> "Layout | None":
+    def folder(self, name: str) -> "DirectoryLayout | None":
         """Return the layout of a directory of that name; None where there is none."""
         return next((one for key, one in self.folders.items() if re.fullmatch(key, name)), None)
 
@@ -51,7 +51,7 @@ def listed(path: Path) -> Entries:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def written(path: Path, layout: Layout) -> Iterator[tuple[Path, bool]]:
+def classify_entries(path: Path, layout: DirectoryLayout) -> Iterator[tuple[Path, bool]]:
     """Everything below ``path``, in an order in which it can be removed, with whether it is ours.
 
     Nothing is looked for behind links, nor in directories that are not of the layout. One of a
@@ -62,11 +62,11 @@ def written(path: Path, layout: Layout) -> Iterator[tuple[Path, bool]]:
         ours = layout.owns(entry)
         if ours and inner is not None and entry.is_dir(follow_symlinks=False):
             ours = not listed(place) or inner.known(place)
-            yield from written(place, inner) if ours else ()
+            yield from classify_entries(place, inner) if ours else ()
         yield place, ours
 
 
-def misplaced(path: Path, layout: Layout) -> Path | None:
+def misplaced(path: Path, layout: DirectoryLayout) -> Path | None:
     """Find the first entry that a run would write to or through and that is a link or no file."""
     for entry in listed(path):
         inner, place = layout.folder(entry.name), Path(entry.path)
@@ -123,22 +123,22 @@ def _is_comparison(path: Path) -> bool:
     return _says(path / "comparison.json", "settings", "teacher_hash")
 
 
-RUN = Layout(
+RUN = DirectoryLayout(
     r"(manifest|result)\.(json|tmp)|metrics\.jsonl|report\.html|grid\.png|student\.safetensors"
     r"|images\.npz",
     {
-        "checkpoint": Layout(r"last\.pt"),
-        "tb": Layout(r"events\.out\.tfevents\..+"),
-        "images": Layout(r"\d{5,}_class\d+\.png"),
+        "checkpoint": DirectoryLayout(r"last\.pt"),
+        "tb": DirectoryLayout(r"events\.out\.tfevents\..+"),
+        "images": DirectoryLayout(r"\d{5,}_class\d+\.png"),
     },
     _is_run,
     ("metrics.jsonl", "manifest.json"),
 )
 """``distill``, ``demo`` and ``invert``; versions before this one left ``manifest.tmp``."""
 
-COMPARISON = Layout(
+COMPARISON = DirectoryLayout(
     r"comparison\.(json|md|html|tmp)",
-    {r"[\w.+-]+": Layout(folders={r"seed_-?\d+": RUN})},
+    {r"[\w.+-]+": DirectoryLayout(folders={r"seed_-?\d+": RUN})},
     _is_comparison,
     ("comparison.json",),
 )

@@ -39,7 +39,7 @@ def asked(teacher, corrected=0):
     torch.manual_seed(0)
     images = quantize(torch.rand(64, 1, 8, 8).cumsum(-1) / 8)
     logits = teacher(images.float() / 255)
-    return mirror.ask(teacher, HeldOut(images, logits, corrected))
+    return mirror.try_mirroring(teacher, HeldOut(images, logits, corrected))
 
 
 def test_the_teacher_tells_sides_apart_or_does_not():
@@ -70,7 +70,7 @@ def test_only_corrected_images_are_asked_about_where_there_are_some():
 def test_bundled_teachers_answer_as_of_their_real_images(name, keeps):
     """Real test images that keep their class when mirrored: .975, .316 and .973."""
     teacher = load_teacher(f"bundled:{name}")
-    assert mirror.ask(teacher, hold_out(teacher, Effort(256, 64, 20))).keeps is keeps
+    assert mirror.try_mirroring(teacher, hold_out(teacher, Effort(256, 64, 20))).keeps is keeps
 
 
 def test_what_is_set_is_not_asked():

@@ -77,7 +77,7 @@ def test_measuring_changes_neither_network_nor_chance(tiny_teacher, tiny_student
     before = {k: v.clone() for k, v in tiny_student.state_dict().items()}
     print_before, chance = tiny_teacher.fingerprint(), torch.get_rng_state()
     tiny_student.train()
-    found = costs.measure(tiny_teacher, tiny_student)
+    found = costs.measure_costs(tiny_teacher, tiny_student)
     assert all(cost(100) > 0 for cost in found)
     assert all(torch.equal(v, before[k]) for k, v in tiny_student.state_dict().items())
     assert tiny_teacher.fingerprint() == print_before
@@ -104,11 +104,11 @@ def test_a_run_goes_on_with_the_sizes_that_it_was_given(
     from dfkd.runs.distillation import distill
 
     dear = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.001, 1e-4))
-    monkeypatch.setattr(decisions, "measure", lambda *_: dear)
+    monkeypatch.setattr(decisions, "measure_costs", lambda *_: dear)
     options = {"out": tmp_path / "run", "batch_size": "auto", "precision": "fp32"}
     first = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.05, **options)
     assert any("sized to the budget" in line for line in first.figures["decisions"])
-    monkeypatch.setattr(decisions, "measure", lambda *_: FREE)
+    monkeypatch.setattr(decisions, "measure_costs", lambda *_: FREE)
     again = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.1, resume=True, **options)
     assert again.figures["decisions"] == first.figures["decisions"]
     assert again.figures["student_steps"] > first.figures["student_steps"] > 0

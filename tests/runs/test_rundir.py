@@ -71,7 +71,7 @@ def snapshot(folder: Path) -> dict[str, bytes | str | None]:
 # Ours
 
 
-OURS: dict[str, tuple[Callable[[Path], Path], run_entries.Layout]] = {
+OURS: dict[str, tuple[Callable[[Path], Path], run_entries.DirectoryLayout]] = {
     "a run": (a_run, run_entries.RUN),
     "pictures": (lambda out: a_run(out, "images/00000_class7.png"), run_entries.RUN),
     "killed": (killed, run_entries.RUN),
@@ -215,7 +215,7 @@ TABLE += [(make, match, run_entries.COMPARISON) for make, match in FOREIGN_COMPA
     ids=[*FOREIGN, *(f"comparison: {n}" for n in FOREIGN_COMPARISONS)],
 )
 def test_what_is_not_ours_stays_as_it_is(
-    make: Callable[[Path], Path], match: str, layout: run_entries.Layout, tmp_path: Path
+    make: Callable[[Path], Path], match: str, layout: run_entries.DirectoryLayout, tmp_path: Path
 ) -> None:
     fill(tmp_path, "victim", "elsewhere/thesis.txt")
     out = make(tmp_path / "out")
