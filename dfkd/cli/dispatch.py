@@ -5,30 +5,30 @@ from typing import Any
 
 from dfkd.cli import arguments
 from dfkd.cli.compare import run_compare
-from dfkd.cli.distill import demo, distill
+from dfkd.cli.distill import run_demo, run_distill
 from dfkd.cli.info import (
-    bench,
-    evaluate,
+    run_bench,
+    run_evaluate,
     show_knowledge,
     show_probe,
     show_recipes,
     show_schemes,
 )
-from dfkd.cli.invert import invert
+from dfkd.cli.invert import run_invert
 
 
 def run(command: Any) -> int:
     """Run the function of a command and return the exit status."""
     actions: dict[type[Any], Callable[[Any], int]] = {
-        arguments.Demo: demo,
+        arguments.Demo: run_demo,
         arguments.ProbeModel: show_probe,
-        arguments.Invert: invert,
-        arguments.Distill: distill,
+        arguments.Invert: run_invert,
+        arguments.Distill: run_distill,
         arguments.Compare: run_compare,
-        arguments.Evaluate: evaluate,
+        arguments.Evaluate: run_evaluate,
         arguments.Recipes: show_recipes,
         arguments.Knowledge: show_knowledge,
         arguments.Schemes: show_schemes,
-        arguments.Bench: bench,
+        arguments.Bench: run_bench,
     }
     return actions[type(command)](command)

@@ -43,7 +43,7 @@ FAILED = 3
 """Exit status of a run that came to its end without a student that has learnt anything."""
 
 
-def demo(command: arguments.Demo) -> int:
+def run_demo(command: arguments.Demo) -> int:
     """Distil the bundled teacher into a student with its first two stages, a third of its size."""
     shared = asdict(command)
     distillation = arguments.Distill(
@@ -53,10 +53,10 @@ def demo(command: arguments.Demo) -> int:
         overwrite=command.out.exists(),
         **{name: shared[name] for name in ("minutes", "seed", "init", "out", "set", "debug")},
     )
-    return distill(distillation)
+    return run_distill(distillation)
 
 
-def distill(command: arguments.Distill) -> int:
+def run_distill(command: arguments.Distill) -> int:
     """Load everything, run ``dfkd.distill``, and print the table at the end."""
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded

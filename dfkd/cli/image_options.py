@@ -18,7 +18,7 @@ class ImageOptions:
         class_names: A text file with one name a line; repeated, one for each model in turn.
     """
 
-    image: metavars.Shape = None
+    image: metavars.ImageShape = None
     mean: metavars.Channels = None
     std: metavars.Channels = None
     class_names: UseAppendAction[metavars.Files] = ()

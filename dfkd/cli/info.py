@@ -21,7 +21,7 @@ from dfkd.cli.flags import as_flags
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.evaluation.evaluate import evaluate_named
-from dfkd.evaluation.robustness import check_epsilon, spread
+from dfkd.evaluation.robustness import check_epsilon, select_evenly
 from dfkd.loading import load_student_model
 from dfkd.recipes.catalogue import Entry, list_losses, list_methods, list_schemes
 from dfkd.recipes.probe import probe
@@ -57,7 +57,7 @@ def show_probe(command: arguments.ProbeModel) -> int:
     return 0
 
 
-def evaluate(command: arguments.Evaluate) -> int:
+def run_evaluate(command: arguments.Evaluate) -> int:
     """Print models side by side on real images, with the exits of those that kept theirs."""
     if not command.models:
         raise DfkdError("name at least one MODEL to evaluate")
@@ -70,7 +70,7 @@ def evaluate(command: arguments.Evaluate) -> int:
     named_models = [*zip(command.models, teachers, strict=True)]
     rows = evaluate_named(named_models, data, command.epsilon)
     if command.epsilon is not None:
-        print(tell_attack(len(spread(data)), command.epsilon))
+        print(tell_attack(len(select_evenly(data)), command.epsilon))
     console().print(comparison_table([row.as_dict() for row in rows]))
     return 0
 
@@ -110,7 +110,7 @@ def show_schemes(command: arguments.Schemes) -> int:
     return _print_lines(list_schemes())
 
 
-def bench(command: arguments.Bench) -> int:
+def run_bench(command: arguments.Bench) -> int:
     """Measure ratios in one run, and print them as a table and as JSON."""
     if command.what not in BENCHES:
         raise DfkdError(f"bench measures {', '.join(BENCHES)}, not {command.what!r}")

@@ -20,7 +20,7 @@ class ProbeModel:
         debug: Show the traceback of a mistake.
     """
 
-    teacher: Positional[metavars.Teacher]
+    teacher: Positional[metavars.TeacherURI]
     layers: bool = False
     facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     debug: metavars.Debug = False

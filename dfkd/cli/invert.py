@@ -26,7 +26,7 @@ from dfkd.synthesis.methods.deep_inversion_config import (
 METHOD = "deep_inversion"
 
 
-def invert(command: arguments.Invert) -> int:
+def run_invert(command: arguments.Invert) -> int:
     """Write pictures, one PNG each, with a grid and a page."""
     classes = _class_list(command.classes)
     _setting(command, small())  # mistakes in words are told before anything is loaded
@@ -55,7 +55,7 @@ def invert(command: arguments.Invert) -> int:
         callbacks = [Shown(progress, _tell_beginning)]
         result = Inversion(teacher, order, compute, output, callbacks, origin).run()
     print(f"recognised by the teacher as their class: {result.metrics.own_top1:.1%}")
-    for path in pictures.written(directory):
+    for path in pictures.files_to_open(directory):
         print(path)
     if not result.interrupted:
         return 0

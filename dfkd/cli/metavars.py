@@ -6,15 +6,15 @@ from typing import Annotated
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-Teacher = Annotated[str, arg(metavar="TEACHER")]
-Student = Annotated[str, arg(metavar="STUDENT")]
+TeacherURI = Annotated[str, arg(metavar="TEACHER")]
+StudentURI = Annotated[str, arg(metavar="STUDENT")]
 Models = Annotated[tuple[str, ...], arg(metavar="MODEL ...")]
 Directory = Annotated[Path, arg(metavar="DIR")]
 File = Annotated[Path | None, arg(metavar="FILE")]
 Files = Annotated[tuple[Path, ...], arg(metavar="FILE")]
 RealData = Annotated[str, arg(metavar="DATA")]
 Data = Annotated[str | None, arg(metavar="DATA")]
-Shape = Annotated[str | None, arg(metavar="CxHxW")]
+ImageShape = Annotated[str | None, arg(metavar="CxHxW")]
 OptionalStr = Annotated[str | None, arg(metavar="STR")]
 Commas = Annotated[str, arg(metavar="INT,INT...")]
 Names = Annotated[str | None, arg(metavar="NAME,NAME...")]

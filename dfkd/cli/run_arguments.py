@@ -58,7 +58,7 @@ class Invert:
         debug: Show the traceback of a mistake.
     """
 
-    teacher: Positional[metavars.Teacher]
+    teacher: Positional[metavars.TeacherURI]
     classes: metavars.Commas
     out: metavars.Directory
     count: int = 16
@@ -118,8 +118,8 @@ class Distill:
         debug: Show the traceback of a mistake.
     """
 
-    teacher: Positional[metavars.Teacher]
-    student: Positional[metavars.Student]
+    teacher: Positional[metavars.TeacherURI]
+    student: Positional[metavars.StudentURI]
     out: metavars.Directory
     method: metavars.OptionalStr = None
     knowledge: metavars.OptionalStr = None
@@ -181,8 +181,8 @@ class Compare:
         debug: Show the traceback of a mistake.
     """
 
-    teacher: Positional[metavars.Teacher]
-    student: Positional[metavars.Student]
+    teacher: Positional[metavars.TeacherURI]
+    student: Positional[metavars.StudentURI]
     out: metavars.Directory
     vary: str = "methods"
     methods: metavars.Names = None
