@@ -6,7 +6,7 @@ from torch import nn
 
 import dfkd
 from dfkd.datasets import load_data
-from dfkd.evaluation.robustness import robust_accuracy, spread
+from dfkd.evaluation.robustness import robust_accuracy, select_evenly
 from dfkd.loading import load_teacher
 from dfkd.networks import initialise, vgg
 from dfkd.recipes import override, recipe
@@ -47,7 +47,7 @@ def left(network, data, *attacks) -> float:
 def test_attacks_of_others_leave_as_much(epsilon, toolbox):
     evasion, _ = toolbox
     teacher = load_teacher("bundled:digits_vgg")
-    data = spread(load_data("bundled:digits_vgg"), 120)
+    data = select_evenly(load_data("bundled:digits_vgg"), 120)
     ours = robust_accuracy(teacher, teacher.spec, data, epsilon=epsilon, steps=20)
     network = wrapped(toolbox, teacher.network, teacher.spec)
     options = {"eps": epsilon, "eps_step": epsilon / 8, "max_iter": 20, "verbose": False}
@@ -72,7 +72,7 @@ def test_a_robust_student_withstands_attacks_that_adapt_and_that_see_no_gradient
     np.random.seed(0)
     evasion, epsilon, shares = toolbox[0], 0.1, {}
     teacher = load_teacher("bundled:digits_vgg")
-    data = spread(load_data("bundled:digits_vgg"), 100)
+    data = select_evenly(load_data("bundled:digits_vgg"), 100)
     for scheme, settings in (("offline", []), ("robust", [f"scheme_config.epsilon={epsilon}"])):
         student = initialise(vgg((32, 64, 32), 2, 1, 10), seed=0)
         settings = [f"scheme={scheme}", "learner.flip=0", "trunk=trained", *settings]

@@ -13,7 +13,7 @@ from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Workload, compile_teacher
 from dfkd.teacher.folding import fold
-from dfkd.teacher.recompute import recomputing, step_bytes
+from dfkd.teacher.recompute import pass_bytes, recomputing
 
 
 def bench_step(
@@ -50,9 +50,9 @@ def bench_step(
         "dtype": "float32",
         "memory_format": "channels_last (the published way: contiguous)",
         "bytes_an_image": {
-            "with statistics": step_bytes(teacher),
-            "folded": step_bytes(folded),
-            "folded and recomputed": step_bytes(thrifty),
+            "with statistics": pass_bytes(teacher),
+            "folded": pass_bytes(folded),
+            "folded and recomputed": pass_bytes(thrifty),
         },
         **circumstances(teacher.device),
         "variants": summarize(times),

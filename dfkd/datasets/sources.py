@@ -17,7 +17,7 @@ from dfkd.loading.artefact import bundled_file
 from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
 
-FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
+_URI_FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
 
 
 def load_data(
@@ -38,7 +38,7 @@ def load_data(
     """
     kind, _, place = uri.partition(":")
     if kind not in ("npz", "folder", "idx", "bundled") or not place:
-        raise DfkdError(f"not DATA: {uri!r}; write {FORMS}")
+        raise DfkdError(f"not DATA: {uri!r}; write {_URI_FORMS}")
     if kind == "folder":
         return _with_labels(read_folder(path_of(place), spec, class_names, uri))
     if kind == "idx":

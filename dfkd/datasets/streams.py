@@ -11,10 +11,10 @@ from dfkd.datasets.images import GivenImages, LabelledImages
 from dfkd.errors import DfkdError
 from dfkd.teacher.spec import ImageSpec
 
-CHUNK = 256
+_LOADER_BATCH = 256
 """Images of a batch that a data set is read in."""
 
-FORMS = "tensors (images, labels), a Dataset, a DataLoader, or what dfkd.load_data returns"
+_DATA_FORMS = "tensors (images, labels), a Dataset, a DataLoader, or what dfkd.load_data returns"
 
 
 class ImageData(Protocol):
@@ -132,8 +132,10 @@ def as_images(data: Any, spec: ImageSpec, name: str = "evaluation") -> ImageData
     if isinstance(data, DataLoader):
         return StreamedImages(data, spec.shape, _name(data.dataset, name))
     if isinstance(data, Dataset):
-        return StreamedImages(DataLoader(data, batch_size=CHUNK), spec.shape, _name(data, name))
-    raise DfkdError(f"`{name}` takes {FORMS}, not a {type(data).__name__}")
+        return StreamedImages(
+            DataLoader(data, batch_size=_LOADER_BATCH), spec.shape, _name(data, name)
+        )
+    raise DfkdError(f"`{name}` takes {_DATA_FORMS}, not a {type(data).__name__}")
 
 
 def as_given_images(data: Any, spec: ImageSpec, name: str = "images") -> GivenImages:

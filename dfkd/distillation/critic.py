@@ -14,7 +14,7 @@ from dfkd.networks.modes import frozen
 from dfkd.training.distributed import Runtime
 from dfkd.training.sharded_rng import ShardedRNG
 
-BETAS = (0.5, 0.999)
+GAN_BETAS = (0.5, 0.999)
 
 
 class CriticTrainer:
@@ -42,7 +42,7 @@ class CriticTrainer:
     ) -> None:
         self.critics = nn.ModuleList(critics).to(device)
         self._loss, self._noise, self._runtime, self._lr = loss, noise, runtime, lr
-        self._optimizer = torch.optim.Adam(self.critics.parameters(), lr, betas=BETAS)
+        self._optimizer = torch.optim.Adam(self.critics.parameters(), lr, betas=GAN_BETAS)
         self._draws = ShardedRNG(seed, runtime)
 
     def set_progress(self, progress: float) -> None:

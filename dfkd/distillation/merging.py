@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.teacher.statistics import EPS
+from dfkd.teacher.statistics import VARIANCE_EPS
 
 
 def weighted(logits: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
@@ -69,8 +69,8 @@ def ood_score(means: Iterable[tuple[Any, Tensor]]) -> Tensor:
         scale, shift = (getattr(layer, name, None) for name in ("scale", "shift"))
         if scale is not None and shift is not None:  # a folded norm, see dfkd.teacher.folding
             mean = (mean - shift) / scale
-        distance = (mean - layer.running_mean).square() / (layer.running_var + EPS)
-        logs.append((distance.mean(1, keepdim=True) + EPS).log() / 2)
+        distance = (mean - layer.running_mean).square() / (layer.running_var + VARIANCE_EPS)
+        logs.append((distance.mean(1, keepdim=True) + VARIANCE_EPS).log() / 2)
     return torch.stack(logs).mean(0)
 
 

@@ -27,13 +27,13 @@ class StudentInit(NamedTuple):
         return {"mode": self.mode, "share": self.share, "layers": layers, "frozen": frozen}
 
 
-MODES = ("auto", "teacher", "random", "given")
+_MODES = ("auto", "teacher", "random", "given")
 
 
 def check_mode(mode: str) -> None:
     """Raise unless it is a word for where students start."""
-    if mode not in MODES:
-        raise DfkdError(f"`init` must be {', '.join(MODES[:-1])} or {MODES[-1]}, not {mode!r}")
+    if mode not in _MODES:
+        raise DfkdError(f"`init` must be {', '.join(_MODES[:-1])} or {_MODES[-1]}, not {mode!r}")
 
 
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ RATE = 0.03
 teacher then knows .77 again when they are mirrored, at .03 .90 (20 steps; real ones: .98)."""
 
 
-CHUNK = 64
+HELD_OUT_BATCH = 64
 """Images that a network is shown at once."""
 
 
@@ -59,7 +59,7 @@ class HeldOut:
 
     def answers(self, network: nn.Module, teacher: Teacher) -> Tensor:
         """Compute a student's logits in eval mode, N x classes, on the CPU."""
-        return predictions(network, teacher.spec, self.images, batch_size=CHUNK)
+        return predictions(network, teacher.spec, self.images, batch_size=HELD_OUT_BATCH)
 
 
 def hold_out(
@@ -91,5 +91,5 @@ def hold_out(
     banks = [maker.refined.sample(corrected)] if corrected else []
     banks.append(maker.drawings.sample(effort.images, balanced=True))
     images = quantize(torch.cat([bank.inputs for bank in banks])).cpu()
-    logits = predictions(teacher, teacher.spec, images, batch_size=CHUNK)
+    logits = predictions(teacher, teacher.spec, images, batch_size=HELD_OUT_BATCH)
     return HeldOut(images, logits, corrected)

@@ -12,8 +12,10 @@ from dfkd.training.budget import Alternation
 
 Init = Literal["auto", "teacher", "random", "given"]
 Trunk = Literal["frozen", "trained"]
-Scheme = Literal["offline", "online", "self", "adversarial", "robust", "ensemble", "cross_modal"]
-Method = Literal[
+SchemeName = Literal[
+    "offline", "online", "self", "adversarial", "robust", "ensemble", "cross_modal"
+]
+MethodName = Literal[
     "default", "drawings", "deep_inversion", "adi", "fast", "cmi", "mad", "dafl", "pre", "dfad",
     "zskt", "dfq", "spaceship", "nayer",
 ]  # fmt: skip
@@ -125,7 +127,7 @@ class RecipeSettings(TypedDict, total=False):
 
     learner: LearnerSettings | LearnerConfig
     synthesizer: Mapping[str, Any] | object
-    scheme: Scheme
+    scheme: SchemeName
     scheme_config: (
         OnlineSettings
         | SelfSettings

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from dfkd.errors import DfkdError, declared, in_words, nearest
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import overlay
-from dfkd.recipes.keywords import Method, RecipeSettings
+from dfkd.recipes.keywords import MethodName, RecipeSettings
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.settings import Recipe as Recipe
 from dfkd.recipes.settings import laid_over
@@ -123,7 +123,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """A recipe for every method, and the other published settings."""
 
 
-def recipe(name: Method | str = "default", **settings: "Unpack[RecipeSettings]") -> Recipe:
+def recipe(name: MethodName | str = "default", **settings: "Unpack[RecipeSettings]") -> Recipe:
     """Return the recipe of that name with settings laid over it; see ``Recipe.with_``.
 
     Args:

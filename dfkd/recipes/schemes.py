@@ -14,11 +14,13 @@ from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial import adversarial
 from dfkd.distillation.schemes.adversarial_config import AdversarialConfig, check_images
 from dfkd.distillation.schemes.born_again import BornAgain
-from dfkd.distillation.schemes.cross_modal import BehindFrontEnd, CrossModalConfig
-from dfkd.distillation.schemes.cross_modal import wrap_teacher as behind_front_end
+from dfkd.distillation.schemes.cross_modal import (
+    BehindFrontEnd,
+    CrossModalConfig,
+    put_behind_front_end,
+)
 from dfkd.distillation.schemes.early_exits import BeYourOwnTeacher
-from dfkd.distillation.schemes.ensemble import Ensemble, EnsembleConfig
-from dfkd.distillation.schemes.ensemble import wrap_teacher as as_one
+from dfkd.distillation.schemes.ensemble import Ensemble, EnsembleConfig, merge_teachers
 from dfkd.distillation.schemes.offline import Offline, OfflineConfig
 from dfkd.distillation.schemes.online import Online
 from dfkd.distillation.schemes.online_config import OnlineConfig
@@ -110,7 +112,7 @@ SCHEMES: dict[str, SchemeRow] = {
         EnsembleConfig,
         Offline,
         "Several teachers as one, of the same or of different classes (You et al., 2017)",
-        wrap_teacher=as_one,
+        wrap_teacher=merge_teachers,
         wrapped_type=Ensemble,
         hint="name further teachers with `teachers`, or merge them by dfkd.ensemble",
         several_teachers=True,
@@ -119,9 +121,9 @@ SCHEMES: dict[str, SchemeRow] = {
         CrossModalConfig,
         Offline,
         "A teacher of spectrograms, a student of the signals (after Mukherjee et al., 2018)",
-        wrap_teacher=behind_front_end,
+        wrap_teacher=put_behind_front_end,
         wrapped_type=BehindFrontEnd,
-        hint="dfkd.distillation.schemes.cross_modal.wrap_teacher puts one behind a front end",
+        hint="call dfkd.distillation.schemes.cross_modal.put_behind_front_end on it first",
         learner={"flip": 0.0},  # a mirror image is the signal backwards
     ),
 }

@@ -9,7 +9,7 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank
 from dfkd.teacher import Teacher
 
-CHUNK = 256
+_CHUNK = 256
 
 
 class FixedImages:
@@ -24,12 +24,12 @@ class FixedImages:
 
     def __init__(self, teacher: Teacher, images: Tensor, labels: Tensor | None, seed: int) -> None:
         self.bank = ImageBank(len(images), teacher.spec, teacher.num_classes, seed, teacher.device)
-        for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK].to(teacher.device)
+        for start in range(0, len(images), _CHUNK):
+            part = images[start : start + _CHUNK].to(teacher.device)
             with torch.no_grad(), teacher.autocast():
                 prediction = teacher.predict(teacher.spec.decode(part)).float()
             decided = teacher.task.decide(prediction)
-            targets = decided if labels is None else labels[start : start + CHUNK].to(decided)
+            targets = decided if labels is None else labels[start : start + _CHUNK].to(decided)
             self.bank.add(part, prediction, targets)
 
     def update(self, student: nn.Module) -> Metrics:

@@ -20,7 +20,7 @@ from dfkd.networks.foreign import says
 from dfkd.teacher.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher.teacher import Teacher, Trace
 
-MODES = ("auto", "on", "off")
+_MODES = ("auto", "on", "off")
 SECONDS_TO_START = 20.0
 """Of a process's first compilation, whatever its size; measured 20 on one core (VGG, 6 layers: 25
 in all; ResNet-20, 21 layers: 36), and less on several."""
@@ -69,7 +69,7 @@ def compile_teacher(
     Raises:
         DfkdError: another mode.
     """
-    if mode not in MODES:
+    if mode not in _MODES:
         raise DfkdError(f"`compile` must be auto, on or off, not {mode!r}")
     # A network may say itself why it cannot be: that is known before half a minute is spent.
     reason = teacher.held or getattr(teacher.network, "not_compiled", None)

@@ -21,14 +21,14 @@ from dfkd.errors import DfkdError
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
 from dfkd.networks.modes import keep_inputs
-from dfkd.teacher.statistics import EPS
+from dfkd.teacher.statistics import VARIANCE_EPS
 from dfkd.teacher.teacher import Teacher
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "FrozenBatchNorm2d")
 SMALLEST_SCALE = 0.01
 """Least |weight| / (|weight| + |bias|) of a channel: below it z drowns in y's rounding."""
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 """Largest difference of answers and statistics from the unfolded teacher's, relative."""
 
 
@@ -188,6 +188,6 @@ def _agree(teacher: Teacher, folded: Teacher, images: Tensor) -> bool:
         return False  # the copy does not run its own layers: a forward bound to the original
     pairs = [(expected.logits, found.logits)]
     for ours, theirs in zip(found.statistics, expected.statistics, strict=True):
-        deviation = (theirs.running_var + theirs.var + EPS).sqrt()
+        deviation = (theirs.running_var + theirs.var + VARIANCE_EPS).sqrt()
         pairs += [(theirs.mean / deviation, ours.mean / deviation)]
-    return all(bool((a - b).abs().max() <= TOLERANCE * (1 + a.abs().max())) for a, b in pairs)
+    return all(bool((a - b).abs().max() <= _TOLERANCE * (1 + a.abs().max())) for a, b in pairs)

@@ -20,7 +20,7 @@ from dfkd.networks.modes import keep_inputs
 from dfkd.teacher.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher.teacher import Teacher
 
-SHARE = 0.5
+_MEMORY_SHARE = 0.5
 """Of the free memory that a step may take: the student and other programs need some, too."""
 
 
@@ -55,7 +55,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, self._alive)
 
 
-def step_bytes(teacher: Teacher, batch: int = 2) -> int:
+def pass_bytes(teacher: Teacher, batch: int = 2) -> int:
     """Measure the bytes an image that a pass with statistics, and back, takes at its peak."""
     images = torch.rand((batch, *teacher.spec.shape), device=teacher.device).requires_grad_()
     with PeakMemory() as memory:
@@ -82,8 +82,8 @@ def fitting_batch(teacher: Teacher, wanted: int, *, free: int | None = None) -> 
         wanted: images a step would have.
         free: bytes to count on; what is free on the teacher's device when left out.
     """
-    room = SHARE * (free_bytes(teacher.device) if free is None else free)
-    each = step_bytes(teacher)
+    room = _MEMORY_SHARE * (free_bytes(teacher.device) if free is None else free)
+    each = pass_bytes(teacher)
     while wanted > 1 and wanted * each > room:
         wanted //= 2
     return wanted

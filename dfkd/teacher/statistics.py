@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks.layers import clean_name
 
-EPS = 1e-5
+VARIANCE_EPS = 1e-5
 """Batch-norm's usual addition to a variance: dead channels have none."""
 
 

@@ -27,7 +27,7 @@ STUDENT = "learner.lr or learner.weight_decay"
 SYNTHESIS = "rate of synthesis (dfkd recipes METHOD prints it)"
 
 
-class Entry(NamedTuple):
+class _StateEntry(NamedTuple):
     """A tensor of a run's state: how users call it, what to lower, whether it may be infinite."""
 
     name: str
@@ -43,7 +43,7 @@ def infinities(distiller: Mapping[str, Any]) -> frozenset[str]:
         distiller: a ``Scheme``'s state.
     """
     kept = [
-        Entry(name, value)
+        _StateEntry(name, value)
         for learner in distiller["learners"]
         for part in ("student", "average")
         for name, value in _tensors(learner.get(part))
@@ -69,7 +69,9 @@ def check_state(state: Mapping[str, Any], known: Collection[str] = ()) -> None:
         ("the synthesizer's {}", state.get("synthesizer"), SYNTHESIS),
         ("an earlier student's {}", state.get("curve"), STUDENT),
     ):
-        entries += [Entry(called.format(n), value, lower, True) for n, value in _tensors(part)]
+        entries += [
+            _StateEntry(called.format(n), value, lower, True) for n, value in _tensors(part)
+        ]
     _check(entries, account.get("steps", 0))
 
 
@@ -86,16 +88,16 @@ def check_network(network: nn.Module, whose: str, steps: int, known: Collection[
         DfkdError: names the first tensor, the step, and what to lower.
     """
     state = _tensors(network.state_dict())
-    _check([Entry(f"{whose}'s {n}", value, STUDENT, n in known) for n, value in state], steps)
+    _check([_StateEntry(f"{whose}'s {n}", value, STUDENT, n in known) for n, value in state], steps)
 
 
-def _of_learners(learners: Sequence[Any], known: Collection[str]) -> Iterator[Entry]:
+def _of_learners(learners: Sequence[Any], known: Collection[str]) -> Iterator[_StateEntry]:
     for number, learner in enumerate(learners):
         which = f" (of student {number + 1})" if len(learners) > 1 else ""
         for part, state in learner.items():
             called = LEARNER.get(part, f"the student's {part}.{{}}") + which
             for name, value in _tensors(state):
-                yield Entry(called.format(name), value, STUDENT, name in known)
+                yield _StateEntry(called.format(name), value, STUDENT, name in known)
 
 
 def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -111,7 +113,7 @@ def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(part, f"{path}.{key}" if path else str(key))
 
 
-def _check(entries: Sequence[Entry], steps: int) -> None:
+def _check(entries: Sequence[_StateEntry], steps: int) -> None:
     questions = [torch.isnan if entry.infinite else _not_finite for entry in entries]
     faults = [_asked(ask, entry.value) for ask, entry in zip(questions, entries, strict=True)]
     for entry, fault in zip(entries, _verdicts(faults), strict=True):

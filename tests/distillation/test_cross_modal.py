@@ -18,7 +18,11 @@ from dfkd import recipes
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.cross_modal import CrossModalConfig, front_end_of, wrap_teacher
+from dfkd.distillation.schemes.cross_modal import (
+    CrossModalConfig,
+    front_end_of,
+    put_behind_front_end,
+)
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import robust_accuracy
 from dfkd.loading import check_student, load_teacher
@@ -43,7 +47,7 @@ STUDENT = "dfkd.networks:bilstm?hidden=8"
 @pytest.fixture
 def behind(tiny_teacher):
     tiny_teacher.network.head.weight.data *= 5
-    return wrap_teacher([tiny_teacher], SMALL)
+    return put_behind_front_end([tiny_teacher], SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,7 @@ def test_the_bundled_series_are_the_bundled_pictures(vowels):
     shown = front_end_of(config)(config.spec.normalize(signals))
     wanted = pictures.images.float() / 255
     assert (shown - wanted).abs().max() < 2 / 255
-    hears = wrap_teacher([teacher], config)(signals).argmax(1)
+    hears = put_behind_front_end([teacher], config)(signals).argmax(1)
     sees = teacher(wanted).argmax(1)
     assert (hears == sees).float().mean() > 0.99
     assert (hears == series.labels).float().mean() > 0.98
@@ -190,9 +194,9 @@ def test_impossible_settings(settings, what):
 
 def test_a_teacher_of_other_pictures_or_several_are_refused(tiny_teacher):
     with pytest.raises(DfkdError, match=r"gives 1x16x32 images and the teacher takes 1x8x8: set"):
-        wrap_teacher([tiny_teacher], CrossModalConfig())
+        put_behind_front_end([tiny_teacher], CrossModalConfig())
     with pytest.raises(DfkdError, match="one teacher, not 2"):
-        wrap_teacher([tiny_teacher, tiny_teacher], SMALL)
+        put_behind_front_end([tiny_teacher, tiny_teacher], SMALL)
 
 
 def test_its_recipe_survives_a_file():
@@ -231,7 +235,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     if front_end == "stft":
         config = replace(SMALL, front_end="stft", channels=1, frames=40, n_fft=8, hop=4)
         student = bilstm(4, 1, 1, 1, 4)
-    behind, before = wrap_teacher([tiny_teacher], config), tiny_teacher.fingerprint()
+    behind, before = put_behind_front_end([tiny_teacher], config), tiny_teacher.fingerprint()
     small = {
         "drawings": {},
         "default": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
@@ -315,7 +319,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(front_end):
     if front_end == "stft":
         config = replace(SMALL, front_end="stft", channels=1, frames=40, n_fft=8, hop=4)
     eyes = Teacher(vgg((4, 8), 1, 1, 4).to("meta"), ImageSpec(1, 8, 8))
-    ears = wrap_teacher([eyes], config)
+    ears = put_behind_front_end([eyes], config)
     student = bilstm(4, 1, config.channels, 1, 4).to("meta")
     distiller = build_distiller(ears, student, LEARN, 0, "cross_modal", config)
     for step in range(2):

@@ -33,7 +33,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.folding import FoldedNorm, fold
 from dfkd.teacher.recompute import recomputing
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.statistics import EPS, statistics_layers
+from dfkd.teacher.statistics import VARIANCE_EPS, statistics_layers
 from dfkd.training.budget import Alternation
 from support.commands import dfkd as command
 from support.schemes import check_resume
@@ -95,7 +95,7 @@ def test_strangeness_by_hand():
     first.running_mean, first.running_var = torch.tensor([1.0, -1.0]), torch.tensor([4.0, 0.25])
     means = [(first, torch.tensor([[5.0, -3.0], [1.0, -1.0]]))]
     means += [(second, torch.tensor([[3.0, -3.0], [1.0, 1.0]]))]
-    expected = [[(math.log(10) + math.log(9)) / 4], [math.log(EPS) / 4]]
+    expected = [[(math.log(10) + math.log(9)) / 4], [math.log(VARIANCE_EPS) / 4]]
     close(ood_score(means), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 

@@ -622,14 +622,19 @@ def test_vectors_are_compared_where_there_are_no_maps(name, pairs, pair):
 
 
 def test_a_recurrent_student_is_taught_by_what_enters_its_classifier():
-    from dfkd.distillation.schemes.cross_modal import CrossModalConfig, wrap_teacher
+    from dfkd.distillation.schemes.cross_modal import CrossModalConfig, put_behind_front_end
     from dfkd.networks import bilstm
 
     signals = CrossModalConfig(channels=3, frames=6, height=8, width=8)
     eyes = Teacher(vgg((8, 16), 1, 1, 4), ImageSpec(1, 8, 8))
     config = dataclasses.replace(CONFIG, knowledge="kd + hint + rkd")
     distiller = build_distiller(
-        wrap_teacher([eyes], signals), bilstm(5, 1, 3, 1, 4), config, 0, "cross_modal", signals
+        put_behind_front_end([eyes], signals),
+        bilstm(5, 1, 3, 1, 4),
+        config,
+        0,
+        "cross_modal",
+        signals,
     )
     assert distiller.pairs == ("teacher.network.head.input=student.head.input",)
     images = torch.rand(16, 1, 3, 6, generator=torch.Generator().manual_seed(0))

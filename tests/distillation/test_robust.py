@@ -18,7 +18,7 @@ from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.schemes import robust
 from dfkd.distillation.schemes.robust import RobustConfig
 from dfkd.errors import DfkdError
-from dfkd.evaluation.robustness import IMAGES, robust_accuracy, spread
+from dfkd.evaluation.robustness import IMAGES, robust_accuracy, select_evenly
 from dfkd.loading import load_teacher
 from dfkd.protocols import Batch
 from dfkd.recipes import from_dict, recipe, to_dict, with_scheme
@@ -261,16 +261,16 @@ def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
 def test_large_data_are_attacked_at_even_distances():
     labels = torch.arange(4).repeat_interleave(1000)
     data = LabelledImages(torch.zeros(4000, 1, 1, 1, dtype=torch.uint8), labels, "sorted")
-    assert spread(data).labels.bincount().tolist() == [IMAGES // 4] * 4
-    assert torch.equal(spread(data, 9000).labels, labels)
+    assert select_evenly(data).labels.bincount().tolist() == [IMAGES // 4] * 4
+    assert torch.equal(select_evenly(data, 9000).labels, labels)
 
 
 def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
-    data = spread(load_data("bundled:digits_vgg"), 90)
+    data = select_evenly(load_data("bundled:digits_vgg"), 90)
     np.savez(tmp_path / "few.npz", images=data.images[:, 0].numpy(), labels=data.labels.numpy())
     models = ("bundled:digits_vgg",)
     command = arguments.Evaluate(models, f"npz:{tmp_path / 'few.npz'}", epsilon=0.1)
-    assert info.evaluate(command) == 0
+    assert info.run_evaluate(command) == 0
     told = capsys.readouterr().out
     assert "PGD-20: 90 images, epsilon 0.1" in told
     teacher = load_teacher(models[0])
@@ -278,7 +278,7 @@ def test_evaluate_shows_a_column_where_epsilon_is_given(capsys, tmp_path):
     heading = next(line for line in told.splitlines() if "Parameters" in line)
     assert "PGD-20" in heading
     assert f"{100 * share:.2f} %" in told
-    assert info.evaluate(dataclasses.replace(command, epsilon=None)) == 0
+    assert info.run_evaluate(dataclasses.replace(command, epsilon=None)) == 0
     assert "PGD" not in capsys.readouterr().out
     with pytest.raises(DfkdError, match="epsilon is a change"):
-        info.evaluate(dataclasses.replace(command, epsilon=-0.1))
+        info.run_evaluate(dataclasses.replace(command, epsilon=-0.1))

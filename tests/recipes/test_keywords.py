@@ -30,8 +30,8 @@ def test_the_keywords_are_the_fields(group):
 
 
 def test_the_names_are_those_of_the_registries():
-    assert get_args(keywords.Method) == tuple(METHODS)
-    assert get_args(keywords.Scheme) == tuple(SCHEMES)
+    assert get_args(keywords.MethodName) == tuple(METHODS)
+    assert get_args(keywords.SchemeName) == tuple(SCHEMES)
     own = {field.name for field in dataclasses.fields(dfkd.Recipe)} - {"method"}
     assert set(keywords.RecipeSettings.__annotations__) == own
 

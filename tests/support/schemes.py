@@ -10,7 +10,7 @@ import dfkd
 from dfkd import recipes
 from dfkd.datasets import GivenImages
 from dfkd.distillation.learner_config import LearnerConfig
-from dfkd.distillation.schemes.cross_modal import CrossModalConfig, wrap_teacher
+from dfkd.distillation.schemes.cross_modal import CrossModalConfig, put_behind_front_end
 from dfkd.distillation.schemes.ensemble import ensemble
 from dfkd.networks import bilstm, initialise, vgg
 from dfkd.protocols import Batch
@@ -101,7 +101,7 @@ def cast(row):
     if row == "ensemble":
         return ensemble([make_teacher(), make_teacher(1)]), make_student(), None
     if row == "cross_modal":
-        behind = wrap_teacher([make_teacher()], CrossModalConfig(**SIGNALS))
+        behind = put_behind_front_end([make_teacher()], CrossModalConfig(**SIGNALS))
         return behind, initialise(bilstm(8, 1, 3, 1, 4), 1), None
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (64, 1, 8, 8), generator=draws, dtype=torch.uint8)

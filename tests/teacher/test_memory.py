@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.losses.statistics import norm_distance
 from dfkd.networks.zoo import ResidualBlock, resnet
 from dfkd.teacher import Teacher
-from dfkd.teacher.recompute import PeakMemory, blocks, fitting_batch, recomputing, step_bytes
+from dfkd.teacher.recompute import PeakMemory, blocks, fitting_batch, pass_bytes, recomputing
 from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(3, 32, 32)
@@ -47,7 +47,7 @@ def test_recomputing_takes_less_and_changes_nothing(build):
     found, found_names = gradient(thrifty, images)
     assert found_names == names
     torch.testing.assert_close(found, expected)
-    assert step_bytes(thrifty) < 0.6 * step_bytes(teacher)
+    assert pass_bytes(thrifty) < 0.6 * pass_bytes(teacher)
 
 
 def test_blocks_of_a_residual_network_are_its_blocks():
@@ -58,7 +58,7 @@ def test_blocks_of_a_residual_network_are_its_blocks():
 
 def test_a_batch_is_halved_until_it_fits():
     teacher = Teacher(resnet(8, 3, 4), SPEC)
-    each = step_bytes(teacher)
+    each = pass_bytes(teacher)
     assert fitting_batch(teacher, 64, free=1 << 60) == 64
     assert fitting_batch(teacher, 64, free=2 * 40 * each) == 32
     assert fitting_batch(teacher, 64, free=1) == 1

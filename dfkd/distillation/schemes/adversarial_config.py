@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from dfkd.errors import DfkdError, nearest
 from dfkd.losses.critic import KINDS, Kind
 
-FORMS = ("logits", "features", "images")
+_FORMS = ("logits", "features", "images")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AdversarialConfig:
     ngf: int = 32
 
     def __post_init__(self) -> None:
-        for value, names in ((self.form, FORMS), (self.loss, KINDS)):
+        for value, names in ((self.form, _FORMS), (self.loss, KINDS)):
             if value not in names:
                 raise DfkdError(f"adversarial has no {value!r}{nearest(value, names)}")
         for field in fields(self)[2:]:

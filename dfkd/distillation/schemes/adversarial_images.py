@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.distillation.critic import BETAS, CriticTrainer
+from dfkd.distillation.critic import GAN_BETAS, CriticTrainer
 from dfkd.distillation.learner import Learner, metrics
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
@@ -34,7 +34,9 @@ class GeneratorTrainer:
         self._generator = torch.Generator().manual_seed(seed)
         decoder = build_decoder(teacher.spec.shape, self._generator, config.latent_dim, config.ngf)
         self.network, self._runtime = decoder.to(teacher.device), runtime
-        self._optimizer = torch.optim.Adam(decoder.parameters(), config.generator_lr, betas=BETAS)
+        self._optimizer = torch.optim.Adam(
+            decoder.parameters(), config.generator_lr, betas=GAN_BETAS
+        )
         self.made = 0
 
     def images(self, count: int) -> Tensor:

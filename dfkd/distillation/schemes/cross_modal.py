@@ -95,7 +95,7 @@ def front_end_of(config: CrossModalConfig) -> nn.Module:
     return Cepstral(config.channels, *size, *shades, config.lifter)
 
 
-def wrap_teacher(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
+def put_behind_front_end(teachers: Sequence[Teacher], config: CrossModalConfig) -> Teacher:
     """Put the teacher behind its front end: a ``Teacher`` of signals.
 
     Raises:

@@ -21,7 +21,7 @@ from dfkd.protocols import Batch, Metrics
 from dfkd.teacher import Teacher
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
-EXITS = SelfConfig()
+_DEFAULTS = SelfConfig()
 
 
 class BeYourOwnTeacher(Scheme):
@@ -40,7 +40,7 @@ class BeYourOwnTeacher(Scheme):
         student: nn.Module,
         config: LearnerConfig,
         seed: int,
-        scheme: SelfConfig = EXITS,
+        scheme: SelfConfig = _DEFAULTS,
         runtime: Runtime = SINGLE_PROCESS,
     ) -> None:
         self.config = scheme

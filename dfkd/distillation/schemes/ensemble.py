@@ -123,10 +123,10 @@ def ensemble(
     Raises:
         DfkdError: fewer than two teachers, or teachers that do not go together.
     """
-    return wrap_teacher(teachers, EnsembleConfig(combine, tuple(weights)))
+    return merge_teachers(teachers, EnsembleConfig(combine, tuple(weights)))
 
 
-def wrap_teacher(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
+def merge_teachers(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teacher:
     """Merge teachers by a config, as the table of schemes calls it."""
     if len(teachers) < 2:
         raise DfkdError("an ensemble wants more than one teacher")

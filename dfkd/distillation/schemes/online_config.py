@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dfkd.errors import DfkdError
 
-KEPT = ("best", "alike")
+_KEPT = ("best", "alike")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class OnlineConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kept not in KEPT:
+        if self.kept not in _KEPT:
             raise DfkdError(f"kept must be best or alike, not {self.kept!r}")
         if self.students < 2:
             raise DfkdError(f"students teach each other: two at least, not {self.students}")

@@ -28,7 +28,7 @@ from dfkd.teacher.outputs import PairOutputs
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 from dfkd.training.sharded_rng import ShardedRNG
 
-FORMS = ("rslad", "ard")
+_FORMS = ("rslad", "ard")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class RobustConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise DfkdError(f"robust has no form {self.form!r}{nearest(self.form, FORMS)}")
+        if self.form not in _FORMS:
+            raise DfkdError(f"robust has no form {self.form!r}{nearest(self.form, _FORMS)}")
         if not 0 <= self.weight <= 1:
             raise DfkdError(f"weight of robust must be within 0 and 1, not {self.weight}")
         if not 0 < self.temperature < math.inf:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from dfkd.errors import DfkdError
 
-FORMS = ("exits", "generations")
-EXITS = ("drop", "keep")
+_FORMS = ("exits", "generations")
+_EXITS = ("drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class SelfConfig:
     predecessor: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
+        if self.form not in _FORMS:
             raise DfkdError(f"form must be exits or generations, not {self.form!r}")
-        if self.exits not in EXITS:
+        if self.exits not in _EXITS:
             raise DfkdError(f"exits must be keep or drop, not {self.exits!r}")
         if self.form == "generations" and self.exits == "keep":
             raise DfkdError("generations have no exits to keep: leave form at exits")

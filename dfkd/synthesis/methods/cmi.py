@@ -21,7 +21,7 @@ from dfkd.training.augment import crop, flip, padded_crop
 from generators.latents import build_decoder, gaussian
 from generators.reset import drawn, reset_all
 
-BETAS = (0.5, 0.999)
+_BETAS = (0.5, 0.999)
 PADDING, SCALE = 4 / 32, 0.25  # of a global view, in image sides; least area of a local one
 
 
@@ -93,7 +93,7 @@ class Cmi(Method):
         with torch.no_grad():  # a pass of the teacher shows how wide its features are
             width = self._features(torch.zeros(1, *teacher.spec.shape, device=self.device)).shape[1]
         self.head = drawn(lambda: _head(width, c.cr_dim), self._rng).to(self.device)
-        self.head_optimizer = torch.optim.Adam(self.head.parameters(), c.lr_g, betas=BETAS)
+        self.head_optimizer = torch.optim.Adam(self.head.parameters(), c.lr_g, betas=_BETAS)
         self.bank = self.new_bank(c.capacity, seed)
         self.round = self.teacher_images = 0
 
@@ -105,7 +105,7 @@ class Cmi(Method):
         targets = self.teacher.task.sample_targets(count, self._rng, self.device)
         cached = self._recall()
         free = [*self.generator.parameters(), latents]
-        optimizer = torch.optim.Adam(free, config.lr_g, betas=BETAS)
+        optimizer = torch.optim.Adam(free, config.lr_g, betas=_BETAS)
         best: dict[str, Tensor] = {}
         for _ in range(config.g_steps):
             images = self.run(self.generator, latents)

@@ -20,7 +20,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
 
-EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
+_EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Dafl(Method):
         classifier(teacher.network, teacher.num_classes)  # or it is refused here
         super().__init__(teacher, config or DaflConfig(), seed)
         c: DaflConfig = self.config
-        options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": EPS}
+        options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": _EPS}
         generator = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, **options)
         self.generator = generator.to(self.device)
         # The target is the teacher's own decision: any class will do, if the answer is sure.

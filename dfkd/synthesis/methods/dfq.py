@@ -19,7 +19,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
 
-BETAS = (0.5, 0.999)
+_BETAS = (0.5, 0.999)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Dfq(Method):
         # The target is the teacher's own decision: any class will do, if the answer is sure.
         self.objective = Objective.of(kd=-c.adv, bn=c.bn, onehot=c.oh, balance=c.balance)
         self.forward = PairedForward(teacher, self.objective.needs)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=_BETAS)
 
     def update(self, student: nn.Module) -> Metrics:
         """Take one step of the generator."""

@@ -21,7 +21,7 @@ from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
 from generators.reset import reset_first
 
-BETAS = (0.5, 0.999)
+_BETAS = (0.5, 0.999)
 REPTILE = 67.0  # the factor of its gradient in the authors' code
 
 
@@ -100,7 +100,7 @@ class Fast(Method):
         sizes = (c.latent_dim, c.ngf)
         g = build_decoder(teacher.spec.shape, self._rng, *sizes, large=c.large)
         self.generator = g.to(self.device)
-        self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=BETAS)
+        self.optimizer = torch.optim.Adam(g.parameters(), c.lr_g * c.g_steps, betas=_BETAS)
         self.average: Average = {}
         self.objective = Objective.of(bn=c.bn, onehot=c.oh, adv=c.adv)
         self.early = Objective.of(bn=c.bn, onehot=c.oh)
@@ -120,7 +120,7 @@ class Fast(Method):
         targets = self.teacher.task.sample_targets(count, self._rng, self.device)
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         adapted = copy.deepcopy(self.generator)
-        optimizer = torch.optim.Adam(adapted.parameters(), config.lr_g, betas=BETAS)
+        optimizer = torch.optim.Adam(adapted.parameters(), config.lr_g, betas=_BETAS)
         optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
         self.optimizer.zero_grad(set_to_none=True)
         best: dict[str, Tensor] = {}

@@ -25,7 +25,7 @@ from generators.conditional import LabelConditioned
 from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
 
-BETAS = (0.5, 0.999)
+_BETAS = (0.5, 0.999)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Mad(Method):
         self.forward = PairedForward(teacher, self.objective.needs)
         # In eval mode: the running statistics of its norms are averages as well.
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=BETAS)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), c.lr_g, betas=_BETAS)
 
     def update(self, student: nn.Module) -> Metrics:
         """Take one step of the generator; its average follows."""

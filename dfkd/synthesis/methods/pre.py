@@ -32,8 +32,8 @@ from generators.latents import build_decoder, gaussian
 from generators.reset import drawn
 from generators.vae import VariationalAutoencoder
 
-EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
-SHARE = 8  # one image in so many is the memory's
+_EPS = 0.8  # of the stages' batch-norms, as the authors' code has it
+_IMAGES_PER_MEMORY = 8  # one image in so many is the memory's
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Pre(Method):
         self.objective = Objective.of(onehot=c.oh, balance10=c.ie, activation=c.a)
         self.objective += Term("js", _competition, c.js, LOSSES["js"].needs)
         self.forward = PairedForward(teacher, self.objective.needs)
-        options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": EPS}
+        options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": _EPS}
         g = build_decoder(teacher.spec.shape, rng, c.latent_dim, c.ngf, **options)
         decoder = build_decoder(teacher.spec.shape, rng, c.memory_dim, c.memory_ngf)
         memory = drawn(lambda: VariationalAutoencoder(decoder), rng)
@@ -114,14 +114,14 @@ class Pre(Method):
         metrics = {"loss": loss.detach(), **components}
         self.images_made += count
         for _ in range(self.config.memory_steps):
-            metrics |= self._memorise(max(2, count // 2), count // SHARE)
+            metrics |= self._memorise(max(2, count // 2), count // _IMAGES_PER_MEMORY)
         self.round += 1
         return metrics
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
         """New images, an eighth of them recalled; before the first update all are generated."""
-        recalled = count // SHARE if self.round else 0
+        recalled = count // _IMAGES_PER_MEMORY if self.round else 0
         images = self._mixture(count - recalled, recalled)
         self.images_made += count
         return Batch(self.teacher.spec.denormalize(images))

@@ -21,7 +21,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
 
-BETAS = (0.5, 0.999)
+_BETAS = (0.5, 0.999)
 DEPTHS = 3  # the coarse map and what the first two stages make of it: at 32 pixels all there are
 
 
@@ -98,7 +98,7 @@ class Spaceship(Method):
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         first = self.teacher.task.sample_targets(1, self._rng, self.device)
         targets = (first + torch.arange(count, device=self.device)) % self.teacher.num_classes
-        optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=BETAS)
+        optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=_BETAS)
         optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
         best: dict[str, Tensor] = {}
         self.generator.train()
