@@ -57,7 +57,7 @@ NOT_SETTINGS = ("out", "resume", "overwrite", "debug")
 
 
 def run_compare(command: arguments.Compare) -> int:
-    """Check, run, and show the tables at the end; the figures are written after every run."""
+    """Check what is asked for, do the runs, and show the tables at the end."""
     if command.minutes is None and command.steps is None:
         command = replace(command, minutes=MINUTES)
     return _tell(carry_out_runs(*_set_up(command)))

@@ -15,7 +15,7 @@ BATCH = 32
 
 
 def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None:
-    """Bytes that a step of ``plan``'s scheme makes beyond what is there before it, at its peak.
+    """Measure the bytes that a step of ``plan``'s scheme makes beyond those before it, at its peak.
 
     Of ``BATCH`` images in float32, on a copy of ``student``, after a first step that makes the
     optimiser's state. None where the scheme refuses the two networks.

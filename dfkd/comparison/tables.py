@@ -8,7 +8,7 @@ from dfkd.report.table import Table, text_table
 
 
 def standings_tables(record: Mapping[str, Any]) -> list[Table]:
-    """Variants side by side (``dfkd.comparison.tally``): how good they are, and what they cost."""
+    """Return the variants side by side in two tables: how good they are, and what they cost."""
     # Without the last column each: remarks may be sentences, and the time is one clock's; without
     # the memory, nor the time to the best where attacks are measured, for eighty signs are what a
     # terminal has.
@@ -22,6 +22,6 @@ def standings_tables(record: Mapping[str, Any]) -> list[Table]:
 def _without(
     table: tuple[list[str], list[list[str]]], *headings: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells without some columns."""
+    """Return headings and cells without some columns."""
     kept = [place for place, heading in enumerate(table[0]) if heading not in headings]
     return [table[0][i] for i in kept], [[cells[i] for i in kept] for cells in table[1]]

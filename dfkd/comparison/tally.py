@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
 
 def folder_name(variant: str) -> str:
-    """A name that any file system takes.
+    """Return a name that any file system takes.
 
     >>> folder_name("kd + 250*at")
     'kd+250_at'
@@ -45,7 +45,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 
 
 def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:
-    """Seed by seed: where it is cut short, all methods have been compared on the first seeds."""
+    """List the runs seed by seed: cut short, all methods are compared on the first seeds."""
     names = tuple(methods)
     return [Run(method, seed) for seed in seeds for method in names]
 
@@ -57,7 +57,7 @@ def tally(
     classes: int,
     limit: float | None = None,
 ) -> list[dict[str, Any]]:
-    """A row a method: means and standard deviations over the seeds that are finished.
+    """Return a row a method: means and standard deviations over the seeds that are finished.
 
     Accuracies are those of the last iterate, in [0, 1]; ``seconds_to`` is when a method's mean
     accuracy first was at least the best final one of any other, None where it never was.
@@ -120,7 +120,7 @@ def _row(
 
 
 def spread(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean and sample standard deviation (n - 1) with the values; of one value there is no std."""
+    """Return mean and sample standard deviation (n - 1) with the values; of one, no std."""
     if not values:
         return None
     deviation = stdev(values) if len(values) > 1 else None
@@ -128,7 +128,7 @@ def spread(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def _mean_ratio(found: Sequence[Record], seconds: str, per: str | None) -> float | None:
-    """Mean over runs of some seconds, each by a count; None where a run has none to count."""
+    """Average some seconds over runs, each by a count; None where a run has none to count."""
     if not found or (per and not all(result[per] for result in found)):
         return None
     return mean(float(result["seconds"][seconds]) / (result[per] if per else 1) for result in found)
@@ -142,7 +142,7 @@ def _share(found: Sequence[Record]) -> float | None:
 
 
 def mean_curve(curves: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
-    """Point by point over seeds: means of ``seconds``, ``steps`` and ``accuracy``, and its std."""
+    """Average the seeds' curves point by point: seconds, steps, and accuracy with its std."""
     points = []
     for together in zip(*curves, strict=True):
         accuracy = spread([point["accuracy"] for point in together])

@@ -31,7 +31,7 @@ def variants(
     several: bool = False,
     images: bool = False,
 ) -> dict[str, Recipe]:
-    """The recipes to be compared, ``--set`` laid over each.
+    """Return the recipes to be compared, with the assignments laid over each.
 
     A scheme's own settings (``scheme_config``) go to the schemes that have them, layers to compare
     (``learner.pairs``) to the knowledge that compares layers.
@@ -41,6 +41,7 @@ def variants(
         methods: ``all`` or names separated by commas; one alone where something else is varied.
         only: where something else is varied: expressions, or schemes as ``SCHEME[:FORM]``,
             separated by commas; every one that can be when left out.
+        assignments: ``key=value`` laid over each recipe that has the setting.
         several: whether there are several teachers, which an ensemble wants.
         images: whether the user gives images, which one form of ``adversarial`` wants.
 
@@ -98,7 +99,7 @@ def _refuse_twins(found: Mapping[str, Recipe]) -> None:
 def _shared(
     vary: str, starts: Mapping[str, Recipe], assignments: Sequence[str]
 ) -> dict[str, list[str]]:
-    """By variant, the assignments that are meant for it."""
+    """Return by variant the assignments that are meant for it."""
     shared: dict[str, list[str]] = {name: [] for name in starts}
     for assignment in assignments:
         key = assignment.partition("=")[0]
@@ -159,7 +160,7 @@ def _every_scheme(several: bool, images: bool) -> tuple[str, ...]:
 
 
 def method_names(words: str) -> tuple[str, ...]:
-    """``all`` -> every method in the order of the catalogue; else the recipes named.
+    """Return the names of recipes in ``words``; of ``all``, every method as catalogued.
 
     Raises:
         DfkdError: no name, an unknown one (the nearest is suggested) or one given twice.

@@ -7,8 +7,9 @@ import pytest
 from dfkd import recipes
 from dfkd.comparison.tally import folder_name
 from dfkd.comparison.variants import variants
-from dfkd.distillation.knowledge import KINDS, parse
 from dfkd.errors import DfkdError
+from dfkd.losses.objective import parse
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
 
@@ -22,13 +23,13 @@ def test_methods_are_the_catalogue_or_those_named():
 
 def test_every_kind_is_there_once_beside_kd_where_it_needs_that():
     found = variants("knowledge", None, None, [])
-    assert len(found) == len(KINDS)
+    assert len(found) == len(KNOWLEDGE)
     base = recipes.recipe("default")
-    for kind, (name, plan) in zip(KINDS, found.items(), strict=True):
+    for kind, (name, plan) in zip(KNOWLEDGE, found.items(), strict=True):
         weights = parse(name)
         assert kind in weights
         assert set(weights) <= {"kd", kind}
-        assert set(weights) == {kind} or weights[kind] == KINDS[kind].weight
+        assert set(weights) == {kind} or weights[kind] == KNOWLEDGE[kind].weight
         distiller = dataclasses.replace(base.learner, knowledge=name)
         assert plan == dataclasses.replace(base, learner=distiller)
 
@@ -54,10 +55,10 @@ def test_schemes_come_in_their_forms_if_one_teacher_is_enough():
 @pytest.mark.parametrize(
     ("vary", "assignment", "says"),
     [
-        ("methods", "method=fast", "--set method .* by --methods"),
-        ("knowledge", "learner.knowledge=mse", "--set learner.knowledge .* by --only"),
-        ("scheme", "scheme=robust", "--set scheme .* by --only"),
-        ("scheme", "scheme_config.form=ard", "by --only, such as robust:ard"),
+        ("methods", "method=fast", "`set` method .* by `methods`"),
+        ("knowledge", "learner.knowledge=mse", "`set` learner.knowledge .* by `only`"),
+        ("scheme", "scheme=robust", "`set` scheme .* by `only`"),
+        ("scheme", "scheme_config.form=ard", "by `only`, such as robust:ard"),
     ],
 )
 def test_what_rows_are_named_after_cannot_be_set(vary, assignment, says):
@@ -68,18 +69,18 @@ def test_what_rows_are_named_after_cannot_be_set(vary, assignment, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("method", None, None), "--vary must be"),
-        (("methods", None, "kd"), "name methods with --methods"),
+        (("method", None, None), "`vary` must be"),
+        (("methods", None, "kd"), "name methods with `methods`"),
         (("methods", "fast,fast", None), "twice"),
         (("methods", "fats", None), "fast"),
         (("methods", ",", None), "default,nayer"),
         (("knowledge", "fast,nayer", None), "one method"),
         (("knowledge", None, "kd + att"), "column 6"),
-        (("knowledge", None, ","), "--only wants"),
+        (("knowledge", None, ","), "`only` wants"),
         (("scheme", None, "onlin"), "did you mean 'online'"),
         (("scheme", None, "robust:hard"), "robust has no form"),
         (("scheme", None, "offline,offline"), "twice"),
-        (("scheme", None, "ensemble"), "add --teachers"),
+        (("scheme", None, "ensemble"), "add `teachers`"),
         (
             ("knowledge", None, "kd+hint,kd + hint"),
             "'kd.hint' and 'kd . hint' are one and the same",
