@@ -1,6 +1,5 @@
 """The command line as a user meets it: real processes, exit statuses, files, errors."""
 
-import io
 import json
 import os
 import signal
