@@ -35,7 +35,7 @@ from dfkd.comparison.setup import (
 )
 from dfkd.comparison.standings import remark
 from dfkd.comparison.tables import standings_tables
-from dfkd.comparison.tally import Run
+from dfkd.comparison.tally import RunKey
 from dfkd.comparison.variants import variants
 from dfkd.datasets import load_data, load_images
 from dfkd.distillation.student_init import check_mode
@@ -132,7 +132,7 @@ def _draw(command: arguments.Compare, plan: Recipe, teacher: Teacher, seed: int)
 
 
 @contextlib.contextmanager
-def _progress(run: Run) -> Iterator[Sequence[Callback]]:
+def _progress(run: RunKey) -> Iterator[Sequence[Callback]]:
     with Progress(f"{run.method}, seed {run.seed}", console()) as progress:
         yield [Shown(progress)]
 

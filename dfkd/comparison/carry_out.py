@@ -10,7 +10,7 @@ from dfkd.comparison.page import write_comparison
 from dfkd.comparison.result import Comparison
 from dfkd.comparison.setup import FILE, Setup
 from dfkd.comparison.standings import markdown
-from dfkd.comparison.tally import Record, Run
+from dfkd.comparison.tally import Record, RunKey
 from dfkd.errors import DfkdError
 from dfkd.runs import distillation, run_directory, run_entries, run_records
 from dfkd.runs.options import Output
@@ -42,7 +42,7 @@ def carry_out_runs(setup: Setup, record: dict[str, Any]) -> Comparison:
     return Comparison(record, directory, interrupted)
 
 
-def _finished(setup: Setup) -> dict[Run, Record]:
+def _finished(setup: Setup) -> dict[RunKey, Record]:
     """``result.json`` of every run that was finished earlier."""
     if setup.output.path is None:
         return {}
@@ -59,7 +59,9 @@ def _give_up(directory: Path | None, record: Record) -> NoReturn:
     raise DfkdError(f"nothing can be compared: {'; '.join(reasons)}")
 
 
-def _settle(setup: Setup, record: dict[str, Any], results: dict[Run, Record], run: Run) -> bool:
+def _settle(
+    setup: Setup, record: dict[str, Any], results: dict[RunKey, Record], run: RunKey
+) -> bool:
     """Do a run unless it is done; False where it was interrupted."""
     if run in results or run.folder in record["refused"]:
         return True
@@ -78,7 +80,7 @@ def _settle(setup: Setup, record: dict[str, Any], results: dict[Run, Record], ru
     return found is not None
 
 
-def _distil(setup: Setup, run: Run) -> Record | None:
+def _distil(setup: Setup, run: RunKey) -> Record | None:
     """Do a run and return its figures; None where it was interrupted."""
     plan, given = setup.recipes[run.method], setup.output
     output = Output(checkpoint_every=given.checkpoint_every)
@@ -108,7 +110,7 @@ def _distil(setup: Setup, run: Run) -> Record | None:
     return result.metrics.as_dict()
 
 
-def _write(setup: Setup, record: dict[str, Any], results: dict[Run, Record]) -> None:
+def _write(setup: Setup, record: dict[str, Any], results: dict[RunKey, Record]) -> None:
     """Bring the record up to date, and its three files where there is a directory."""
     runs, plans = setup.runs, setup.recipes
     done = {run: results[run] for run in runs if run in results}

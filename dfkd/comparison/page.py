@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from dfkd.comparison import standings
-from dfkd.comparison.tally import Record, Run
+from dfkd.comparison.tally import Record, RunKey
 from dfkd.report import html
 from dfkd.report.palette import series_style
 from dfkd.report.units import percent, time_unit, whole
@@ -105,7 +105,7 @@ def _grids(directory: Path, record: Record) -> Iterator[tuple[str, str, str, int
     """Yield (method, flag, picture, its width) of every method with one for the first seed."""
     seed = record["settings"]["seeds"][0]
     for row in record["methods"]:
-        path = directory / Run(row["method"], seed).folder / "grid.png"
+        path = directory / RunKey(row["method"], seed).folder / "grid.png"
         if seed in row["seeds"] and path.is_file():
             flags = ["collapsed"] if seed in row["collapsed"] else []
             flags += ["chance"] if row["chance"] else []

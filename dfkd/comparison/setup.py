@@ -10,7 +10,7 @@ from torch import nn
 
 from dfkd.comparison import tally
 from dfkd.comparison.step_memory import step_bytes
-from dfkd.comparison.tally import Run
+from dfkd.comparison.tally import RunKey
 from dfkd.datasets import GivenImages, check_fits
 from dfkd.errors import DfkdError
 from dfkd.networks import count_parameters
@@ -63,11 +63,11 @@ class Setup:
     images: GivenImages | None
     compute: Compute
     output: Output
-    watch: Callable[[Run], AbstractContextManager[Sequence[Callback]]]
+    watch: Callable[[RunKey], AbstractContextManager[Sequence[Callback]]]
     phrase: Callable[[str], str]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunKey]:
         """Every run, in their order."""
         return tally.runs(self.recipes, self.seeds)
 

@@ -14,7 +14,7 @@ from dfkd.errors import DfkdError
 Record = Mapping[str, Any]
 
 
-class Run(NamedTuple):
+class RunKey(NamedTuple):
     """One method (or other variant) with one seed.
 
     ``folder`` is its directory within the comparison's.
@@ -44,16 +44,16 @@ def check_seeds(seeds: Sequence[int]) -> None:
     refuse_twice(tuple(seeds), "`seeds`")
 
 
-def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[Run]:
+def runs(methods: Iterable[str], seeds: Iterable[int]) -> list[RunKey]:
     """List the runs seed by seed: cut short, all methods are compared on the first seeds."""
     names = tuple(methods)
-    return [Run(method, seed) for seed in seeds for method in names]
+    return [RunKey(method, seed) for seed in seeds for method in names]
 
 
 def tally(
     methods: Sequence[str],
-    results: Mapping[Run, Record],
-    refused: Mapping[Run, str],
+    results: Mapping[RunKey, Record],
+    refused: Mapping[RunKey, str],
     classes: int,
     limit: float | None = None,
 ) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def tally(
 
 
 def _row(
-    method: str, results: Mapping[Run, Record], refused: Mapping[Run, str], classes: int
+    method: str, results: Mapping[RunKey, Record], refused: Mapping[RunKey, str], classes: int
 ) -> dict[str, Any]:
     done = {run.seed: result for run, result in results.items() if run.method == method}
     found = list(done.values())

@@ -23,7 +23,7 @@ from dfkd.cli.distill import FAILED
 from dfkd.comparison import standings, tally
 from dfkd.comparison.page import write_comparison
 from dfkd.comparison.tables import standings_tables
-from dfkd.comparison.tally import Run
+from dfkd.comparison.tally import RunKey
 from dfkd.comparison.variants import method_names, variants
 from dfkd.datasets import LabelledImages
 from dfkd.errors import DfkdError
@@ -260,7 +260,7 @@ def test_overwrite_replaces_comparisons_alone(tmp_path, capsys):
 
 def test_runs_take_all_methods_before_the_next_seed():
     found = tally.runs(["b", "a"], [5, 2])
-    assert found == [Run("b", 5), Run("a", 5), Run("b", 2), Run("a", 2)]
+    assert found == [RunKey("b", 5), RunKey("a", 5), RunKey("b", 2), RunKey("a", 2)]
     assert found[0].folder == "b/seed_5"
     assert method_names("all") == tuple(METHODS)
     with pytest.raises(DfkdError, match="suit nayer"):
@@ -279,14 +279,16 @@ def result(accuracy, curve=(), seconds=(10.0, 4.0, 5.0), steps=50, updates=2, co
 
 def test_tally_is_what_a_hand_computes():
     results = {
-        Run("a", 0): result(0.6, [(4.0, 10, 0.2), (10.0, 50, 0.6)]),
-        Run("a", 1): result(0.5, [(6.0, 12, 0.4), (10.0, 50, 0.5)], (20.0, 5.0, 10.0), 40, 4, True),
-        Run("a", 2): result(0.4, [(5.0, 11, 0.3), (10.0, 50, 0.4)]),
-        Run("b", 0): result(0.3, [(5.0, 20, 0.1), (10.0, 50, 0.3)], updates=0),
-        Run("d", 0): result(0.15, [(5.0, 20, 0.1), (9.0, 50, 0.15)]),
+        RunKey("a", 0): result(0.6, [(4.0, 10, 0.2), (10.0, 50, 0.6)]),
+        RunKey("a", 1): result(
+            0.5, [(6.0, 12, 0.4), (10.0, 50, 0.5)], (20.0, 5.0, 10.0), 40, 4, True
+        ),
+        RunKey("a", 2): result(0.4, [(5.0, 11, 0.3), (10.0, 50, 0.4)]),
+        RunKey("b", 0): result(0.3, [(5.0, 20, 0.1), (10.0, 50, 0.3)], updates=0),
+        RunKey("d", 0): result(0.15, [(5.0, 20, 0.1), (9.0, 50, 0.15)]),
     }
     a, b, c, d = tally.tally(
-        ("a", "b", "c", "d"), results, {Run("c", 0): "no"}, classes=8, limit=12
+        ("a", "b", "c", "d"), results, {RunKey("c", 0): "no"}, classes=8, limit=12
     )
     # 0.6, 0.5, 0.4: mean 0.5, variance (0.01 + 0 + 0.01) / 2
     assert a["accuracy"]["mean"] == pytest.approx(0.5)
@@ -430,9 +432,9 @@ def fake_record(seeds=(0, 1, 2), names=NAMES):
             for i in range(9)
         ]
         found = result(final, [*points, (120.0, 400, final)], (120.0, 40.0 + place, 70.0), 400)
-        results[Run(names[place], seed)] = {**found, "collapsed": place == 10 and seed == 1}
+        results[RunKey(names[place], seed)] = {**found, "collapsed": place == 10 and seed == 1}
     reason = "needs stored statistics | use --method drawings"
-    rows = tally.tally(names, results, {Run(names[-1], 0): reason}, 10)
+    rows = tally.tally(names, results, {RunKey(names[-1], 0): reason}, 10)
     return {
         "command": "dfkd compare t 'dfkd.networks:resnet?depth=8' --eval https-less",
         "settings": {"teacher": "t", "student": "s", "minutes": 2.0, "steps": None,
