@@ -16,7 +16,7 @@ from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 
-MOST_PASSES = 5
+_MOST_PASSES = 5
 """Passes of the teacher in a timed update, at most: rounds of hundreds are cut short."""
 
 
@@ -66,6 +66,6 @@ def _recipe(method: str, batch_size: int) -> Recipe:
     """Return the method's own recipe with ``batch_size`` images a step, and few steps an update."""
     recipe, name = recipes.recipe(method), METHODS[method].passes
     if name:
-        passes = min(MOST_PASSES, getattr(recipe.synthesizer, name))
+        passes = min(_MOST_PASSES, getattr(recipe.synthesizer, name))
         recipe = recipes.override(recipe, [f"synthesizer.{name}={passes}"])
     return batches.with_batch_size(recipe, batch_size)

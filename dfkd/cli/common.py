@@ -152,7 +152,7 @@ def tell_orders(uris: Sequence[str], models: Sequence[Teacher], lineup: Lineup) 
             print(f"{label}: its classes have no names, and are taken in the order of the others")
 
 
-HOW = {
+_HOW = {
     "name": "by name",
     "spelling": "by name, however spelt",
     "number": "by number",
@@ -168,7 +168,7 @@ def tell_data(data: LabelledImages | GivenImages) -> None:
     if data.labels is None:
         told += " without labels"
     else:
-        told += f" of {len(set(data.labels.tolist())):,} classes {HOW[reading.how]}"
+        told += f" of {len(set(data.labels.tolist())):,} classes {_HOW[reading.how]}"
     if reading.how in ("spelling", "synset"):
         few = (f"{shown(c.directory)} = {shown(c.name)}" for c in reading.classes[:3])
         told += f" ({', '.join(few)}{', …' * (len(reading.classes) > 3)})"

@@ -36,9 +36,9 @@ from dfkd.teacher import Teacher
 from dfkd.training import distributed
 from dfkd.training.budget import Budget
 
-DEMO_TEACHER = "bundled:fashion_resnet20"
-DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
-DEMO_DATA = "bundled:fashion_resnet20"
+_DEMO_TEACHER = "bundled:fashion_resnet20"
+_DEMO_STUDENT = "dfkd.networks:resnet?blocks=(3,3,1)&widths=(16,32,32)"
+_DEMO_DATA = "bundled:fashion_resnet20"
 FAILED = 3
 """Exit status of a run that came to its end without a student that has learnt anything."""
 
@@ -47,9 +47,9 @@ def run_demo(command: arguments.Demo) -> int:
     """Distil the bundled teacher into a student with its first two stages, a third of its size."""
     shared = asdict(command)
     distillation = arguments.Distill(
-        DEMO_TEACHER,
-        DEMO_STUDENT,
-        eval=DEMO_DATA,
+        _DEMO_TEACHER,
+        _DEMO_STUDENT,
+        eval=_DEMO_DATA,
         overwrite=command.out.exists(),
         **{name: shared[name] for name in ("minutes", "seed", "init", "out", "set", "debug")},
     )

@@ -6,9 +6,10 @@ on stderr and exit status 2; ``--debug`` shows the traceback instead.
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any, Union
 
 import tyro
+from tyro.conf import arg, subcommand
 
 from dfkd.cli import arguments
 from dfkd.cli.flags import as_flags
@@ -31,16 +32,14 @@ COMMANDS: dict[str, type[Any]] = {
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    command: Any = None
     try:
         command = _parse(sys.argv[1:] if words is None else words)
-    except DfkdError as error:
-        return _complain(error)
-    from dfkd.cli import dispatch
+        from dfkd.cli import dispatch
 
-    try:
         return dispatch.run(command)
     except DfkdError as error:
-        if command.debug:
+        if command is not None and command.debug:
             raise
         return _complain(error)
     except KeyboardInterrupt:
@@ -59,13 +58,20 @@ def _parse(words: list[str]) -> Any:
     if not words[0].startswith("-") and words[0] not in COMMANDS:
         raise DfkdError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}")
     with one_line_errors(words, COMMANDS.get(words[0])):
-        return tyro.extras.subcommand_cli_from_dict(
-            {**COMMANDS},
+        return tyro.cli(
+            _choice(),
             prog="dfkd",
             description="Data-free knowledge distillation: a student from a teacher alone.",
             args=words,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
+
+
+def _choice() -> Any:
+    """Return the type whose values are the commands."""
+    named = tuple(Annotated[kind, subcommand(name=name)] for name, kind in COMMANDS.items())
+    # Without a help text tyro searches the source of ``typing`` for one.
+    return Annotated[Union[named], arg(help="dfkd COMMAND --help lists its options.")]  # noqa: UP007
 
 
 def _complain(error: DfkdError) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dfkd.cli import arguments
 
-NAMED_OTHERWISE = {"evaluation": "eval", "output": "out", "pairs": "pair"}
+_NAMED_OTHERWISE = {"evaluation": "eval", "output": "out", "pairs": "pair"}
 """Options by the names of the parameters that they stand for, where the two differ."""
 
 
@@ -25,7 +25,7 @@ def _option(found: re.Match[str]) -> str:
     name, path, value = found.groups()
     if path:
         return f"--set {found[0][1:-1]}"
-    name = NAMED_OTHERWISE.get(name, name)
+    name = _NAMED_OTHERWISE.get(name, name)
     if name not in _known():
         return found[0]
     quoted = "" if value is None else f' "{value}"' if " " in value else f" {value}"

@@ -30,7 +30,7 @@ from dfkd.recipes.settings import check_scheme
 from dfkd.report.table import comparison_table
 from dfkd.tasks.orders import line_up
 
-BENCHES = ("step", "distill", "methods", "scaling")
+_BENCHES = ("step", "distill", "methods", "scaling")
 
 
 def show_probe(command: arguments.ProbeModel) -> int:
@@ -112,8 +112,8 @@ def show_schemes(command: arguments.Schemes) -> int:
 
 def run_bench(command: arguments.Bench) -> int:
     """Measure ratios in one run, and print them as a table and as JSON."""
-    if command.what not in BENCHES:
-        raise DfkdError(f"bench measures {', '.join(BENCHES)}, not {command.what!r}")
+    if command.what not in _BENCHES:
+        raise DfkdError(f"bench measures {', '.join(_BENCHES)}, not {command.what!r}")
     if command.compile not in ("on", "off"):
         raise DfkdError(f"--compile must be on or off here, not {command.compile!r}")
     if min(command.batch_size, command.rounds) < 1:

@@ -17,10 +17,10 @@ from dfkd.tasks.labels import REMEDY, match, why_not
 from dfkd.tasks.words import first_few, shown, skipped_files
 from dfkd.teacher.spec import ImageSpec
 
-FORMATS = tuple(sorted(set(ENDINGS.values())))
+_FORMATS = tuple(sorted(set(ENDINGS.values())))
 """What Pillow may take a file for, whatever its ending: some other formats start programs."""
 
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
 
 
 def read_folder(
@@ -66,7 +66,7 @@ def read_folder(
 def read_picture(path: Path, spec: ImageSpec | None) -> Any:
     """Read a picture, scaled to cover ``spec`` and cropped to its centre: H x W (x 3) bytes."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             mode = "L" if spec is not None and spec.channels == 1 else "RGB"
             image = picture.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -106,7 +106,7 @@ def _by_directory(listing: Listing, class_names: Sequence[str], label: str) -> R
     """
     names = list(listing.classes)
     found = match(names, class_names)
-    parts = all(name.lower() in SPLITS for name in names)
+    parts = all(name.lower() in _SPLITS for name in names)
     if listing.deep and (found is None or found.how == "number" or parts):
         raise DfkdError(
             f"{label} holds {first_few(names, 3)}, and the pictures one level deeper: name one of "

@@ -3,7 +3,7 @@
 from scipy.stats import binomtest
 from torch import Tensor
 
-DOUBT = 0.01
+_DOUBT = 0.01
 """Of networks that only guess, one in a hundred passes for better."""
 
 
@@ -20,7 +20,7 @@ def constant_share(right: Tensor) -> float:
 def at_chance(hits: int, total: int, share: float) -> bool:
     """Tell whether a constant answer could be expected to be right as often.
 
-    A one-sided binomial test at ``DOUBT``. Where all right answers are the same one nobody who
+    A one-sided binomial test at ``_DOUBT``. Where all right answers are the same one nobody who
     gives it can be told from one who knows.
 
     Args:
@@ -33,4 +33,4 @@ def at_chance(hits: int, total: int, share: float) -> bool:
     """
     if share == 1:
         return hits < total
-    return bool(binomtest(hits, total, share, alternative="greater").pvalue > DOUBT)
+    return bool(binomtest(hits, total, share, alternative="greater").pvalue > _DOUBT)

@@ -4,10 +4,10 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 
-BLOCK = 16
+_BLOCK = 16
 """Side of the blocks, in pixels."""
 
-JUMP = 16 / 255
+_JUMP = 16 / 255
 """The mean jump of red minus green from pixel to pixel above which a block counts as noise."""
 
 
@@ -31,12 +31,12 @@ def colour_noise(images: Tensor) -> float:
     >>> colour_noise(torch.full((1, 3, 32, 32), 0.5))
     0.0
     """
-    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < BLOCK:
+    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < _BLOCK:
         raise DfkdError(
-            f"colour noise is of N x 3 x H x W images of at least {BLOCK} pixels a side, "
+            f"colour noise is of N x 3 x H x W images of at least {_BLOCK} pixels a side, "
             f"not of {tuple(images.shape)}"
         )
     opposition = (images[:, 0] - images[:, 1]).float()
-    blocks = opposition.unfold(1, BLOCK, BLOCK).unfold(2, BLOCK, BLOCK)
+    blocks = opposition.unfold(1, _BLOCK, _BLOCK).unfold(2, _BLOCK, _BLOCK)
     jumps = blocks.diff(dim=-1).abs().mean((-2, -1))
-    return float((jumps > JUMP).float().mean())
+    return float((jumps > _JUMP).float().mean())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NEARLY = 0.97
+_NEARLY = 0.97
 """Share of the whole network's accuracy at which an exit is taken to be as good."""
 
 
@@ -16,7 +16,7 @@ def exits_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         Nothing where there are no exits; else ``exits``, shallow first, each with its share of
         the student's accuracy and of its operations, and ``earliest_exit``, the name of the first
-        with ``NEARLY`` of the accuracy, or None.
+        with ``_NEARLY`` of the accuracy, or None.
 
     >>> rows = [{"name": "teacher", "accuracy": 1, "flops": 9},
     ...         {"name": "student", "accuracy": 0.8, "flops": 8},
@@ -37,5 +37,5 @@ def exits_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         }
         for row in found
     ]
-    good = (row["name"] for row in exits if (row["share_of_accuracy"] or 0.0) >= NEARLY)
+    good = (row["name"] for row in exits if (row["share_of_accuracy"] or 0.0) >= _NEARLY)
     return {"exits": exits, "earliest_exit": next(good, None)}

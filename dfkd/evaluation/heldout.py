@@ -15,9 +15,9 @@ from dfkd.synthesis.methods.default_config import DefaultConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import quantize
 
-SEED = 0x4E1D
+_SEED = 0x4E1D
 """Of the held-out images: no run's own, so that what it draws for its student is not among them."""
-RATE = 0.03
+_RATE = 0.03
 """Of their correction. At the default method's .06 the steps overshoot: of Fashion's own images the
 teacher then knows .77 again when they are mirrored, at .03 .90 (20 steps; real ones: .98)."""
 
@@ -79,11 +79,11 @@ def hold_out(
         refine_batch=effort.images,
         refine_steps=effort.steps,
         refine_growth=0,
-        refine_lr=RATE,
+        refine_lr=_RATE,
         competition=0.0,
         capacity=max(effort.draws, effort.images),
     )
-    maker = Default(working or teacher, config, SEED)
+    maker = Default(working or teacher, config, _SEED)
     with torch.enable_grad():
         maker.update(nn.Identity())  # no competition: nobody is asked but the teacher
     # A teacher without statistics has nothing corrected.

@@ -12,7 +12,7 @@ from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_mode
 from dfkd.teacher import Teacher
 
-KNOWS = 0.9
+_KNOWS = 0.9
 """Agreement with the teacher from which on a student that starts knows: what training could add is
 little, and what it could destroy is all."""
 
@@ -55,7 +55,7 @@ class Validation:
     @property
     def knows(self) -> bool:
         """Whether the student answers as its teacher does from the start."""
-        return self.start.agreement >= KNOWS
+        return self.start.agreement >= _KNOWS
 
     def standing(self, student: nn.Module) -> Standing:
         """Measure how a student of this teacher stands to it on the held-out images."""

@@ -10,11 +10,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dfkd.errors import DfkdError, declared, in_words, nearest
 
-FINITE = ConfigDict(allow_inf_nan=False)
+_FINITE = ConfigDict(allow_inf_nan=False)
 """No setting means anything at infinity, and what is compared with NaN is never out of range."""
 
 
-RENAMED: Mapping[str, str] = {
+_RENAMED: Mapping[str, str] = {
     "distiller": "learner",
     "arrangement": "scheme_config",
     "rhythm": "alternation",
@@ -28,9 +28,9 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         DfkdError: a group by both of its names.
     """
-    if twice := [old for old, new in RENAMED.items() if old in values and new in values]:
-        raise DfkdError(f"{twice[0]} is the old name of {RENAMED[twice[0]]}: use one of the two")
-    return {RENAMED.get(key, key): value for key, value in values.items()}
+    if twice := [old for old, new in _RENAMED.items() if old in values and new in values]:
+        raise DfkdError(f"{twice[0]} is the old name of {_RENAMED[twice[0]]}: use one of the two")
+    return {_RENAMED.get(key, key): value for key, value in values.items()}
 
 
 def assigned(assignments: list[str]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def assigned(assignments: list[str]) -> dict[str, Any]:
         *groups, key = path.split(".")
         group = values
         for name in groups:
-            group = group.setdefault(RENAMED.get(name, name), {})
+            group = group.setdefault(_RENAMED.get(name, name), {})
             if not isinstance(group, dict):
                 raise DfkdError(f"`set` gives {path!r} two meanings: a value and a group")
         group[key] = _scalar(text)
@@ -113,6 +113,6 @@ def _checked(annotation: Any, value: Any, name: str) -> Any:
     if isinstance(words, tuple) and value is not None and value not in words:
         raise DfkdError(f"{name} must be {in_words(words)}, not {value!r}")
     try:
-        return TypeAdapter(annotation, config=FINITE).validate_python(value)
+        return TypeAdapter(annotation, config=_FINITE).validate_python(value)
     except ValidationError as error:
         raise DfkdError(f"{name}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None

@@ -17,7 +17,7 @@ from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.spec import ImageSpec
 
-ANSWERS = "needs only the teacher's answers"
+_ANSWERS = "needs only the teacher's answers"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
             possible, needs = False, [str(lacking)]
         if name == "default":
             needs = [f"{found}: {draws}"]
-        advice.append(MethodAdvice(name, possible, "; ".join(needs) or ANSWERS))
+        advice.append(MethodAdvice(name, possible, "; ".join(needs) or _ANSWERS))
     return tuple(advice)
 
 

@@ -14,7 +14,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
 from generators.procedural import draw
 
-ROUNDS, PATIENCE = 5, 0.3
+_ROUNDS, _PATIENCE = 5, 0.3
 """Measurements of a piece of work, and the seconds from which on no further one is made; where two
 images take so long, they tell enough of what more of them cost."""
 
@@ -87,16 +87,16 @@ def _cost(work: Callable[[int], object], few: int = 2, more: int = 16) -> Cost:
     """Of ``work``, from two sizes; the first call, which allocates and chooses kernels, is lost."""
     work(few)
     least = _seconds(work, few)
-    if least > PATIENCE:
+    if least > _PATIENCE:
         return Cost(0.0, least / few)
     each = max(0.0, (_seconds(work, more) - least) / (more - few))
     return Cost(max(0.0, least - few * each), each)
 
 
 def _seconds(work: Callable[[int], object], images: int) -> float:
-    """The least of a few measurements, as many as ``PATIENCE`` has time for: machines are busy."""
+    """The least of a few measurements, as many as ``_PATIENCE`` has time for: machines are busy."""
     found: list[float] = []
-    while len(found) < ROUNDS and sum(found) < PATIENCE:
+    while len(found) < _ROUNDS and sum(found) < _PATIENCE:
         start = time.perf_counter()
         work(images)
         if torch.accelerator.is_available():

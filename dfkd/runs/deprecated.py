@@ -21,9 +21,9 @@ OUTPUT = {
     "out": "directory", "overwrite": "overwrite", "resume": "resume",
     "checkpoint_every": "checkpoint_every",
 }  # fmt: skip
-EVALUATION = ("curve", "epsilon")
-RECIPE = ("method", "seed", "init")
-WATCHING = ("begun", "show")
+_EVALUATION = ("curve", "epsilon")
+_RECIPE = ("method", "seed", "init")
+_WATCHING = ("begun", "show")
 
 
 def warn(old: str, new: str) -> None:
@@ -53,11 +53,11 @@ def distill_call(call: Call, old: Mapping[str, Any]) -> Call:
         TypeError: a keyword that no version had.
         DfkdError: one that would be ignored.
     """
-    _check("distill", old, (*RECIPE, *COMPUTE, *OUTPUT, *EVALUATION, *WATCHING))
+    _check("distill", old, (*_RECIPE, *COMPUTE, *OUTPUT, *_EVALUATION, *_WATCHING))
     compute = _group(call.compute, Compute, "compute", _computed(old))
     output = _group(call.output, Output, "output", {OUTPUT[k]: old[k] for k in OUTPUT if k in old})
     evaluation = call.evaluation
-    if measured := {name: old[name] for name in EVALUATION if old.get(name)}:
+    if measured := {name: old[name] for name in _EVALUATION if old.get(name)}:
         if evaluation is None:
             raise DfkdError(f"{next(iter(measured))} is measured on real images: give evaluation")
         if isinstance(evaluation, Evaluation):

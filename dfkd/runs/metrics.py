@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from dfkd.evaluation.validation import Standing, Verdict
 
-MEASURED_SOMETIMES = (
+_MEASURED_SOMETIMES = (
     "agreement_of_others", "comparison", "robust_accuracy", "robustness", "exits", "earliest_exit",
 )  # fmt: skip
 """Keys that ``result.json`` has only where there is something to say."""
@@ -142,7 +142,7 @@ class RunMetrics(Quality, RunCost):
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics as ``result.json`` has them."""
         found = asdict(self) | {"held_out": self.held_out.as_dict()}
-        for name in MEASURED_SOMETIMES:
+        for name in _MEASURED_SOMETIMES:
             # No exit need be good enough, which is something to say of exits.
             if found[name] is None and not (name == "earliest_exit" and self.exits is not None):
                 del found[name]

@@ -14,7 +14,7 @@ from dfkd.runs.costs import Costs
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
 
-ASKING = 0.03
+_ASKING = 0.03
 """Share of a budget that the held-out images may take."""
 EFFORTS = (
     Effort(),
@@ -24,13 +24,13 @@ EFFORTS = (
 )
 """From the best on; where a budget has no time for the last, it takes that all the same: fewer
 images than 32 say nothing."""
-LARGE = 96
+_LARGE = 96
 """Pixels of a side from which on images are dear, where that cannot be measured."""
 STEPS = 250
 """Steps that the student should come to, where smaller batches make that possible."""
 SMALLEST_BATCH = 32
 """Of the student: fewer images make poor statistics for its norms."""
-SMALLEST_MADE, FEWEST_PASSES = 16, 3
+_SMALLEST_MADE, _FEWEST_PASSES = 16, 3
 """What an update of synthesis is not cut below: images optimised together, steps of each."""
 _SYNTHESIS_SHARE = 0.5
 """Most of a run's time that synthesis should take, once the student learns."""
@@ -43,12 +43,12 @@ def effort(costs: Costs, seconds: float) -> Effort:
         tried = 2 * (costs.draw(one.draws) + costs.answer(one.draws))  # two styles of drawings
         return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
 
-    return next((one for one in EFFORTS if takes(one) <= ASKING * seconds), EFFORTS[-1])
+    return next((one for one in EFFORTS if takes(one) <= _ASKING * seconds), EFFORTS[-1])
 
 
 def unclocked(spec: ImageSpec) -> Effort:
     """Choose the effort for a budget in steps: the same everywhere, little for large images."""
-    return EFFORTS[0] if min(spec.height, spec.width) < LARGE else EFFORTS[-1]
+    return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-1]
 
 
 def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:
@@ -131,10 +131,10 @@ def _smaller(recipe: Recipe) -> Recipe | None:
     fewer: dict[str, int] = {}
     if drawn > 2 * made:
         fewer[row.drawn] = drawn // 2
-    elif made >= 2 * SMALLEST_MADE:
+    elif made >= 2 * _SMALLEST_MADE:
         fewer[row.batch] = made // 2
         if drawn:
             fewer[row.drawn] = drawn // 2
-    elif passes > FEWEST_PASSES:
-        fewer[row.passes] = max(FEWEST_PASSES, passes // 2)
+    elif passes > _FEWEST_PASSES:
+        fewer[row.passes] = max(_FEWEST_PASSES, passes // 2)
     return replace(recipe, synthesizer=replace(recipe.synthesizer, **fewer)) if fewer else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from dfkd.training.files import PART
 
-Entries = list["os.DirEntry[str]"]
+_Entries = list["os.DirEntry[str]"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DirectoryLayout:
         return entry.is_file(follow_symlinks=False) and self.has_file(entry.name)
 
 
-def listed(path: Path) -> Entries:
+def listed(path: Path) -> _Entries:
     """List a directory's entries, sorted by name."""
     with os.scandir(path) as entries:
         return sorted(entries, key=lambda entry: entry.name)

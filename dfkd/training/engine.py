@@ -19,7 +19,7 @@ from dfkd.training.budget import Alternation, Budget, RunProgress
 from dfkd.training.checkpoint import snapshot
 from dfkd.training.interruption import interruption
 
-LONG = 2.0
+_LONG = 2.0
 """Seconds from which on an update of synthesis can be cut short; others are simply waited for."""
 
 
@@ -154,7 +154,7 @@ class Engine:
     def _synthesize(self) -> None:
         start = time.perf_counter()
         # The first one's length is not known; a snapshot of little is cheap.
-        if not self._longest_update or self._longest_update > LONG:
+        if not self._longest_update or self._longest_update > _LONG:
             self._before = snapshot(self.synthesizer.state_dict())
         try:
             with within_memory("synthesis"):

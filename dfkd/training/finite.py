@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 
-LEARNER = {
+_LEARNER = {
     "student": "the student's {}",
     "average": "the averaged student's {}",
     "optimizer": "the optimiser's {}",
@@ -24,7 +24,7 @@ LEARNER = {
 """What the entries of a learner's state are called; any other is the student's."""
 
 STUDENT = "learner.lr or learner.weight_decay"
-SYNTHESIS = "rate of synthesis (dfkd recipes METHOD prints it)"
+_SYNTHESIS = "rate of synthesis (dfkd recipes METHOD prints it)"
 
 
 class _StateEntry(NamedTuple):
@@ -66,7 +66,7 @@ def check_state(state: Mapping[str, Any], known: Collection[str] = ()) -> None:
     entries = list(_of_learners(distiller.get("learners", ()), known))
     for called, part, lower in (
         ("the scheme's {}", distiller.get("extras"), STUDENT),
-        ("the synthesizer's {}", state.get("synthesizer"), SYNTHESIS),
+        ("the synthesizer's {}", state.get("synthesizer"), _SYNTHESIS),
         ("an earlier student's {}", state.get("curve"), STUDENT),
     ):
         entries += [
@@ -95,7 +95,7 @@ def _of_learners(learners: Sequence[Any], known: Collection[str]) -> Iterator[_S
     for number, learner in enumerate(learners):
         which = f" (of student {number + 1})" if len(learners) > 1 else ""
         for part, state in learner.items():
-            called = LEARNER.get(part, f"the student's {part}.{{}}") + which
+            called = _LEARNER.get(part, f"the student's {part}.{{}}") + which
             for name, value in _tensors(state):
                 yield _StateEntry(called.format(name), value, STUDENT, name in known)
 
