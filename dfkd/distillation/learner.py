@@ -22,7 +22,7 @@ from dfkd.losses.objective import parse
 from dfkd.losses.registry import KNOWLEDGE, LOSSES, Loss
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
-from dfkd.networks.modes import set_learning, set_mode
+from dfkd.networks.modes import set_mode
 from dfkd.networks.pairing import read_pair
 from dfkd.protocols import Batch, Metrics
 from dfkd.tasks.prediction import rows_of
@@ -32,8 +32,9 @@ from dfkd.teacher.layout import layout_of, to_layout
 from dfkd.teacher.outputs import PairOutputs
 from dfkd.teacher.statistics import statistics_layers
 from dfkd.training.augment import flip
+from dfkd.training.averaging import MovingAverage
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
-from dfkd.training.optimizers import follow, make_optimizer
+from dfkd.training.optimizers import make_optimizer
 
 
 class Learner:
@@ -95,9 +96,7 @@ class Learner:
             if len(self.adapters)
             else None
         )
-        self._average = copy_network(self.network) if config.ema else None
-        if self._average is not None:
-            set_learning(self._average, False)
+        self._average = MovingAverage(self.network, config.ema) if config.ema else None
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well; with care all do.
         kept = statistics_layers(student).values() if config.careful else ()
@@ -175,7 +174,7 @@ class Learner:
             self._adapters_optimizer.step()
         self.steps += 1
         if self._average is not None:
-            follow(self._average, self.network, self.config.ema, self.steps)
+            self._average.update_parameters(self.network)
 
     def class_counts(self) -> list[int]:
         """Count the teacher's answers by class so far, to the images of all processes."""
@@ -183,7 +182,7 @@ class Learner:
 
     def finished(self) -> nn.Module:
         """Return a copy in eval mode, averaged, or live where no average is kept."""
-        finished = copy_network(self.network if self._average is None else self._average)
+        finished = copy_network(self._average.module if self._average else self.network)
         set_mode(finished, False)
         return finished
 
@@ -191,7 +190,7 @@ class Learner:
         """Return student, average, optimisers, adapters, generator and counters."""
         return {
             "student": self.network.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
+            "average": self._average.module.state_dict() if self._average else None,
             "optimizer": self._optimizer.state_dict(),
             "adapters": self.adapters.state_dict(),
             "adapters_optimizer": self._adapters_optimizer.state_dict()
@@ -207,7 +206,8 @@ class Learner:
         """Continue exactly where ``state_dict`` was taken."""
         self.network.load_state_dict(state["student"])
         if self._average is not None:
-            self._average.load_state_dict(state["average"])
+            self._average.module.load_state_dict(state["average"])
+            self._average.n_averaged.fill_(1 + state["steps"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.adapters.load_state_dict(state["adapters"])
         if self._adapters_optimizer:

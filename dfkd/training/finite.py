@@ -18,8 +18,8 @@ _LEARNER = {
     "student": "the student's {}",
     "average": "the averaged student's {}",
     "optimizer": "the optimiser's {}",
-    "aids": "the adapters' {}",
-    "aids_optimizer": "the adapters' optimiser's {}",
+    "adapters": "the adapters' {}",
+    "adapters_optimizer": "the adapters' optimiser's {}",
 }
 """What the entries of a learner's state are called; any other is the student's."""
 

@@ -127,21 +127,3 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
         wide = 3.4445 * wide + (2.0315 * gram @ gram - 4.7750 * gram) @ wide
     result: Tensor = wide.T if len(matrix) > matrix.shape[1] else wide
     return result
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float, steps: int) -> None:
-    """Move the averaged weights and buffers of ``network``; younger runs average fewer steps.
-
-    A buffer's entries that have not moved stay as they are: between two infinities, as masks hold
-    them, there is no mean.
-    """
-    weight = 1 - min(decay, (1 + steps) / (10 + steps))
-    trained = dict(average.named_parameters(remove_duplicate=False))
-    now = network.state_dict()
-    values = {n: v for n, v in average.state_dict().items() if v.is_floating_point()}
-    weights = [name for name in values if name in trained]
-    torch._foreach_lerp_([values[n] for n in weights], [now[n] for n in weights], weight)
-    for name in values.keys() - trained.keys():
-        kept, current = values[name], now[name]
-        kept.copy_(torch.where(kept == current, kept, kept.lerp(current, weight)))

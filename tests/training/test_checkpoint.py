@@ -14,8 +14,8 @@ from dfkd.errors import DfkdError
 from dfkd.recipes import override
 from dfkd.runs.distillation import distill
 from dfkd.training import checkpoint, finite
+from dfkd.training.averaging import MovingAverage
 from dfkd.training.engine import Engine
-from dfkd.training.optimizers import follow
 from support.methods import small
 
 NAN, INF = float("nan"), float("inf")
@@ -27,8 +27,8 @@ def state(steps=7, **entries):
         "student": {"head.weight": torch.ones(2, 2)},
         "average": {"head.weight": torch.ones(2, 2)},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "groups": [{"decay": 1e308}]},
-        "aids": {},
-        "aids_optimizer": None,
+        "adapters": {},
+        "adapters_optimizer": None,
         "generator": torch.get_rng_state(),
     }
     synthesizer = {"pixels": torch.rand(3), "best_cost": torch.full((3,), INF), "bank": {}}
@@ -53,7 +53,7 @@ def test_a_sound_state_comes_back(tmp_path):
 FAULTS = {
     "student": (
         {"student__stem.weight": torch.tensor([1.0, NAN])},
-        "the student's stem.weight holds NaN after step 7: .* lower learner.lr or distiller.w",
+        "the student's stem.weight holds NaN after step 7: .* lower learner.lr or learner.w",
     ),
     "infinite": ({"student__stem.weight": torch.tensor([-INF])}, "stem.weight holds infinity"),
     "half": ({"student__a": torch.tensor([INF]).half()}, "student's a holds infinity"),
@@ -64,7 +64,7 @@ FAULTS = {
         {"optimizer__state": {0: {}, 3: {"exp_avg_sq": torch.tensor([INF])}}},
         "the optimiser's state.3.exp_avg_sq holds infinity",
     ),
-    "adapters": ({"aids__hint.0.weight": torch.tensor(NAN)}, "the adapters' hint.0.weight"),
+    "adapters": ({"adapters__hint.0.weight": torch.tensor(NAN)}, "the adapters' hint.0.weight"),
     "extras": ({"extras__judge": {"critic": torch.tensor(NAN)}}, "the scheme's judge.critic holds"),
     "a number": ({"extras__loss": NAN}, "the scheme's loss holds NaN"),
     "pixels": (
@@ -102,7 +102,7 @@ def test_what_was_infinite_before_training_may_stay_so_but_not_become_nan():
 @pytest.mark.parametrize("seconds", [0, -1.0, NAN, INF])
 def test_an_interval_is_positive(seconds):
     checkpoint.check_interval(0.01)
-    with pytest.raises(DfkdError, match=f"--checkpoint-every must be a positive .*, not {seconds}"):
+    with pytest.raises(DfkdError, match=f"`checkpoint_every` must be a positive .*, not {seconds}"):
         checkpoint.check_interval(seconds)
 
 
@@ -140,13 +140,13 @@ def test_a_finished_network_is_checked_likewise():
 
 def test_an_averaged_mask_stays_what_it_is():
     network = Masked()
-    average = copy.deepcopy(network)
+    average = MovingAverage(network, 0.9)
     with torch.no_grad():
         network.layer.weight += 1
-    for steps in range(1, 4):
-        follow(average, network, 0.9, steps)
-    assert torch.equal(average.mask, network.mask)
-    assert 0 < (average.layer.weight - network.layer.weight).abs().max() < 1
+    for _ in range(3):
+        average.update_parameters(network)
+    assert torch.equal(average.module.mask, network.mask)
+    assert 0 < (average.module.layer.weight - network.layer.weight).abs().max() < 1
 
 
 def full(*_):
