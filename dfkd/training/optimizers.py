@@ -6,7 +6,7 @@ convolutional students of this package it reaches in 1,200 steps what AdamW need
 twice as many for (``assets/NOTEBOOK.md``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -62,52 +62,64 @@ def make_optimizer(
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon over ``hidden``, each flattened to outputs x inputs; AdamW over ``groups``.
+    """Train hidden weights by Muon, each flattened to outputs x inputs, and the others by AdamW.
 
-    Muon's step is scaled to the length of AdamW's (Liu et al., 2025), so that one rate,
-    that of the first group, serves both. torch's own Muon computes in bfloat16, where the
-    rounding of a sum decides over the fourth digit of a step: two processes would not train
-    as one. This one computes in the weights' type.
+    Muon's step is scaled to the length of AdamW's (Liu et al., 2025), so that one rate serves
+    both. torch's own Muon takes matrices alone and computes in bfloat16: seven times as slow on a
+    CPU that emulates it, and the rounding of a sum decides over the fourth digit of a step, so that
+    two processes would not train as one. This one computes in the weights' type.
+
+    Args:
+        hidden: weights of two or more dimensions; the first of ``param_groups``.
+        groups: what AdamW trains.
+        weight_decay: of the hidden weights, decoupled.
     """
 
     def __init__(
         self,
-        hidden: list[nn.Parameter],
-        groups: list[dict[str, Any]],
+        hidden: Iterable[nn.Parameter],
+        groups: Iterable[dict[str, Any]],
         lr: float,
         weight_decay: float,
         momentum: float = 0.95,
     ) -> None:
-        self._hidden, self._decay, self._beta = hidden, weight_decay, momentum
-        self._momenta = [torch.zeros_like(parameter) for parameter in hidden]
         self._adamw = torch.optim.AdamW(groups, lr=lr, foreach=True)
-        super().__init__([{"params": hidden}, *groups], {"lr": lr})
+        muon = {"params": hidden, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__([muon, *self._adamw.param_groups], {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take one step of both; parameters without a gradient stay."""
-        lr = self.param_groups[0]["lr"]
-        for weight, momentum in zip(self._hidden, self._momenta, strict=True):
-            if weight.grad is None:
-                continue
-            momentum.lerp_(weight.grad, 1 - self._beta)
-            ahead = weight.grad.lerp(momentum, self._beta)  # Nesterov's
-            direction = orthogonal(ahead.flatten(1)).view_as(weight)
-            length = 0.2 * max(len(weight), weight[0].numel()) ** 0.5
-            weight.mul_(1 - lr * self._decay).sub_(direction, alpha=lr * length)
-        for group in self._adamw.param_groups:
-            group["lr"] = lr
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step of both; parameters without a gradient stay.
+
+        Args:
+            closure: computes the loss and its gradients anew.
+
+        Returns:
+            The closure's loss, if there is one.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        muon = self.param_groups[0]
+        for weight in muon["params"]:
+            if weight.grad is not None:
+                self._move(weight, muon["lr"], muon["weight_decay"], muon["momentum"])
+        # One state and one set of groups for both: loading them replaces the objects.
+        self._adamw.state, self._adamw.param_groups = self.state, self.param_groups[1:]
         self._adamw.step()
+        return loss
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return Muon's momenta in the order of its weights, and AdamW's state."""
-        return {"momenta": self._momenta, "adamw": self._adamw.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from ``state_dict``."""
-        for momentum, saved in zip(self._momenta, state_dict["momenta"], strict=True):
-            momentum.copy_(saved)
-        self._adamw.load_state_dict(state_dict["adamw"])
+    def _move(self, weight: Tensor, lr: float, decay: float, momentum: float) -> None:
+        gradient, state = weight.grad, self.state[weight]
+        assert gradient is not None
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        ahead = gradient.lerp(average, momentum)  # Nesterov's
+        direction = orthogonal(ahead.flatten(1)).view_as(weight)
+        length = 0.2 * max(len(weight), weight[0].numel()) ** 0.5
+        weight.mul_(1 - lr * decay).sub_(direction, alpha=lr * length)
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:

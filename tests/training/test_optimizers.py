@@ -95,6 +95,29 @@ def test_refusals(model, name, message):
         make_optimizer(model, name, 0.1, 0.0)
 
 
+def test_muon_is_an_optimizer_like_others():
+    model, optimizer = trained("muon", 1)
+    hidden = optimizer.param_groups[0]
+    assert hidden["weight_decay"] == 5e-4
+    assert list(optimizer.state[hidden["params"][0]]) == ["momentum_buffer"]
+    assert optimizer.state[model[0].weight]["exp_avg"].shape == model[0].weight.shape
+    before = copy.deepcopy(model.state_dict())
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(torch.ones(2, 1, 8, 8)).square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) > 0
+    assert not torch.equal(before["2.weight"], model[2].weight)
+    # Each group has its own rate.
+    hidden["lr"], before = 0.0, copy.deepcopy(model.state_dict())
+    optimizer.step()
+    assert torch.equal(before["2.weight"], model[2].weight)
+    assert not torch.equal(before["0.weight"], model[0].weight)
+
+
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (8, 8)])
 def test_one_step_is_torchs_own_but_for_its_rounding(shape):
     torch.manual_seed(0)
