@@ -1,5 +1,6 @@
 """Devices and processes: two real gloo processes against one."""
 
+import copy
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ atexit.register(lambda: print("in a group to the end" if dist.is_initialized() e
 import dfkd
 import dfkd
 from dfkd.distillation.schemes import offline
-from dfkd.training.budget import Rhythm
+from dfkd.training.budget import Alternation
 from dfkd.networks import initialise, vgg
 from dataclasses import replace
 losses = []
@@ -100,13 +101,32 @@ def test_knowledge_may_leave_a_part_of_the_student_alone(tmp_path):
     assert together[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
 
 
-def test_synchronised_batchnorm_keeps_its_state_and_equals_torch_in_eval():
+@pytest.fixture
+def processes(monkeypatch):
+    """Make this process the first of several, whose sums ``others(values)`` completes."""
+
+    def pretend(count, others=lambda values: None):
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_world_size", lambda: count)
+        monkeypatch.setattr(dist, "get_rank", lambda: 0)
+        monkeypatch.setattr(dist, "all_reduce", others)
+
+    return pretend
+
+
+def test_synchronised_batchnorm_keeps_its_state_and_class_and_copies_apart(processes):
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).eval()
     images = torch.rand(4, 1, 5, 5)
     expected, names = network(images), list(network.state_dict())
     synchronise_batchnorm(network)
     assert torch.equal(network(images), expected)
     assert list(network.state_dict()) == names
+    assert type(network[1]) is nn.BatchNorm2d
+    processes(1)
+    other = copy.deepcopy(network).train()
+    other(images)
+    assert other[1].num_batches_tracked == 1
+    assert network[1].num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(
@@ -114,16 +134,32 @@ def test_synchronised_batchnorm_keeps_its_state_and_equals_torch_in_eval():
     [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}],
     ids=["as it comes", "without weights", "mean of all batches", "without memory"],
 )
-def test_synchronised_batchnorm_equals_torch_in_training(options, monkeypatch):
-    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
-    monkeypatch.setattr(dist, "all_reduce", lambda values: None)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_synchronised_batchnorm_equals_torch_in_training(options, offset, processes):
+    processes(1)
     shared, plain = nn.BatchNorm2d(3, **options), nn.BatchNorm2d(3, **options)
     synchronise_batchnorm(shared)
     for seed in range(3):
-        images = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(shared(images), plain(images))
+        images = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(seed)) + offset
+        near = {"rtol": 1e-5, "atol": 1e-5 + offset / 4e6}  # a float near 1e4 is known to 1e-3
+        torch.testing.assert_close(
+            shared(images), plain(images), rtol=1e-5, atol=1e-5 + offset / 4e6
+        )
     for ours, theirs in zip(shared.state_dict().values(), plain.state_dict().values(), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_variance_of_all_is_exact_where_a_difference_of_squares_is_none(processes):
+    # Two processes hold 10^4 - 1, 10^4 + 1 and 10^4 + 2, 10^4 + 4: means 10^4 and 10^4 + 3, both
+    # variances 1; together 1 + 1.5^2. In float32 E[x^2] - E[x]^2 is a multiple of 8.
+    processes(2, lambda rows: rows[1].copy_(torch.tensor([[1.0], [1e4 + 3]])))
+    norm = nn.BatchNorm1d(1, momentum=1.0, eps=0.0)
+    synchronise_batchnorm(norm)
+    ours = norm(torch.tensor([[1e4 - 1], [1e4 + 1]]))
+    assert norm.running_mean.item() == 1e4 + 1.5
+    assert norm.running_var.item() == pytest.approx(3.25 * 4 / 3, rel=1e-6)  # unbiased
+    expected = torch.tensor([[-2.5], [-0.5]]) / 3.25**0.5
+    torch.testing.assert_close(ours.detach(), expected)
 
 
 @pytest.mark.parametrize(("name", "where"), [("device", "tpu"), ("precision", "fp8")])
