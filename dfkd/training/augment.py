@@ -3,6 +3,9 @@
 Random numbers come from the generator that is passed (torch's global one where it
 is ``None``), drawn where it lives and moved to the images: a run with a CPU
 generator makes the same choices on every device.
+
+Crops are warped by kornia, from boxes that are drawn here. Flips and shifts are not: kornia
+interpolates a shift, where these move whole pixels and wrap them around.
 """
 
 import math
@@ -91,17 +94,21 @@ def crop(images: Tensor, scale: float, generator: torch.Generator | None) -> Ten
     """
     if scale == 1:
         return images
+    from kornia.geometry.transform import warp_affine  # a second: only for those who crop
+
     area, shape, x, y = _uniform(4, images, generator)
     area = scale + (1 - scale) * area
     stretch = torch.exp((shape - 0.5) * math.log(4 / 3))  # square root of the aspect ratio
-    width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
-    zero = torch.zeros_like(area)
-    # Coordinates run from -1 to 1: a part of size s has its centre within +-(1 - s).
-    columns = torch.stack([width, zero, (1 - width) * (2 * x - 1)], 1)
-    rows = torch.stack([zero, height, (1 - height) * (2 * y - 1)], 1)
-    theta = torch.stack([columns, rows], 1).to(images.dtype)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    part = torch.stack([area.sqrt() * stretch, area.sqrt() / stretch], 1).clamp(max=1)
+    size = part.new_tensor([images.shape[3], images.shape[2]])
+    corner = (1 - part) * torch.stack([x, y], 1) * size
+    # An index is of a pixel's centre, half a pixel from its corner.
+    shift = (0.5 - corner) / part - 0.5
+    matrices = torch.cat([torch.diag_embed(1 / part), shift[..., None]], 2).to(images.dtype)
+    height, width = images.shape[2:]
+    return warp_affine(
+        images, matrices, (height, width), padding_mode="border", align_corners=False
+    )
 
 
 def _uniform(count: int, images: Tensor, generator: torch.Generator | None) -> Tensor:
