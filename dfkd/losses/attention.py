@@ -1,4 +1,7 @@
-"""Where a network looks: maps over the image, of energy or of evidence for a class."""
+"""Where a network looks: maps over the image, of energy or of evidence for a class.
+
+Our own: libraries of CAMs explain a finished network, and losses differentiate the maps once more.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,8 @@
-"""Adversarial images: projected gradient ascent of a loss of a network's logits."""
+"""Adversarial images: projected gradient ascent of a loss of a network's logits.
+
+Our own: libraries of attacks take labels and draw from torch's global generator, and here any
+loss is ascended with a seed of its own. Tests compare it with one of them.
+"""
 
 from collections.abc import Callable
 

@@ -3,7 +3,7 @@
 In eval mode a batch-norm is y = scale * z + shift, a channel at a time, and a convolution that
 ends with it gives y at once. The statistics of z follow from those of y, so that the
 norm's two passes over the activations go, forwards and backwards. What cannot be folded stays
-as it was, and ``Folding.reasons`` says why.
+as it was, and ``Folding.reasons`` says why. Our own: torch's fusion forgets the statistics.
 
 Between the two layers there is y already: who looks at a convolution's output or at a norm's
 input asks the original. Everywhere else features are the same.

@@ -26,12 +26,12 @@ def with_flip(setting: Setting, mirrored: bool | None) -> Setting:
 
     Args:
         setting: a frozen dataclass; one without ``flip`` comes back as it is.
-        mirrored: whether mirror images keep their class; None where nobody has asked.
+        mirrored: whether mirror images keep their class; None where it was not measured.
     """
-    given: Any = setting
-    if getattr(given, "flip", 0.0) is not None:
+    anything: Any = setting
+    if getattr(setting, "flip", 0.0) is not None:
         return setting
-    chosen: Setting = replace(given, flip=FLIP if mirrored else 0.0)
+    chosen: Setting = replace(anything, flip=FLIP if mirrored else 0.0)
     return chosen
 
 

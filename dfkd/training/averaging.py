@@ -33,7 +33,8 @@ class MovingAverage(AveragedModel):
         self._infinite = {
             value.data_ptr()
             for value in chain(self.module.parameters(), self.module.buffers())
-            if value.is_floating_point() and value.element_size() > 1 and value.isinf().any()
+            if value.is_floating_point() and value.element_size() > 1
+            if not value.is_meta and value.isinf().any()
         }
 
     @torch.no_grad()

@@ -20,12 +20,12 @@ class Background:
     all jobs. What cannot be written is then a ``DfkdError`` that names the file.
 
     Args:
-        place: the directory into which jobs write, to be named where an error names no file.
+        directory: where jobs write, to be named where an error names no file.
         depth: jobs that may wait; ``submit`` blocks while there are more.
     """
 
-    def __init__(self, place: Path | None = None, depth: int = 4) -> None:
-        self._runtime, self._depth = place, depth
+    def __init__(self, directory: Path | None = None, depth: int = 4) -> None:
+        self._directory, self._depth = directory, depth
         self._thread = ThreadPoolExecutor(1)
         self._pending: deque[Future[Any]] = deque()
 
@@ -40,7 +40,7 @@ class Background:
         try:
             self._pending.popleft().result()
         except OSError as error:
-            raise unwritable(error, self._runtime or "a file of this run") from error
+            raise unwritable(error, self._directory or "a file of this run") from error
 
     def __enter__(self) -> Self:
         return self

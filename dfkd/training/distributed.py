@@ -3,7 +3,9 @@
 Everything else receives plain values from here: a device, an autocast context,
 means over processes. Under several processes every rank makes the same images from
 the same seed and trains on its slice, so a run's images and checkpoints do not
-depend on how many processes share it.
+depend on how many processes share it. Gradients are averaged here, not by torch's
+DistributedDataParallel: that wants one for whatever leads to the output, and knowledge of
+features leaves a classifier without.
 """
 
 import atexit
@@ -80,11 +82,7 @@ class Runtime:
 
     @torch.no_grad()
     def all_reduce_gradients(self, module: nn.Module) -> None:
-        """Mean over processes of the gradients of ``module``, in chosen; who has none, gets none.
-
-        torch's DistributedDataParallel wants a gradient for whatever leads to the output, and
-        knowledge that looks inside a network alone leaves its classifier without one.
-        """
+        """Average the gradients of ``module`` over processes, in place; without one none comes."""
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         if self.world_size == 1 or not gradients:
             return

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and that take the place of whatever had their name."""
+"""Files that are whole or not there, and that replace whatever had their name."""
 
 import os
 import tempfile

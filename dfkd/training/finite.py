@@ -1,4 +1,4 @@
-"""What must never be written over a run's last good state: numbers that are none any more.
+"""Keep NaN and infinity from being written over a run's last good state.
 
 NaN is a fault wherever it is. An infinity is one in whatever learns: weights, averages, optimisers'
 moments. A method may begin with one of its own (a lowest cost so far), and so may a network: masks
@@ -128,9 +128,10 @@ def _check(entries: Sequence[_StateEntry], steps: int) -> None:
 
 def _verdicts(faults: Sequence[Tensor | None]) -> list[bool]:
     """All answers at once: a device is waited for once, and not once a tensor."""
-    asked = [fault for fault in faults if fault is not None]
-    told = torch.stack([fault.to(asked[0].device) for fault in asked]).tolist() if asked else []
-    answers = iter(told)
+    found = [fault for fault in faults if fault is not None]
+    answers = iter(
+        torch.stack([fault.to(found[0].device) for fault in found]).tolist() if found else []
+    )
     return [fault is not None and next(answers) for fault in faults]
 
 

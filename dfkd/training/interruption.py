@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop: what is at work finishes its step and keeps what it has."""
+"""Ctrl-C and SIGTERM as a wish to stop: a run finishes its step and keeps what it has."""
 
 import signal
 from collections.abc import Iterator

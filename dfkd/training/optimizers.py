@@ -72,7 +72,9 @@ class MuonAndAdamW(torch.optim.Optimizer):
     Args:
         hidden: weights of two or more dimensions; the first of ``param_groups``.
         groups: what AdamW trains.
+        lr: learning rate of all groups at first.
         weight_decay: of the hidden weights, decoupled.
+        momentum: of the hidden weights' moving average of gradients, in [0, 1).
     """
 
     def __init__(

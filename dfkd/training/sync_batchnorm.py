@@ -24,6 +24,7 @@ class ProcessSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Sum the gradient over processes."""
         # By way of itself: Grad-CAM differentiates this step once more.
         total: Tensor = ProcessSum.apply(gradient)
         return total
