@@ -8,7 +8,7 @@ Every scheme of ``dfkd.distillation.schemes`` writes its own step from these pie
     learner.learn(learner.weighted(parts))   # backward, step, average
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from dfkd.distillation.adapters import build_losses
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.student_init import is_frozen
-from dfkd.errors import DfkdError
 from dfkd.losses.objective import parse
-from dfkd.losses.registry import KNOWLEDGE, LOSSES, Loss
+from dfkd.losses.registry import LOSSES
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
@@ -77,7 +76,6 @@ class Learner:
         teacher.autocast = runtime.autocast
         self._weights = parse(config.knowledge)
         rows = {name: LOSSES[name] for name in (*self._weights, *extra_losses)}
-        check_teaching(rows)
         self._forward = PairedForward(
             teacher,
             {path for row in rows.values() for path in row.needs},
@@ -224,13 +222,3 @@ def metrics(parts: dict[str, Tensor], outputs: PairOutputs) -> Metrics:
         **{name: value.detach() for name, value in parts.items()},
         "agreement": outputs.task.agreement(*pair),
     }
-
-
-def check_teaching(losses: Mapping[str, Loss]) -> None:
-    """Raise where a loss leaves the student as it is: it takes nothing of the student's side."""
-    for name, loss in losses.items():
-        if not any(path.startswith("student.") for path in loss.needs):
-            raise DfkdError(
-                f"{name} is a loss of images and teaches a student nothing; choose from "
-                f"{', '.join(KNOWLEDGE)}"
-            )

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.losses.registry import LOSSES
+from dfkd.losses.registry import KNOWLEDGE, LOSSES
 
 Schedule = Callable[[float], float]
 """Progress of the run in [0, 1] -> a factor."""
@@ -132,7 +132,7 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
 
     Args:
         expression: ``weight*name`` joined by ``+``; a weight of 1 may be left out.
-        signed: allow ``-`` as well: what images maximise. A student maximises nothing.
+        signed: allow ``-``, and losses of images alone. A student maximises nothing.
 
     Raises:
         DfkdError: not of that form; the message points at the column.
@@ -155,8 +155,9 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
             position = len(expression) - len(expression[position:].lstrip())
             raise mistake(position, "a term such as 0.5*at is expected")
         name, start = found["name"], found.start("name")
-        if name not in LOSSES:
-            raise mistake(start, f"unknown loss {name!r}{nearest(name, LOSSES)}")
+        if name not in LOSSES or not (signed or LOSSES[name].student):
+            known = LOSSES if signed else KNOWLEDGE
+            raise mistake(start, f"unknown loss {name!r}{nearest(name, known)}")
         if name in weights:
             raise mistake(start, f"{name} stands there twice")
         try:

@@ -66,6 +66,11 @@ class Loss:
         return "student.features" in self.needs
 
     @property
+    def student(self) -> bool:
+        """Whether it takes anything of the student's side."""
+        return any(path.startswith("student.") for path in self.needs)
+
+    @property
     def inside(self) -> bool:
         """Whether it compares more than the two networks' outputs."""
         return any(path.startswith("student.") and path not in LOGITS for path in self.needs)
@@ -76,7 +81,7 @@ class Loss:
         Raises:
             DfkdError: the loss needs a student, and the outputs have none.
         """
-        if outputs.student is None and any(path.startswith("student.") for path in self.needs):
+        if outputs.student is None and self.student:
             raise DfkdError("this objective needs a student, and none was given")
         return tuple(attrgetter(path)(outputs) for path in self.needs)
 

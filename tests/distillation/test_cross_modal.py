@@ -216,7 +216,7 @@ def test_a_signal_has_its_own_units_behind_zero_and_one():
 def test_what_the_teacher_remembers_is_found_behind_the_front_end(tiny_teacher, behind):
     assert {f"network.{name}" for name in tiny_teacher.layers} == set(behind.layers)
     assert behind.class_names == tiny_teacher.class_names
-    signals = some_batch(behind).images
+    signals = some_batch(behind).inputs
     pictures = front_end_of(SMALL)(behind.spec.normalize(signals))
     wanted = tiny_teacher.trace(pictures, statistics=True)
     folding = fold(behind)
@@ -250,7 +250,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     assert tiny_teacher.fingerprint() == before
     assert all(p.grad is None and not p.requires_grad for p in tiny_teacher.network.parameters())
     assert (result.figures["student_steps"], result.figures["scheme"]) == (4, "cross_modal")
-    synthesizer = recipes.build_synthesizer(plan, behind, Runtime.autocast.__get__(CPU))
+    synthesizer = recipes.build_synthesizer(plan, behind)
     synthesizer.update(student)
     signals = synthesizer.sample(16).inputs
     assert signals.shape == (16, *config.spec.shape)
@@ -309,7 +309,7 @@ def test_the_student_learns_and_resumes_exactly(behind):
     again = build_distiller(behind, small_student(7), LEARN, 5, "cross_modal", SMALL)
     again.load_state_dict(saved)
     assert run(again, 3, 60) == wanted
-    signals = behind.spec.normalize(some_batch(behind).images)
+    signals = behind.spec.normalize(some_batch(behind).inputs)
     assert torch.equal(whole.finished()(signals), again.finished()(signals))
 
 
@@ -336,7 +336,7 @@ def test_narrow_floats_do(behind):
     metrics = distiller.update(some_batch(behind))
     assert metrics["kd"].isfinite()
     assert metrics["kd"].dtype == torch.float32
-    signals = some_batch(behind).images
+    signals = some_batch(behind).inputs
     with runtime.autocast():
         narrow = behind(signals).float()
     assert (narrow.argmax(1) == behind(signals).argmax(1)).float().mean() > 0.9
@@ -346,7 +346,7 @@ def test_cudnn_is_left_out_where_it_has_no_backward(behind, monkeypatch):
     student, seen = small_student(), []
     monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
     student.lstm.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
-    signals = some_batch(behind).images.requires_grad_()
+    signals = some_batch(behind).inputs.requires_grad_()
     with frozen(student):
         student(signals).sum().backward()
     student(signals)

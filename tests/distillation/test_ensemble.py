@@ -150,7 +150,7 @@ WRONG = {
         "abcd abcx",
         (),
     ): "class 'd' of teacher 1 is none of teacher 2, which has 'x'.*combine=classes",
-    ("abcd 0123 abdc", ()): "teacher 2 names no classes.*whose is it.*--class-names FILE",
+    ("abcd 0123 abdc", ()): "teacher 2 names no classes.*which is right.*`class_names=FILE`",
     ("ab ab", ("weighted", (1, 2, 3))): "3 weights for 2",
     ("ab ab", ("weighted",)): "belong together",
     ("ab ab", ("weighted", (1, math.nan))): "positive and finite",
@@ -178,7 +178,8 @@ def test_the_copies_that_runs_work_with_answer_alike(combine):
     assert all(isinstance(layer, FoldedNorm) for layer in folded.layers.values())
     for each in (both, folded, recomputing(folded)):
         x = images().requires_grad_()
-        logits, statistics, _ = each.trace(x, statistics=True)
+        trace = each.trace(x, statistics=True)
+        logits, statistics = trace.logits, trace.statistics
         assert [record.name for record in statistics] == list(both.layers)
         (logits.square().sum() + sum(s.mean.sum() + s.var.sum() for s in statistics)).backward()
         found.append((logits.detach(), x.grad))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import math
 import re
 
@@ -353,7 +354,7 @@ def test_cam_refuses_a_classifier_that_reads_no_average_of_the_last_map(whose, b
 @pytest.mark.parametrize(
     ("knowledge", "pairs", "what"),
     [
-        ("cam", (), "reads 256 numbers.*--knowledge"),
+        ("cam", (), "reads 256 numbers.*`knowledge"),
         ("grad_cam", ("teacher.stages.0=student.aside",), "no logit depends on"),
     ],
 )
@@ -386,9 +387,9 @@ LEARNT = {"hint", "vid", "fsp", "crd"}
 
 def test_every_kind_has_a_line_and_a_weight_and_one_loss():
     for name, kind in KNOWLEDGE.items():
-        assert re.search(r"\b20[0-9]{2}\b", kind.line), f"{name} names no source"
+        assert re.search(r"\b20[0-9]{2}\b", kind.source), f"{name} names no source"
         assert kind.weight > 0, name
-        assert (kind.loss is None) != (kind.learned is None), name
+        assert inspect.isclass(kind.function) == kind.learned, name
     assert {name for name, kind in KNOWLEDGE.items() if kind.learned} == LEARNT
 
 

@@ -291,10 +291,10 @@ def test_the_best_comes_back_from_its_run_whatever_its_architecture(
     data = LabelledImages(
         (255 * images_of(count=32)).to(torch.uint8), torch.arange(32) % 4, "noise"
     )
-    note = AgreementEMA.note
+    note = AgreementEMA.update
     # The first is the best until the third step; then the peer is.
     monkeypatch.setattr(
-        AgreementEMA, "note",
+        AgreementEMA, "update",
         lambda self, agreement: note(
             self, torch.tensor([1.0, 0.0]) if float(self.agreement[0]) < 0.015 else
             torch.tensor([0.0, 1.0]),

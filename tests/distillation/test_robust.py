@@ -252,7 +252,7 @@ def test_figures_name_the_attack_and_every_network(tiny_teacher, tiny_student):
     )
     told = dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, **plain).figures
     assert told["robustness"]["epsilon"] == 0.02
-    with pytest.raises(DfkdError, match="give `evaluation`"):
+    with pytest.raises(DfkdError, match="give evaluation"):
         dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=0.02, steps=2)
     with pytest.raises(DfkdError, match="not 8"):
         dfkd.distill(tiny_teacher, tiny_student, "drawings", epsilon=8, **plain)

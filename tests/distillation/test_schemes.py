@@ -61,7 +61,7 @@ def test_the_teacher_stays_and_the_student_moves(row):
     assert metrics["kd"] > 0
     assert all(bool(torch.isfinite(torch.as_tensor(value))) for value in metrics.values())
     assert sum(distiller.class_counts()) == 3 * 32
-    logits = distiller.finished()(teacher.spec.normalize(some_batch(teacher).images))
+    logits = distiller.finished()(teacher.spec.normalize(some_batch(teacher).inputs))
     assert logits.shape == (32, 4)
     assert not distiller.finished().training
 
@@ -88,7 +88,7 @@ def test_resumed_is_uninterrupted(row):
     found = run(again, teacher, 3, start=5)
     for one, other in zip(wanted, found, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-    images = teacher.spec.normalize(some_batch(teacher).images)
+    images = teacher.spec.normalize(some_batch(teacher).inputs)
     assert torch.equal(whole.finished()(images), again.finished()(images))
 
 

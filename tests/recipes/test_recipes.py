@@ -37,7 +37,7 @@ def test_overrides_round_trip(lr, batch_size, optimizer):
     ("assignment", "message"),
     [
         ("distiller.lrr=1", "did you mean 'lr'"),
-        ("distiler.lr=1", "did you mean 'distiller'"),
+        ("lerner.lr=1", "did you mean 'learner'"),
         ("distiller=3", "group of settings"),
         ("learner.lr=fast", "learner.lr"),
         ("learner.lr", "key=value"),

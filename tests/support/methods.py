@@ -167,7 +167,12 @@ def build(method: str, teacher: Teacher, seed: int = 0, autocast=nullcontext, **
 
 
 def same(one: Any, other: Any) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True) if a is not None)
+    """Whether two values, batches and predictions among them, are equal tensor by tensor."""
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return all(same(a, b) for a, b in zip(one, other, strict=True))
 
 
 class Odd(nn.Module):

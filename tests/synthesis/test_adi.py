@@ -38,10 +38,10 @@ def test_competition_alone_drives_student_and_teacher_apart():
     method, student = build("adi", make_teacher(), iterations=30, **ALONE), make_student()
     shown = watch(method)
     metrics = method.update(student)
-    assert set(metrics) == {"loss", "competition"}
+    assert set(metrics) == {"loss", "js"}
     first, last = (disagreement(method, student, images) for images in (shown[0], shown[-1]))
     assert last > first + 0.02
-    assert metrics["competition"] == metrics["loss"] < 1 - last + 0.01
+    assert metrics["js"] == metrics["loss"] < 1 - last + 0.01
 
 
 def test_the_gradient_comes_through_both_networks():
@@ -67,7 +67,7 @@ def test_the_loss_by_hand():
     trace = method.teacher.trace(shown[0], statistics=True)
     x = (shown[0] - 0.5) / 0.25
     js = js_competition(copy.deepcopy(student).eval()(x), trace.logits)
-    targets = method.bank.state_dict()["targets"]
+    targets = method.bank.state_dict()["columns"]["target"]
     assert targets.bincount().tolist() == [2, 2, 2, 2]
     expected = (
         0.7 * cross_entropy(trace.logits, targets)
@@ -76,7 +76,7 @@ def test_the_loss_by_hand():
         + 10 * (1 - js)
     )  # fmt: skip
     torch.testing.assert_close(metrics["loss"], expected)
-    torch.testing.assert_close(metrics["competition"], 1 - js)
+    torch.testing.assert_close(metrics["js"], 1 - js)
 
 
 def test_rounds_start_from_normalised_noise_and_step_in_normalised_units():
@@ -99,7 +99,7 @@ def test_a_round_competes_with_the_student_of_that_moment():
         if learns:
             student.load_state_dict(make_teacher().network.state_dict())
         metrics = method.update(student)
-        found.append((method.bank.state_dict()["images"], metrics["competition"]))
+        found.append((method.bank.state_dict()["columns"]["inputs"], metrics["js"]))
     (other, apart), (images, agreeing) = found
     assert torch.equal(other[:16], images[:16])
     assert not torch.equal(other[16:], images[16:])
@@ -112,7 +112,7 @@ def test_the_best_iterate_is_a_copy():
     shown = watch(method)
     method.update(make_student())
     expected = shown[0].clamp(0, 1).mul(255).round().to(torch.uint8)
-    assert torch.equal(method.bank.state_dict()["images"], expected)
+    assert torch.equal(method.bank.state_dict()["columns"]["inputs"], expected)
 
 
 def test_more_iterations_never_make_the_kept_batch_worse():

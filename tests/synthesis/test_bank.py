@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dfkd.errors import DfkdError
 from dfkd.synthesis.bank import ImageBank, by_class
 from dfkd.teacher.spec import ImageSpec, quantize
+from support.methods import same as alike
 
 SPEC = ImageSpec(1, 2, 3)
 
@@ -27,7 +28,7 @@ def fill(store: ImageBank, *sizes: int) -> None:
 
 
 def same(left, right) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(left[:3], right[:3], strict=True))
+    return alike(left[:3], right[:3])
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,13 +70,13 @@ def test_a_resumed_bank_goes_on_exactly(before, after, count):
 def test_a_state_is_a_copy_of_the_filled_part():
     store = bank(100)
     fill(store, 3)
-    state = store.state_dict()
-    assert state["images"].shape == (3, *SPEC.shape)
-    assert state["images"].dtype == torch.uint8
-    kept = state["targets"].clone()
+    state = store.state_dict()["columns"]
+    assert state["inputs"].shape == (3, *SPEC.shape)
+    assert state["inputs"].dtype == torch.uint8
+    kept = state["target"].clone()
     fill(store, 100)
-    assert torch.equal(state["targets"], kept)
-    assert state["images"].untyped_storage().nbytes() == 3 * 6
+    assert torch.equal(state["target"], kept)
+    assert state["inputs"].untyped_storage().nbytes() == 3 * 6
 
 
 def test_a_state_survives_a_file(tmp_path):
@@ -90,9 +91,9 @@ def test_a_state_survives_a_file(tmp_path):
 def test_a_state_of_another_bank_is_refused():
     store = bank(10)
     fill(store, 8)
-    with pytest.raises(DfkdError, match="holds images of"):
+    with pytest.raises(DfkdError, match="holds inputs of"):
         bank(7).load_state_dict(store.state_dict())
-    with pytest.raises(DfkdError, match="holds teacher_logits of"):
+    with pytest.raises(DfkdError, match="holds logits of"):
         ImageBank(10, SPEC, 5, 0).load_state_dict(store.state_dict())
 
 
@@ -129,8 +130,8 @@ def test_sampling_repeats_only_when_it_must():
     fill(store, 20)
     assert len(set(store.sample(20).target.tolist())) == 20
     many = store.sample(200)
-    assert len(many.images) == 200
-    assert set(many.targets.tolist()) <= set(range(20))
+    assert len(many.inputs) == 200
+    assert set(many.target.tolist()) <= set(range(20))
 
 
 def test_sampling_follows_the_seed_and_leaves_torch_alone():
@@ -147,11 +148,11 @@ def test_sampling_follows_the_seed_and_leaves_torch_alone():
 def test_what_does_not_fit_is_refused_and_nothing_is_stored():
     store = bank()
     images, logits, targets = torch.rand(2, *SPEC.shape), torch.zeros(2, 4), torch.arange(2)
-    with pytest.raises(DfkdError, match=r"wants images of \(2, 1, 2, 3\), not \(2, 1, 3, 2\)"):
+    with pytest.raises(DfkdError, match=r"wants inputs of \(2, 1, 2, 3\), not \(2, 1, 3, 2\)"):
         store.add(images.transpose(2, 3), logits, targets)
-    with pytest.raises(DfkdError, match="wants teacher_logits"):
+    with pytest.raises(DfkdError, match="wants logits"):
         store.add(images, logits[:, :3], targets)
-    with pytest.raises(DfkdError, match="wants targets"):
+    with pytest.raises(DfkdError, match="wants target of"):
         store.add(images, logits, targets[:1])
     assert len(store) == store.total == 0
     with pytest.raises(DfkdError, match="empty"):

@@ -174,7 +174,7 @@ def test_more_steps_of_a_round_find_better_images():
         return Cmi(make_teacher(), replace(TINY, g_steps=steps, lr_g=2e-2)).update(make_student())
 
     found = [update(steps) for steps in (1, 4, 20)]
-    for name in ("loss", "statistics"):
+    for name in ("loss", "bn"):
         values = [float(metrics[name]) for metrics in found]
         assert values == sorted(values, reverse=True), name
     assert found[2]["loss"] < found[0]["loss"]

@@ -37,11 +37,11 @@ def by_hand(teacher: Teacher, images: Tensor) -> dict[str, Tensor]:
     p = (features @ last.weight.T + last.bias).softmax(1)
     mean = p.mean(0)
     terms = {
-        "one_hot": -p.amax(1).log().mean(),
-        "information_entropy": (mean * mean.log10()).sum(),
+        "onehot": -p.amax(1).log().mean(),
+        "balance10": (mean * mean.log10()).sum(),
         "activation": -features.abs().mean(),
     }
-    total = terms["one_hot"] + 5 * terms["information_entropy"] + 0.1 * terms["activation"]
+    total = terms["onehot"] + 5 * terms["balance10"] + 0.1 * terms["activation"]
     return {"loss": total, **terms}
 
 
@@ -56,7 +56,7 @@ def test_the_terms_are_those_of_the_classifiers_input() -> None:
     method = Dafl(teacher, TINY)
     for _ in range(2):
         found = method.update(nn.Identity())
-        expected = by_hand(teacher, method.batch[0])
+        expected = by_hand(teacher, method.batch.inputs)
         assert set(found) == {f"{name}" for name in expected}
         for name, value in expected.items():
             torch.testing.assert_close(found[f"{name}"], value, msg=name)
@@ -67,8 +67,8 @@ def test_undecided_teachers_pin_the_logarithms() -> None:
     teacher.network[3].weight.zero_()
     teacher.network[3].bias.zero_()
     found = Dafl(teacher, TINY).update(nn.Identity())
-    assert found["information_entropy"].item() == pytest.approx(-1)
-    assert found["one_hot"].item() == pytest.approx(math.log(10))
+    assert found["balance10"].item() == pytest.approx(-1)
+    assert found["onehot"].item() == pytest.approx(math.log(10))
 
 
 def test_the_student_gets_the_batch_that_the_generator_stepped_on() -> None:
@@ -97,10 +97,10 @@ def test_the_student_gets_the_batch_that_the_generator_stepped_on() -> None:
 def test_another_count_cycles_through_it(count) -> None:
     method = build("dafl", make_teacher())
     method.update(make_student())
-    images, logits, *_ = method.sample(count)
+    batch = method.sample(count)
     order = [i % 16 for i in range(count)]
-    assert torch.equal(images, method.batch[0][order])
-    assert torch.equal(logits, method.batch[1][order])
+    assert torch.equal(batch.inputs, method.batch.inputs[order])
+    assert torch.equal(batch.prediction.logits, method.batch.prediction.logits[order])
 
 
 @pytest.mark.parametrize("seed", range(3))

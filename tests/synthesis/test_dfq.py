@@ -14,7 +14,7 @@ from support.methods import make_student, make_teacher
 
 TINY = DfqConfig(synthesis_batch_size=12, latent_dim=8, ngf=4)
 NAMES = ("adv", "bn", "oh", "balance")
-PUBLISHED = {"adversarial": 1.0, "statistics": 1.0, "one_hot": 1.0, "balance": 20.0}
+PUBLISHED = {"kd": -1.0, "bn": 1.0, "onehot": 1.0, "balance": 20.0}
 
 
 def by_hand(teacher, student, images):
@@ -24,13 +24,13 @@ def by_hand(teacher, student, images):
     s, t = student(teacher.spec.normalize(images)).log_softmax(1), trace.logits.log_softmax(1)
     share = t.exp().mean(0)
     return {
-        "adversarial": -(t.exp() * (t - s)).sum(1).mean(),
-        "statistics": sum(
+        "kd": (t.exp() * (t - s)).sum(1).mean(),
+        "bn": sum(
             (layer.mean - layer.running_mean).square().sum().sqrt()
             + (layer.var - layer.running_var).square().sum().sqrt()
             for layer in trace.statistics
         ),
-        "one_hot": -t.max(1).values.mean(),
+        "onehot": -t.max(1).values.mean(),
         "balance": (share * share.log()).sum(),
     }
 
@@ -48,7 +48,7 @@ def updated(config):
 def test_every_weight_enters_the_sum_and_its_gradient(changed):
     method, metrics, twin, latents = updated(replace(TINY, **changed))
     named = dict(zip(NAMES, PUBLISHED, strict=True))
-    weights = PUBLISHED | {named[key]: value for key, value in changed.items()}
+    weights = PUBLISHED | {named[k]: -v if k == "adv" else v for k, v in changed.items()}
     parts = by_hand(method.teacher, make_student(), twin(latents))
     total = sum(weights[name] * value for name, value in parts.items())
     for name, value in {"loss": total, **parts}.items():
@@ -58,7 +58,7 @@ def test_every_weight_enters_the_sum_and_its_gradient(changed):
         torch.testing.assert_close(mine.grad, its.grad, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("weight", "term"), [("adv", "adversarial"), ("balance", "balance")])
+@pytest.mark.parametrize(("weight", "term"), [("adv", "loss"), ("balance", "balance")])
 def test_alone_each_term_sinks(weight, term):
     config = replace(TINY, **(dict.fromkeys(NAMES, 0.0) | {weight: 1.0}), lr_g=0.01)
     method, student = Dfq(make_teacher(), config), make_student()
@@ -72,7 +72,7 @@ def test_every_student_step_has_images_of_its_own():
     batches = [method.sample(12) for _ in range(10)]
     for index, one in enumerate(latents):
         assert all(not torch.isclose(one, other).any() for other in latents[:index])
-    assert all(0 <= b.images.min() <= b.images.max() <= 1 for b in batches)
+    assert all(0 <= b.inputs.min() <= b.inputs.max() <= 1 for b in batches)
     assert (method.images_made, method.teacher_images) == (120, 0)
 
 

@@ -122,7 +122,7 @@ def test_the_first_layer_and_only_it_is_drawn_anew_once():
 def test_nobody_is_asked_during_the_warm_up():
     method = build("fast", make_teacher(), warmup=2)
     for _ in range(2):
-        assert method.update(Unwatched())["adversarial"] == 0
+        assert method.update(Unwatched())["adv"] == 0
     with pytest.raises(DfkdError, match="AssertionError: the student was asked"):
         method.update(Unwatched())
 

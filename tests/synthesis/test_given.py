@@ -32,12 +32,12 @@ def test_images_without_labels_are_read_from_a_file_and_from_a_flat_folder(
 ):
     given = load_images(saved(tmp_path, images=pictures), tiny_teacher)
     assert given.labels is None
-    assert torch.equal(given.inputs[:, 0], torch.from_numpy(pictures))
+    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures))
     for index, picture in enumerate(pictures[:3]):
         Image.fromarray(picture).save(tmp_path / f"{index}.png")
     given = load_images(f"folder:{tmp_path}", tiny_teacher)
     assert (given.labels, len(given)) == (None, 3)
-    assert torch.equal(given.inputs[:, 0], torch.from_numpy(pictures[:3]))
+    assert torch.equal(given.images[:, 0], torch.from_numpy(pictures[:3]))
 
 
 def test_inverted_pictures_keep_the_classes_they_were_made_for(tmp_path, pictures, tiny_teacher):
@@ -133,4 +133,4 @@ def test_the_command_line_takes_them(tmp_path, capsys):
     assert done in (0, FAILED)  # three steps may have taught nothing
     manifest = json.loads((out / "manifest.json").read_text())
     assert "with its labels" in manifest["real_data"]["purpose"]
-    assert manifest["recipe"]["distiller"]["knowledge"] == "kd + 0.5*hard"
+    assert manifest["recipe"]["learner"]["knowledge"] == "kd + 0.5*hard"

@@ -145,7 +145,7 @@ class Dictionary(nn.Module):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (vgg((4,), 1, 1, 5), "does not accept 3x8x8 images .*--image"),
+        (vgg((4,), 1, 1, 5), "does not accept 3x8x8 images .*`image`"),
         (nn.Sequential(nn.Flatten(), nn.Linear(10, 5)), "does not accept 3x8x8 images"),
         (nn.Conv2d(3, 5, 1), r"must return N x classes logits .* not \(2, 5, 8, 8\)"),
         (Dictionary(), "must return N x classes logits .* not dict"),
