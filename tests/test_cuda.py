@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.distillation.knowledge import KINDS
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.networks import initialise
 from dfkd.recipes import override, with_scheme
 from dfkd.runs.inversion import invert
@@ -46,9 +46,9 @@ def test_schemes(row, tmp_path):
     distil(recipe, tmp_path / "run")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KNOWLEDGE)
 def test_knowledge(kind, tmp_path):
-    config = dataclasses.replace(CONFIG, knowledge=f"{KINDS[kind].weight:g}*{kind}")
+    config = dataclasses.replace(CONFIG, knowledge=f"{KNOWLEDGE[kind].weight:g}*{kind}")
     distil(dataclasses.replace(small("drawings"), learner=config), tmp_path / "run")
 
 

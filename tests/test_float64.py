@@ -7,10 +7,10 @@ from torch.utils._pytree import tree_leaves
 
 import dfkd
 from dfkd.datasets import LabelledImages
-from dfkd.distillation.knowledge import KINDS
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.losses.registry import KNOWLEDGE
 from dfkd.recipes.methods import METHODS
-from dfkd.runs.inversion import invert_run
+from dfkd.runs.inversion import invert
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.training.distributed import Runtime
 from support.methods import small
@@ -64,7 +64,7 @@ def test_no_scheme_needs_any(row):
         run(build(row, teacher, make_student()), teacher, 2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KNOWLEDGE)
 def test_no_knowledge_needs_any(kind):
     teacher, config = make_teacher(), LearnerConfig(knowledge=kind)
     with Narrow():
@@ -93,4 +93,4 @@ def test_processes_share_a_clock_to_the_last_bit_without(seconds, monkeypatch):
 def test_no_inversion_needs_any(basis):
     config = DeepInversionConfig(batch_size=2, iterations=3, warmup=1, crop=0.5, basis=basis)
     with Narrow():
-        invert_run(make_teacher(), [0, 1], 2, config=config, compile="off")
+        invert(make_teacher(), [0, 1], 2, config=config, compile="off")

@@ -7,7 +7,7 @@ from typing import Any
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
-from dfkd.recipes.schemes import SCHEMES
+from dfkd.recipes.overlay import renamed
 
 
 def build_recipe(
@@ -44,19 +44,7 @@ def build_recipe(
         if recipe.scheme != "self":
             raise DfkdError(f"--exits belongs to --scheme self, not to {recipe.scheme}")
         recipe = recipes.override(recipe, [f"scheme_config.exits={exits}"])
-    _check_scheme_settings(recipe, assignments)
     return recipes.override(recipe, list(assignments))
-
-
-def _check_scheme_settings(recipe: Recipe, assignments: tuple[str, ...]) -> None:
-    """Raise where ``--set`` speaks of another scheme's settings without naming that scheme."""
-    keys = [assignment.partition("=")[0] for assignment in assignments]
-    for group, _, name in (key.partition(".") for key in keys):
-        if group != "scheme_config" or hasattr(recipe.scheme_config, name) or "scheme" in keys:
-            continue
-        owner = next((other for other, row in SCHEMES.items() if hasattr(row.config(), name)), "")
-        if owner:
-            raise DfkdError(f"scheme {recipe.scheme} has no setting {name!r}; add --scheme {owner}")
 
 
 def _read(config: Path) -> dict[str, Any]:
@@ -64,4 +52,4 @@ def _read(config: Path) -> dict[str, Any]:
         text = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DfkdError(f"--config {config} cannot be read ({error})") from None
-    return recipes.read_yaml(text)
+    return renamed(recipes.read_yaml(text))

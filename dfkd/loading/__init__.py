@@ -19,7 +19,6 @@ from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
-from dfkd.tasks import Classification
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
@@ -103,7 +102,7 @@ def load_teacher(
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
-        teacher.task = Classification(teacher.num_classes, known)
+        teacher.task.names = known  # whoever takes classes by name checks them
     return teacher
 
 

@@ -99,7 +99,7 @@ class Method(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs, as copies: training goes on, a checkpoint not."""
         state = {name: getattr(self, name).state_dict() for name in self.parts}
-        state |= {name: getattr(self, name) for name in (*self.values, *_COUNTERS)}
+        state |= {name: _plain(getattr(self, name)) for name in (*self.values, *_COUNTERS)}
         return copy.deepcopy({**state, "rng": self._rng.get_state()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -122,13 +122,16 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+def _plain(value: Any) -> Any:
+    """Turn named tuples into tuples: a checkpoint holds no classes of ours."""
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+
+
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
         return {key: _moved(each, device) for key, each in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_moved(each, device) for each in value))
     if isinstance(value, list | tuple):
         return type(value)(_moved(each, device) for each in value)
     return value

@@ -1,6 +1,7 @@
 """Never worse than the start, on images that no student learns from; and what is no success."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_a_student_that_knows_is_trained_with_care(teacher):
     assert torch.equal(student.stages[0][1].running_mean, statistics)
     stranger = distill(teacher, untrained(), steps=2, recipe=plan, init="random")
     assert not any("with care" in line for line in stranger.figures["decisions"])
-    assert LearnerConfig(careful=True).rate(0.5) == CARE * LearnerConfig().rate(0.5)
+    assert LearnerConfig(careful=True).lr_at(0.5) == CARE * LearnerConfig().lr_at(0.5)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,8 @@ def test_the_constant_answer():
 
 
 GOOD, POOR = Standing(0.9, 0.1, False), Standing(0.3, 2.0, True)
-SPENT = {"student_steps": 5, "seconds": {"total": 60.0, "synthesis": 59.0}}
+SPENT = SimpleNamespace(student_steps=5, seconds=SimpleNamespace(total=60.0, synthesis=59.0))
+NOT_A_STEP = SimpleNamespace(student_steps=0, seconds=SPENT.seconds)
 REAL = dfkd.datasets.LabelledImages(torch.zeros(80, 1, 1, 1), torch.arange(80) % 4, "npz:x")
 
 
@@ -140,15 +142,16 @@ REAL = dfkd.datasets.LabelledImages(torch.zeros(80, 1, 1, 1), torch.arange(80) %
     [
         (SPENT, (None, None), GOOD, None, ""),
         (SPENT, (None, None), POOR, None, "at chance"),
-        (SPENT | {"student_steps": 0}, (None, None), POOR, None, "No step"),
-        (SPENT | {"student_steps": 0}, (0.9, 0.25), GOOD, REAL, "No step"),
+        (NOT_A_STEP, (None, None), POOR, None, "No step"),
+        (NOT_A_STEP, (0.9, 0.25), GOOD, REAL, "No step"),
         (SPENT, (0.9, 0.8), POOR, REAL, ""),  # what is measured on real images counts
         (SPENT, (0.9, 0.25), GOOD, REAL, "The student is at chance: 25.0%"),
         (SPENT, (0.25, 0.25), GOOD, REAL, "Student and teacher are at chance"),
     ],
 )
 def test_failures_are_said(cost, accuracies, kept, real, said):
-    measured = dict(zip(("teacher_accuracy", "student_accuracy"), accuracies, strict=True))
+    names = ("teacher_accuracy", "student_accuracy")
+    measured = SimpleNamespace(**dict(zip(names, accuracies, strict=True)))
     found = failure_of(cost, measured, kept, real)
     assert found.startswith(said) if said.startswith(("S", "T", "N")) else said in found
     assert bool(found) is bool(said)

@@ -125,7 +125,7 @@ def test_bad_safetensors_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "facts", "reason"),
     [
-        (SMALL, {}, "give --image CxHxW"),
+        (SMALL, {}, "give `image=CxHxW`"),
         (SMALL, {"image": "28x28"}, "CHANNELSxHEIGHTxWIDTH"),
         (SMALL, {"image": "3x28x28"}, "does not accept 3x28x28 images"),
         (SMALL, {"image": "1x8x8", "mean": [0.1, 0.2]}, "mean needs one finite number"),

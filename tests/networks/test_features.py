@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.distillation.pairing import checked_pairs, pair_layers
 from dfkd.errors import DfkdError
 from dfkd.networks import resnet, vgg
 from dfkd.networks.layers import classifier, feature_maps, named_layers, open_features
+from dfkd.networks.pairing import checked_pairs, pair_layers
 from dfkd.teacher.teacher import fingerprint
 
 

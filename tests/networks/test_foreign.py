@@ -71,7 +71,7 @@ def test_a_teachers_error_is_quoted_and_it_comes_back(case):
     text = line(refusal)
     assert type(error).__name__ in text
     assert str(error).partition("\n")[0][:100] in text
-    assert ("set --image" in text) == (told == SHAPED)
+    assert ("set `image`" in text) == (told == SHAPED)
     assert network.training
     assert network.conv.training
     assert all(p.requires_grad for p in network.parameters())
@@ -104,13 +104,13 @@ def test_a_batch_that_is_too_large_names_its_size(tiny_teacher):
     for ask in (teacher, lambda x: teacher.trace(x, statistics=True)):
         with pytest.raises(DfkdError, match=r"the teacher fails on 65 1x8x8 .*at most 64") as no:
             ask(torch.rand(65, 1, 8, 8))
-        assert "set --batch-size" in line(no)
-        assert "--image" not in str(no.value)
+        assert "set `batch_size`" in line(no)
+        assert "`image`" not in str(no.value)
     distiller = build_distiller(tiny_teacher, AtMost64(), LearnerConfig(), 0)
-    with pytest.raises(DfkdError, match=r"the student fails on 65 1x8x8 .*set --batch-size") as no:
+    with pytest.raises(DfkdError, match=r"the student fails on 65 1x8x8 .*set `batch_size`") as no:
         distiller.update(Batch(torch.rand(65, 1, 8, 8)))
     line(no)
-    with pytest.raises(DfkdError, match="set --batch-size"):
+    with pytest.raises(DfkdError, match="set `batch_size`"):
         dfkd.distill(tiny_teacher, AtMost64(), recipe=small("drawings"), steps=1, batch_size="65")
 
 
@@ -121,12 +121,12 @@ def test_spent_memory_names_what_takes_less(error, tiny_teacher):
     teacher = Teacher(Raises(error, 2), SPEC)
     with pytest.raises(DfkdError, match="the teacher fails on 3 1x8x8") as refusal:
         teacher(torch.rand(3, 1, 8, 8))
-    assert "--batch-size auto" in line(refusal)
-    assert "--recompute" in str(refusal.value)
+    assert "`batch_size=auto`" in line(refusal)
+    assert "`recompute`" in str(refusal.value)
 
 
 def test_work_of_ours_that_spends_memory_is_told_alike():
-    told = r"^synthesis fails .*--batch-size auto.*--recompute"
+    told = r"^synthesis fails .*`batch_size=auto`.*`recompute`"
     with pytest.raises(DfkdError, match=told) as no, within_memory("synthesis"):
         raise torch.OutOfMemoryError("CUDA out of memory. " + "word " * 100)
     line(no)
@@ -156,7 +156,7 @@ def test_memory_that_is_spent_on_the_way_back_is_told_alike(tiny_teacher):
             return FailsBackwards.apply(self.inner(x))
 
     distiller = build_distiller(tiny_teacher, Net(), LearnerConfig(), 0)
-    with pytest.raises(DfkdError, match=r"the student fails on 3 1x8x8 .*--batch-size auto"):
+    with pytest.raises(DfkdError, match=r"the student fails on 3 1x8x8 .*`batch_size=auto`"):
         distiller.update(Batch(torch.rand(3, 1, 8, 8)))
 
 

@@ -65,12 +65,12 @@ def test_what_a_method_looks_at_must_be_there() -> None:
     for method in ("spaceship", "dafl", "pre"):
         assert not found.advice(method).possible
         assert "no linear layer with 5 outputs" in found.advice(method).reason
-        assert "--method default" in found.advice(method).reason
+        assert "`method=default`" in found.advice(method).reason
     assert found.advice("zskt").possible
     found = probe(Teacher(EndsInConvolution(flat=True), SPEC))
     for method in ("spaceship", "zskt"):
         assert not found.advice(method).possible
-        assert "--knowledge kd" in found.advice(method).reason
+        assert "knowledge=kd" in found.advice(method).reason
         assert "chosen" not in found.advice(method).reason
     assert found.advice("dafl").possible
 

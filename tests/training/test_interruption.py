@@ -8,21 +8,23 @@ import pytest
 
 from dfkd.training.interruption import interruption
 
-KINDS = [signal.SIGINT, signal.SIGTERM]
+KNOWLEDGE = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.fixture
 def usual():
     """Signals that came through to whoever listened before."""
     heard: list[int] = []
-    before = {kind: signal.signal(kind, lambda number, _: heard.append(number)) for kind in KINDS}
+    before = {
+        kind: signal.signal(kind, lambda number, _: heard.append(number)) for kind in KNOWLEDGE
+    }
     yield heard
     for kind, handler in before.items():
         signal.signal(kind, handler)
 
 
-@pytest.mark.parametrize("second", KINDS)
-@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", KNOWLEDGE)
+@pytest.mark.parametrize("first", KNOWLEDGE)
 def test_the_first_is_a_wish_and_the_second_acts_as_usual_of_whichever_kind(first, second, usual):
     with interruption() as wished:
         assert wished == [False]
@@ -33,7 +35,7 @@ def test_the_first_is_a_wish_and_the_second_acts_as_usual_of_whichever_kind(firs
         assert usual == [second]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KNOWLEDGE)
 def test_afterwards_nobody_listens(kind, usual):
     with interruption() as wished:
         pass

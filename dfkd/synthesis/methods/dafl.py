@@ -16,6 +16,7 @@ from dfkd.networks.layers import classifier
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.method import Method, descend
 from dfkd.synthesis.steps import check
+from dfkd.tasks import Prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from generators.latents import build_decoder, gaussian
@@ -122,6 +123,14 @@ class Dafl(Method):
         assert self.batch.prediction is not None
         known = self.batch.prediction.of_samples(index, len(self.batch.inputs))
         return Batch(self.batch.inputs[index], known)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``, bit-identical."""
+        super().load_state_dict(state)
+        if state["batch"] is not None:
+            inputs, prediction, *_ = state["batch"]
+            known = Prediction(*prediction).mapped(lambda part: part.to(self.device))
+            self.batch = Batch(inputs.to(self.device), known)
 
     def _generate(self) -> Tensor:
         """A batch from fresh latents, in the image space of ``Teacher``, not clamped."""
