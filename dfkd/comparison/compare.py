@@ -76,8 +76,7 @@ def compare(
         images: to learn from in place of a method's, in the same forms; where schemes or knowledge
             are varied, or recipes given whole.
         compute: device, precision and the like; see ``dfkd.runs.options``.
-        output: directory of ``comparison.json``, ``.md``, ``.html`` and of the runs; an ``Output``
-            says more, such as whether the comparison there goes on.
+        output: directory of ``comparison.json``, ``.md``, ``.html`` and the runs; or an ``Output``.
         callbacks: watch every run, see ``Callback``.
 
     Returns:
@@ -86,34 +85,40 @@ def compare(
     Raises:
         DfkdError: nothing to compare or to measure, no such name, or no run that can be done.
     """
-    if minutes is None and steps is None:
-        minutes = MINUTES
-    Budget(minutes, steps)
-    tally.check_seeds(seeds)
-    if evaluation is None:
-        raise DfkdError(
-            "a comparison is one of accuracies: give real labelled images as `evaluation`"
-        )
     teachers = [teacher] if isinstance(teacher, Teacher) else [*teacher]
-    spec = teachers[0].spec
     plans = _named_recipes(recipes, vary, len(teachers) > 1, images is not None)
-    measured = evaluation if isinstance(evaluation, Evaluation) else Evaluation(evaluation, CURVE)
-    epsilon = find_epsilon(measured.epsilon, plans)
-    measured = replace(measured, data=as_images(measured.data, spec), epsilon=epsilon)
     setup = Setup(
         plans,
         seeds,
         wrap_teachers(plans, teachers),
         _drawing(student, plans),
-        minutes,
+        MINUTES if minutes is None and steps is None else minutes,
         steps,
-        measured,
-        None if images is None else as_given_images(images, spec),
+        _measured(evaluation, plans, teachers[0]),
+        None if images is None else as_given_images(images, teachers[0].spec),
         compute or Compute(),
         output if isinstance(output, Output) else Output(output),
         lambda _: contextlib.nullcontext(callbacks),
         lambda text: text.replace("`", ""),
     )
+    return _run(setup, vary, teachers)
+
+
+def _measured(evaluation: Any, plans: Mapping[str, Recipe], teacher: Teacher) -> Evaluation:
+    """Read what runs are measured on, and how far an attack goes where a recipe defends."""
+    if evaluation is None:
+        raise DfkdError(
+            "a comparison is one of accuracies: give real labelled images as `evaluation`"
+        )
+    measured = evaluation if isinstance(evaluation, Evaluation) else Evaluation(evaluation, CURVE)
+    epsilon = find_epsilon(measured.epsilon, plans)
+    return replace(measured, data=as_images(measured.data, teacher.spec), epsilon=epsilon)
+
+
+def _run(setup: Setup, vary: str, teachers: Sequence[Teacher]) -> Comparison:
+    """Check what is asked for, and what a machine and a directory allow; then do every run."""
+    Budget(setup.minutes, setup.steps)
+    tally.check_seeds(setup.seeds)
     device = devices.resolve_device(setup.compute.device)
     devices.resolve_precision(setup.compute.precision, device)
     settings = _settings(setup, vary)

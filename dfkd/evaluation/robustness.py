@@ -1,6 +1,7 @@
 """How often a network is right on images that were moved to make it wrong."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,24 +95,14 @@ def robust_accuracy(
     def answer(images: Tensor) -> Tensor:
         return compute_logits(model, spec.normalize(images))
 
+    attack = partial(pgd, answer, epsilon=epsilon, step_size=size, steps=steps, generator=generator)
     right = 0
     with eval_mode(model), without_cudnn_rnn(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
-            pixels, targets = in_unit_range(images.to(place)), labels.to(place)
-
-            def wrongness(logits: Tensor, targets: Tensor = targets) -> Tensor:
-                return F.cross_entropy(logits, targets, reduction="sum")
-
-            moved = pgd(
-                answer,
-                pixels,
-                wrongness,
-                epsilon=epsilon,
-                step_size=size,
-                steps=steps,
-                generator=generator,
-            )
+            targets = labels.to(place)
+            wrongness = partial(F.cross_entropy, target=targets, reduction="sum")
+            moved = attack(images=in_unit_range(images.to(place)), loss=wrongness)
             with torch.no_grad():
                 right += int((answer(moved).argmax(1) == targets).sum())
     return right / len(data.labels[:count])

@@ -59,19 +59,12 @@ def pgd(
     >>> moved.flatten()
     tensor([0.7500, 0.2500])
     """
-    # "not >=" also refuses nan.
-    if not (epsilon >= 0 and step_size >= 0 and steps >= 0):
-        raise DfkdError(
-            "an attack needs epsilon, step_size and steps of at least 0, not "
-            f"{epsilon:g}, {step_size:g} and {steps}"
-        )
+    _check(epsilon, step_size, steps)
     images = images.detach()
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     moved = images if start is None else start.detach()
     if random_start and start is None:
-        device = images.device if generator is None else generator.device
-        noise = torch.rand(images.shape, generator=generator, device=device, dtype=images.dtype)
-        moved = images + epsilon * (2 * noise - 1).to(images.device)
+        moved = images + epsilon * _uniform(images, generator)
     moved = moved.clamp(low, high)
     for _ in range(steps):
         with torch.enable_grad():
@@ -79,3 +72,19 @@ def pgd(
             (gradient,) = torch.autograd.grad(loss(network(moved)).sum(), moved)
         moved = (moved.detach() + step_size * gradient.sign()).clamp(low, high)
     return moved
+
+
+def _check(epsilon: float, step_size: float, steps: int) -> None:
+    # "not >=" also refuses nan.
+    if not (epsilon >= 0 and step_size >= 0 and steps >= 0):
+        raise DfkdError(
+            "an attack needs epsilon, step_size and steps of at least 0, not "
+            f"{epsilon:g}, {step_size:g} and {steps}"
+        )
+
+
+def _uniform(images: Tensor, generator: Generator | None) -> Tensor:
+    """Draw values in [-1, 1) like ``images``, where the generator lives."""
+    device = images.device if generator is None else generator.device
+    noise = torch.rand(images.shape, generator=generator, device=device, dtype=images.dtype)
+    return (2 * noise - 1).to(images.device)

@@ -16,6 +16,13 @@ NO_SHAPE = (LookupError, AttributeError, NameError, TypeError, ArithmeticError, 
 NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device")
 LESS = ": memory is spent; `batch_size=auto` takes as many images as fit, `recompute` less"
 """Remedy for spent memory."""
+WIDER = ": this machine cannot do it in 16 bits; set `precision=fp32`"
+"""Remedy where a layer, such as an LSTM on many CPUs, has no kernel for narrow floats."""
+NO_KERNEL_WORDS = (
+    "primitive descriptor",
+    "not implemented for 'bfloat16'",
+    "not implemented for 'half'",
+)
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -80,6 +87,8 @@ def _line(
     start, end = f"{whose} fails on {count} {image} images", ": mend it in its own code"
     if is_memory(error):
         end = LESS
+    elif any(found in str(error).lower() for found in NO_KERNEL_WORDS):
+        end = WIDER
     elif known is not None and count != known:
         end = f": it took {known}; where their number is to blame set `batch_size`"
     elif known is None and resize and _may_be_the_shape(error):

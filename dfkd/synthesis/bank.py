@@ -201,7 +201,12 @@ class ImageBank:
         Raises:
             DfkdError: the saved bank is of another size or of other samples.
         """
-        filled = min(state["total"], self.capacity)
+        filled, logits = min(state["total"], self.capacity), state["columns"].get("logits")
+        if logits is not None and logits.shape[-1] != self._num_classes:
+            raise DfkdError(
+                f"this bank holds logits of {self._num_classes} classes, "
+                f"the saved one of {logits.shape[-1]}"
+            )
         self._allocate({n: v for n, v in state["columns"].items() if n not in self._columns})
         for name, column in self._columns.items():
             expected = (filled, *column.shape[1:])
@@ -234,6 +239,8 @@ def _by_sample(name: str, values: Tensor, count: int) -> Tensor:
     """N x ... values, the rows of a sample side by side where it has several."""
     if name == "inputs" or len(values) == count:
         return values
+    if len(values) % count:
+        raise DfkdError(f"the bank wants {name} of {count} samples, not {len(values)}")
     return values.view(count, -1, *values.shape[1:])
 
 

@@ -72,7 +72,7 @@ def test_a_seed_is_the_recipes_unless_one_is_named(tmp_path):
 def test_options_that_do_not_go_together():
     with pytest.raises(DfkdError, match="--scheme self"):
         build_recipe(recipe("default"), scheme="online", exits="keep")
-    with pytest.raises(DfkdError, match="offline has no setting 'students'; add .scheme=o"):
+    with pytest.raises(DfkdError, match="offline has no setting 'students'; add `scheme=o"):
         build_recipe(recipe("default"), assignments=("scheme_config.students=3",))
     with pytest.raises(DfkdError, match="did you mean 'students'"):
         build_recipe(recipe("default"), scheme="online", assignments=("scheme_config.student=3",))

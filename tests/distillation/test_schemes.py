@@ -19,6 +19,7 @@ from dfkd.networks import resnet
 from dfkd.protocols import Batch
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.tasks import Prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
@@ -119,7 +120,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(row):
     distiller = build(row, teacher, resnet(8, 1, 4).to("meta"))
     batch = Batch(
         torch.empty(4, 1, 16, 16, device="meta"),
-        torch.empty(4, 4, device="meta"),
+        Prediction(torch.empty(4, 4, device="meta")),
         torch.empty(4, dtype=torch.int64, device="meta"),
     )
     for step in range(2):

@@ -46,10 +46,10 @@ def test_the_generators_loss_and_gradient() -> None:
     p = logits.softmax(1)
     mean = p.mean(0)
     terms = {
-        "one_hot": -p.amax(1).log().mean(),
-        "information_entropy": (mean * mean.log10()).sum(),
+        "onehot": -p.amax(1).log().mean(),
+        "balance10": (mean * mean.log10()).sum(),
         "activation": -features.abs().mean(),
-        "competition": 1 - js_competition(student.eval()(normalized), logits.detach()),
+        "js": 1 - js_competition(student.eval()(normalized), logits.detach()),
     }
     for name, value in terms.items():
         torch.testing.assert_close(found[f"{name}"], value.detach(), msg=name)
