@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from dfkd.datasets import ImageData, check_fits
 from dfkd.errors import DfkdError
@@ -69,17 +68,12 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the share of images whose largest logit is the label's; N x classes, N -> [0, 1]."""
     if int(labels.max()) >= logits.shape[1]:
         raise DfkdError(f"label {int(labels.max())} in the data, and {logits.shape[1]} classes")
-    score = multiclass_accuracy(logits, labels, num_classes=logits.shape[1], average="micro")
-    return float(score)
+    return float((logits.argmax(1) == labels).float().mean())
 
 
 def agreement(logits: Tensor, others: Tensor) -> float:
     """Return the share of images on which two networks answer alike; N x classes each."""
-    classes = max(logits.shape[1], others.shape[1])
-    score = multiclass_accuracy(
-        logits.argmax(1), others.argmax(1), num_classes=classes, average="micro"
-    )
-    return float(score)
+    return float((logits.argmax(1) == others.argmax(1)).float().mean())
 
 
 def streamed_accuracy(network: nn.Module | Teacher, spec: ImageSpec, data: ImageData) -> float:

@@ -1,6 +1,5 @@
 """Whether a network does better than one that always says the same."""
 
-from scipy.stats import binomtest
 from torch import Tensor
 
 _DOUBT = 0.01
@@ -33,4 +32,6 @@ def at_chance(hits: int, total: int, share: float) -> bool:
     """
     if share == 1:
         return hits < total
+    from scipy.stats import binomtest  # takes half a second: once, at a run's end
+
     return bool(binomtest(hits, total, share, alternative="greater").pvalue > _DOUBT)

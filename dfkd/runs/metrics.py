@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scipy.stats import binomtest
-
 from dfkd.evaluation.validation import Standing, Verdict
 
 _MEASURED_SOMETIMES = (
@@ -42,6 +40,8 @@ class HeldOutAgreement:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's interval of ``agreement`` at 95 % confidence."""
+        from scipy.stats import binomtest  # takes half a second: once, at a run's end
+
         hits = round(self.agreement * self.images)
         low, high = binomtest(hits, self.images).proportion_ci(0.95, method="wilson")
         return float(low), float(high)

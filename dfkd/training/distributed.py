@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import lightning_fabric
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -133,6 +132,8 @@ def init(device: str = "auto", precision: str = "auto", devices: int = 1) -> Run
     world_size = int(os.environ.get("WORLD_SIZE", devices))
     fabric = None
     if world_size > 1:
+        import lightning_fabric  # takes seconds, which a single process need not spend
+
         if "MASTER_PORT" not in os.environ:
             os.environ["MASTER_PORT"] = str(_free_port())
         fabric = lightning_fabric.Fabric(
