@@ -19,7 +19,7 @@ def halves(tmp_path_factory):
         patch.syspath_prepend(str(ASSETS))
         import train_halves
 
-        patch.setattr("sys.argv", ["train_halves.py", "--out", str(out), "--epochs", "5"])
+        patch.setattr("sys.argv", ["train_halves.py", "--out", str(out), "--epochs", "10"])
         train_halves.main()
     return out
 

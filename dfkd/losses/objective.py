@@ -9,7 +9,6 @@ serves both sides:
     Objective.of(bn=config.bn, onehot=config.oh) + Term("colour", my_loss, 0.1)
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -174,23 +173,3 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
             raise mistake(position, f"terms are joined by +{' or -' * signed}")
         sign = -1 if expression[position] == "-" else 1
         position += 1
-
-
-def constant(value: float) -> Schedule:
-    """Return the same factor throughout."""
-    return lambda progress: value
-
-
-def linear(start: float, end: float) -> Schedule:
-    """Go from ``start`` to ``end`` in a straight line."""
-    return lambda progress: start + (end - start) * progress
-
-
-def cosine(start: float, end: float) -> Schedule:
-    """Go from ``start`` to ``end`` along half a cosine (Loshchilov & Hutter, ICLR 2017, eq. 5)."""
-    return lambda progress: end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def warmup(share: float, then: Schedule) -> Schedule:
-    """Rise linearly from 0 over the first ``share`` of the run, on top of ``then``."""
-    return lambda progress: then(progress) * min(1.0, progress / share if share > 0 else 1.0)

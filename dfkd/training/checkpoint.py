@@ -1,7 +1,6 @@
 """Checkpoints: saved whole or not at all, resumed exactly."""
 
 import contextlib
-import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -44,12 +43,6 @@ def save(directory: Path, state: dict[str, Any], known: Collection[str] = ()) ->
             temporary.unlink(missing_ok=True)
         raise unwritable(error, path) from error
     return path
-
-
-def check_interval(seconds: float) -> None:
-    """Raise a ``DfkdError`` unless so many seconds can lie between two checkpoints."""
-    if not 0 < seconds < math.inf:
-        raise DfkdError(f"`checkpoint_every` must be a positive number of seconds, not {seconds}")
 
 
 def snapshot(state: Any) -> Any:

@@ -99,13 +99,6 @@ def test_what_was_infinite_before_training_may_stay_so_but_not_become_nan():
             finite.check_state(mended, known if mended is not start else ())
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, NAN, INF])
-def test_an_interval_is_positive(seconds):
-    checkpoint.check_interval(0.01)
-    with pytest.raises(DfkdError, match=f"`checkpoint_every` must be a positive .*, not {seconds}"):
-        checkpoint.check_interval(seconds)
-
-
 def test_of_several_students_the_one_is_named():
     both = state()
     other = copy.deepcopy(both["distiller"]["learners"][0])
