@@ -77,33 +77,41 @@ def estimate_workload(
     return Workload(shapes, traces=updates * traces)
 
 
-def resolve_batch_size(
-    recipe: Recipe, size: BatchSize, teacher: Teacher, processes: int, found: int | None = None
-) -> Recipe:
+def check_shares(recipe: Recipe, size: BatchSize, processes: int) -> None:
+    """Raise a ``DfkdError`` unless so many processes can share the student's batch.
+
+    Args:
+        recipe: of the run.
+        size: images in a student's step, or ``auto``; None: the recipe's own.
+        processes: at least 1.
+    """
+    if size == "auto":
+        if processes > 1:
+            raise DfkdError("`batch_size=auto` measures one process's memory: give a number")
+        return
+    images = size or recipe.alternation.batch_size
+    if images % processes:
+        raise DfkdError(
+            f"{processes} processes cannot share {images} images evenly: "
+            f"`alternation.batch_size` to a multiple of {processes}"
+        )
+
+
+def resolve_batch_size(recipe: Recipe, size: BatchSize, teacher: Teacher) -> Recipe:
     """Set the batch sizes of a recipe; it keeps its own where ``size`` is None.
 
     Args:
         recipe: of the run.
         size: images in a student's step, or ``auto``.
         teacher: whose passes must fit into memory.
-        processes: how many share a batch.
-        found: what ``auto`` came to when the run that goes on was started.
 
     Raises:
-        DfkdError: one that cannot be found out or shared.
+        DfkdError: one that cannot be found out.
     """
-    size = found if found and size == "auto" else size
-    if size == "auto" and processes > 1:
-        raise DfkdError("`batch_size=auto` measures one process's memory: give a number")
-    if size is not None:
-        largest = batches.largest_batch(recipe)
-        recipe = batches.with_batch_size(recipe, resolve_size(size, teacher, largest))
-    if recipe.alternation.batch_size % processes:
-        raise DfkdError(
-            f"{processes} processes cannot share {recipe.alternation.batch_size} images evenly: "
-            f"`alternation.batch_size` to a multiple of {processes}"
-        )
-    return recipe
+    if size is None:
+        return recipe
+    largest = batches.largest_batch(recipe)
+    return batches.with_batch_size(recipe, resolve_size(size, teacher, largest))
 
 
 def resolve_size(size: int | Literal["auto"], teacher: Teacher, wanted: int) -> int:

@@ -22,6 +22,7 @@ from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
 from dfkd.runs.prepare import (
     accelerate,
     build_source,
+    check_shares,
     compile_mode,
     estimate_workload,
     resolve_batch_size,
@@ -79,18 +80,16 @@ class Run:
     def prepare(self) -> None:
         """Decide all that is open and build the loop; what does not fit together is said here."""
         compute, saved = self.compute, self.session.saved
+        size = batch_size_of(compute.batch_size)
+        # What ``auto`` came to when the run that goes on was started.
+        size = saved.get("batch_size") or size if size == "auto" else size
+        check_shares(self.recipe, size, distributed.count_processes(compute.devices))
         runtime = distributed.init(compute.device, compute.precision, compute.devices)
         self.runtime, self.session.leads = runtime, runtime.rank == 0
         teacher, student = self.teacher.to(runtime.device), self.student
         teacher.autocast = runtime.autocast
         layout = settle(student, teacher.spec, runtime.device)
-        recipe = resolve_batch_size(
-            self.recipe,
-            batch_size_of(compute.batch_size),
-            teacher,
-            runtime.world_size,
-            saved.get("batch_size"),
-        )
+        recipe = resolve_batch_size(self.recipe, size, teacher)
         self._hash, self._digests = teacher.fingerprint(), teacher.digests()
         identity = manifest.identity(recipe, teacher, self._hash, student, self.images)
         check_same_run(saved.get("run", identity), identity)

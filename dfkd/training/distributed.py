@@ -120,16 +120,25 @@ SINGLE_PROCESS = Runtime(torch.device("cpu"), "fp32", 0, 1)
 """One process in float32: what is used where nothing else is said."""
 
 
+def count_processes(devices: int) -> int:
+    """Return how many processes a run has: those of ``torchrun``, else one a device.
+
+    Raises:
+        DfkdError: fewer than one device.
+    """
+    if devices < 1:
+        raise DfkdError(f"`devices` must be at least 1, not {devices}")
+    return int(os.environ.get("WORLD_SIZE", devices))
+
+
 def init(device: str = "auto", precision: str = "auto", devices: int = 1) -> Runtime:
     """Start the runtime of this process, one of several with ``devices > 1`` or ``torchrun``.
 
     Raises:
         DfkdError: an unknown or absent device, an impossible count.
     """
-    if devices < 1:
-        raise DfkdError(f"`devices` must be at least 1, not {devices}")
+    world_size = count_processes(devices)
     chosen = resolve_device(device)
-    world_size = int(os.environ.get("WORLD_SIZE", devices))
     fabric = None
     if world_size > 1:
         import lightning_fabric  # takes seconds, which a single process need not spend

@@ -122,11 +122,13 @@ def test_two_processes_share_a_run_and_speak_once(tmp_path):
     assert done.stdout.count(str(out / "grid.png")) == 1
 
 
-def test_two_processes_share_evenly_or_say_so_once(tmp_path):
-    words = ("--steps", 4, "--devices", 2, "--device", "cpu", "--set", "alternation.batch_size=31")
-    done = dfkd("distill", TEACHER, STUDENT, *words, "--out", tmp_path / "run")
-    assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if line.startswith("dfkd: ")]
+@pytest.mark.parametrize("size", ["--set=alternation.batch_size=31", "--batch-size=31"])
+def test_processes_share_evenly_or_none_is_started(tmp_path, capsys, size):
+    from dfkd.cli import main
+
+    words = ["--steps", "4", "--devices", "2", "--device", "cpu", size]
+    assert main(["distill", TEACHER, STUDENT, *words, "--out", str(tmp_path / "run")]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dfkd: ")]
     assert told == [
         "dfkd: 2 processes cannot share 31 images evenly: --set alternation.batch_size to a "
         "multiple of 2"

@@ -15,6 +15,7 @@ from torch.autograd import gradcheck
 
 import dfkd
 from dfkd import recipes
+from dfkd.cli import main
 from dfkd.cli.distill import FAILED
 from dfkd.datasets import LabelledImages, load_data
 from dfkd.distillation.learner_config import LearnerConfig
@@ -400,8 +401,11 @@ def test_from_the_command_line(tmp_path):
     again = command("evaluate", f"run:{run}", "--data", "bundled:vowels_series")
     assert again.returncode == 0, again.stderr
     assert f"{100 * figures['student_accuracy']:.2f} %" in again.stdout
-    wrong = command("distill", "bundled:digits_vgg", STUDENT, "--scheme", "cross_modal",
-                 "--out", tmp_path / "none")  # fmt: skip
-    assert wrong.returncode == 2
-    assert "scheme_config.height" in wrong.stderr
-    assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_images_of_another_size_than_the_front_end_makes_are_one_line(tmp_path, capsys):
+    words = ["distill", "bundled:digits_vgg", STUDENT, "--scheme", "cross_modal"]
+    assert main([*words, "--out", str(tmp_path / "none")]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "scheme_config.height" in told
+    assert len(told.splitlines()) == 1
