@@ -33,6 +33,7 @@ from dfkd.teacher.statistics import statistics_layers
 from dfkd.training.augment import flip
 from dfkd.training.averaging import MovingAverage
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
+from dfkd.training.norm_momentum import NormMomentum
 from dfkd.training.optimizers import make_optimizer
 
 
@@ -97,7 +98,9 @@ class Learner:
         self._average = MovingAverage(self.network, config.ema) if config.ema else None
         self._generator = torch.Generator().manual_seed(seed)
         # Layers that take no gradient keep their running statistics as well; with care all do.
-        kept = statistics_layers(student).values() if config.careful else ()
+        norms = statistics_layers(student).values()
+        kept = norms if config.careful else ()
+        self._momentum = NormMomentum(norms)
         self._resting = (*filter(is_frozen, student.modules()), *kept)
         self._counts = torch.zeros(teacher.num_classes, dtype=torch.int64, device=teacher.device)
         self._shown: tuple[int, ...] = (TRIAL, *teacher.spec.shape)
@@ -134,6 +137,7 @@ class Learner:
     def forward(self, shard: Batch) -> PairOutputs:
         """Show student (in training mode) and teacher the samples of ``shard``."""
         self.network.train()
+        self._momentum.set_step(self.steps)
         for module in self._resting:
             module.eval()
         asked = self._forward.asks_teacher(shard.prediction)
@@ -180,6 +184,7 @@ class Learner:
 
     def finished(self) -> nn.Module:
         """Return a copy in eval mode, averaged, or live where no average is kept."""
+        self._momentum.restore()
         finished = copy_network(self._average.module if self._average else self.network)
         set_mode(finished, False)
         return finished
