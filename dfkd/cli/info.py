@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +22,7 @@ from dfkd.cli.flags import as_flags
 from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.evaluation.evaluate import evaluate_named
+from dfkd.evaluation.invariances import CHANGES, Invariance
 from dfkd.evaluation.robustness import check_epsilon, select_evenly
 from dfkd.loading import load_student_model
 from dfkd.recipes.catalogue import Entry, list_losses, list_methods, list_schemes
@@ -35,7 +37,8 @@ _BENCHES = ("step", "distill", "methods", "scaling")
 
 def show_probe(command: arguments.ProbeModel) -> int:
     """Print facts of a teacher and the methods that it allows."""
-    found = probe(teacher_of(command.teacher, command.facts))
+    teacher = teacher_of(command.teacher, command.facts)
+    found = probe(teacher, invariances=command.invariances)
     spec = found.spec
     shape = "x".join(map(str, spec.shape))
     out = console()
@@ -54,7 +57,24 @@ def show_probe(command: arguments.ProbeModel) -> int:
             folded = f"no: {layer.unfolded}" if layer.unfolded else "yes"
             layers.add_row(layer.name, layer.kind, str(layer.channels), folded)
         out.print(layers)
+    if command.invariances:
+        out.print(_invariances_table(found.invariances))
     return 0
+
+
+def _invariances_table(answers: Sequence[Invariance]) -> Table:
+    heads = ("change", "class stays", "95 %", "drawings", "alike", "what is done")
+    table = Table(*heads, box=None, pad_edge=False)
+    for answer in answers:
+        table.add_row(
+            answer.name,
+            f"{answer.kept:.0%}",
+            f"{answer.low:.0%} to {answer.high:.0%}",
+            f"{answer.drawings:.0%}",
+            "yes" if answer.holds else "no",
+            CHANGES[answer.name].line,
+        )
+    return table
 
 
 def run_evaluate(command: arguments.Evaluate) -> int:

@@ -16,12 +16,14 @@ class ProbeModel:
     Attributes:
         teacher: MODEL, see `dfkd distill --help`.
         layers: List the layers with statistics, and which of them can be folded.
+        invariances: Ask the teacher which changes of an image leave its class as it is.
         facts: What images the model takes, where its source does not say.
         debug: Show the traceback of a mistake.
     """
 
     teacher: Positional[metavars.TeacherURI]
     layers: bool = False
+    invariances: bool = False
     facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     debug: metavars.Debug = False
 

@@ -13,7 +13,7 @@ from dfkd.evaluation.accuracy import predictions
 from dfkd.synthesis.methods.default import Default
 from dfkd.synthesis.methods.default_config import DefaultConfig
 from dfkd.teacher import Teacher
-from dfkd.teacher.spec import quantize
+from dfkd.teacher.spec import ImageSpec, quantize
 
 _SEED = 0x4E1D
 """Of the held-out images: no run's own, so that what it draws for its student is not among them."""
@@ -39,6 +39,23 @@ class Effort:
     draws: int = 512
     images: int = 128
     steps: int = 20
+
+
+EFFORTS = (
+    Effort(),
+    Effort(256, 64, 20),
+    Effort(256, 64, 10),
+    Effort(64, 32, 8),
+)
+"""From the best on; where a budget has no time for the last, it takes that all the same: fewer
+images than 32 say nothing."""
+_LARGE = 96
+"""Pixels of a side from which on images are dear, where that cannot be measured."""
+
+
+def unclocked(spec: ImageSpec) -> Effort:
+    """Choose the effort for a budget in steps: the same everywhere, little for large images."""
+    return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-1]
 
 
 @dataclass(frozen=True)

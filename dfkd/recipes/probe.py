@@ -7,6 +7,8 @@ from torch import nn
 
 from dfkd.distillation.adapters import build_losses
 from dfkd.errors import DfkdError
+from dfkd.evaluation.heldout import hold_out, unclocked
+from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
 from dfkd.losses.registry import KNOWLEDGE
 from dfkd.networks import count_parameters
@@ -56,6 +58,7 @@ class Probe:
         layers: those with statistics, in the order of registration.
         fingerprint: SHA-256 of its state.
         methods: advice on each, the default first.
+        invariances: which changes of an image leave its class as it is, where that was asked.
     """
 
     network: str
@@ -65,14 +68,21 @@ class Probe:
     layers: tuple[StatisticsLayer, ...]
     fingerprint: str
     methods: tuple[MethodAdvice, ...]
+    invariances: tuple[Invariance, ...] = ()
 
     def advice(self, method: str) -> MethodAdvice:
         """Return the advice on one method; ``KeyError`` for one that is not known."""
         return {advice.name: advice for advice in self.methods}[method]
 
 
-def probe(teacher: Teacher) -> Probe:
-    """Look at ``teacher`` without training or changing anything."""
+def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
+    """Look at ``teacher`` without training or changing anything.
+
+    Args:
+        teacher: frozen.
+        invariances: also ask it which changes of an image leave its class as it is; takes some
+            seconds, and a minute at 224 x 224.
+    """
     reasons = fold(teacher).reasons
     layers = tuple(_describe(name, layer, reasons[name]) for name, layer in teacher.layers.items())
     return Probe(
@@ -83,7 +93,13 @@ def probe(teacher: Teacher) -> Probe:
         layers=layers,
         fingerprint=teacher.fingerprint(),
         methods=_advise(teacher, layers),
+        invariances=_ask(teacher) if invariances else (),
     )
+
+
+def _ask(teacher: Teacher) -> tuple[Invariance, ...]:
+    held_out = hold_out(teacher, unclocked(teacher.spec))
+    return tuple(ask_invariances(teacher, held_out).values())
 
 
 def _describe(name: str, layer: nn.Module, unfolded: str) -> StatisticsLayer:

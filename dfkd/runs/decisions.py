@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
+from dfkd.evaluation.heldout import Effort, HeldOut, hold_out, unclocked
 from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
@@ -81,7 +81,7 @@ def decide(
     if saved:
         return _as_before(saved, teacher, fast, student, runtime)
     lines = list(_peculiarities(teacher))
-    effort = pace.unclocked(teacher.spec)
+    effort = unclocked(teacher.spec)
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
         costs = _from_first(measure_costs(fast, student, runtime.autocast), runtime)
@@ -140,7 +140,7 @@ def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int
         minutes: without any, what a budget in steps would have.
         most: images that the teacher is to be shown at once.
     """
-    effort = pace.unclocked(teacher.spec)
+    effort = unclocked(teacher.spec)
     if minutes is not None:
         effort = pace.effort(measure_costs(fast), 60 * minutes)
     effort = replace(effort, images=min(effort.images, max(2, most)))

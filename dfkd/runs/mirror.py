@@ -1,4 +1,4 @@
-"""Does a mirror image keep its class? The teacher is asked, for nobody else can know.
+"""Does a mirror image keep its class? The teacher is asked (``dfkd.evaluation.invariances``).
 
 A student that is shown mirror images with the answers to the originals is taught that left and
 right do not matter. Of clothes that is right and of digits it is wrong. What is asked about is
@@ -7,18 +7,11 @@ what the teacher's memory has corrected: to such images it answers as to its dat
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from dfkd.evaluation.accuracy import agreement, predictions
-from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
+from dfkd.evaluation.heldout import HeldOut
+from dfkd.evaluation.invariances import HARMLESS, keeps, share_kept
 from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 from dfkd.training.augment import with_flip
-
-_LEAST_KEPT = 0.8
-"""Least share of images that keep their class when mirrored, over that of images moved by a pixel.
-Measured: .90 Fashion (of real images .99), .93 spectrograms of vowels (.97) and .98 MobileNetV2;
-.55 digits (.32) and .63 of a Fashion teacher that never saw a mirror image (.83)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Mirror:
     @property
     def keeps(self) -> bool:
         """Whether mirror images keep their class; where even a pixel changes it none can tell."""
-        return self.mirrored >= _LEAST_KEPT * self.moved and self.moved >= _LEAST_KEPT
+        return keeps(self.mirrored, self.moved)
 
     def summary(self) -> str:
         """Return the decision in a line."""
@@ -56,13 +49,8 @@ def try_mirroring(teacher: Teacher, held_out: HeldOut) -> Mirror:
     """Show the teacher its own images, their mirror images, and both neighbours a pixel away."""
     images = held_out.own
     before = held_out.logits[: len(images)]
-
-    def kept(changed: Tensor) -> float:
-        logits = predictions(teacher, teacher.spec, changed, batch_size=HELD_OUT_BATCH)
-        return agreement(logits, before)
-
-    moved = sum(kept(images.roll(pixels, -1)) for pixels in (1, -1)) / 2
-    return Mirror(kept(images.flip(-1)), moved, len(images), bool(held_out.corrected))
+    mirrored, moved = (share_kept(teacher, images, before, name) for name in ("mirror", HARMLESS))
+    return Mirror(mirrored, moved, len(images), bool(held_out.corrected))
 
 
 def is_open(recipe: Recipe) -> bool:

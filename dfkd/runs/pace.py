@@ -7,25 +7,14 @@ outlast all of it, and the student would never take a step.
 import math
 from dataclasses import replace
 
-from dfkd.evaluation.heldout import Effort
+from dfkd.evaluation.heldout import EFFORTS, Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
-from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
 
 _ASKING = 0.03
 """Share of a budget that the held-out images may take."""
-EFFORTS = (
-    Effort(),
-    Effort(256, 64, 20),
-    Effort(256, 64, 10),
-    Effort(64, 32, 8),
-)
-"""From the best on; where a budget has no time for the last, it takes that all the same: fewer
-images than 32 say nothing."""
-_LARGE = 96
-"""Pixels of a side from which on images are dear, where that cannot be measured."""
 STEPS = 250
 """Steps that the student should come to, where smaller batches make that possible."""
 SMALLEST_BATCH = 32
@@ -44,11 +33,6 @@ def effort(costs: Costs, seconds: float) -> Effort:
         return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
 
     return next((one for one in EFFORTS if takes(one) <= _ASKING * seconds), EFFORTS[-1])
-
-
-def unclocked(spec: ImageSpec) -> Effort:
-    """Choose the effort for a budget in steps: the same everywhere, little for large images."""
-    return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-1]
 
 
 def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> Recipe:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfkd.evaluation.heldout import EFFORTS
 from dfkd.recipes import recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs import costs, pace
@@ -54,7 +55,7 @@ def test_pacing_ends_and_never_enlarges(name, costs, seconds, processes):
 @settings(deadline=None)
 @given(st.floats(1, 1e5))
 def test_more_time_asks_no_less(seconds):
-    order = list(pace.EFFORTS)
+    order = list(EFFORTS)
     poor, rich = (order.index(pace.effort(DEAR, time)) for time in (seconds, 2 * seconds))
     assert rich <= poor
 
