@@ -21,6 +21,7 @@ from dfkd.cli.common import (
     tell_compiled,
     tell_data,
 )
+from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
 from dfkd.datasets import load_data, load_images
 from dfkd.errors import DfkdError
@@ -174,7 +175,7 @@ def _tell_beginning(facts: Mapping[str, Any]) -> None:
     if start["mode"] == "given":
         print("student started with the weights that it brings")
     for line in facts["decisions"]:
-        print(line)
+        print(as_flags(line))
     tell_compiled(facts["compiled"])
     if pairs := facts["pairs"]:
         print(f"compared: {', '.join(pairs)}", flush=True)

@@ -9,6 +9,7 @@ from dfkd import recipes
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import build_recipe
 from dfkd.cli.common import Shown, compute_of, console, output_of, teacher_of, tell_compiled
+from dfkd.cli.flags import as_flags
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe
@@ -69,7 +70,7 @@ def run_invert(command: arguments.Invert) -> int:
 
 def _tell_beginning(facts: Mapping[str, Any]) -> None:
     for line in facts["decisions"]:
-        print(line)
+        print(as_flags(line))
     tell_compiled(facts["compiled"])
 
 

@@ -38,7 +38,8 @@ def predictions(
             compute_logits(network, spec.normalize(in_unit_range(chunk.to(place)))).float().cpu()
             for chunk in torch.split(images, batch_size)
         ]
-    return torch.cat(logits)
+    found = torch.cat(logits)
+    return model.task.read(found).logits if isinstance(model, Teacher) else found
 
 
 def in_unit_range(images: Tensor) -> Tensor:

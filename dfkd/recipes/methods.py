@@ -54,6 +54,7 @@ class MethodRow(NamedTuple):
         round: setting -> updates that make one round, where an update is less than one.
         share: of a budget in minutes, the most that an update should take (``dfkd.runs.pace``).
         statistics: whether the teacher must store some.
+        gradient: whether its answers must carry a gradient to the images.
         classifier: whether the teacher must end with a linear layer.
         shapes: of the traced batches, where they are not simply ``batch`` images.
         published: setting and alternation as printed, where the row's own are smaller. The
@@ -71,6 +72,7 @@ class MethodRow(NamedTuple):
     round: Callable[[Any], int] = lambda setting: 1
     share: float = 0.1
     statistics: bool = True
+    gradient: bool = True
     classifier: bool = False
     shapes: Callable[[Any, ImageSpec], Shapes] | None = None
     published: tuple[Callable[[], Any], Alternation] | None = None
@@ -98,12 +100,14 @@ METHODS: dict[str, MethodRow] = {
         drawn="draws",
         share=0.02,
         statistics=False,
+        gradient=False,
     ),
     "drawings": MethodRow(
         DrawingsConfig,
         Drawings,
         "Drawings in one fixed style; for teachers that store no statistics",
         statistics=False,
+        gradient=False,
     ),
     "deep_inversion": MethodRow(
         deep_inversion_config.cifar,

@@ -211,6 +211,17 @@ def override(base: Recipe, assignments: list[str]) -> Recipe:
     return from_dict(overlay.assigned(assignments), base)
 
 
+def check_gradient(method: str, teacher: Teacher) -> None:
+    """Raise a ``DfkdError`` where ``method`` wants a gradient that the teacher does not give."""
+    if METHODS[method].gradient:
+        teacher.require_gradient(method)
+
+
 def build_synthesizer(value: Recipe, teacher: Teacher) -> Synthesizer:
-    """Build the synthesizer that a recipe names, on the teacher's device."""
+    """Build the synthesizer that a recipe names, on the teacher's device.
+
+    Raises:
+        DfkdError: the teacher lacks what the method needs.
+    """
+    check_gradient(value.method, teacher)
     return METHODS[value.method].build(teacher, value.synthesizer, value.seed)

@@ -14,6 +14,7 @@ from dfkd.losses.registry import KNOWLEDGE
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
 from dfkd.recipes.methods import METHODS, MethodRow
+from dfkd.recipes.named import check_gradient
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
@@ -117,12 +118,14 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"
     else:
         found = "no layer stores batch-norm statistics"
-    draws = "drawings will be corrected by them" if remembered else "drawings stay uncorrected"
+    corrects = remembered and teacher.differentiable
+    draws = "drawings will be corrected by them" if corrects else "drawings stay uncorrected"
     advice = []
     for name, method in METHODS.items():
         needs = [found] if method.statistics else []
         possible = bool(remembered) or not method.statistics
         try:
+            check_gradient(name, teacher)
             needs += _required_layers(teacher, method) if possible else []
         except DfkdError as lacking:
             possible, needs = False, [str(lacking)]

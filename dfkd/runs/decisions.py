@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from dfkd.evaluation.heldout import Effort, HeldOut, hold_out, unclocked
+from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
@@ -93,6 +94,7 @@ def decide(
     most = max(2, batches.largest_batch(recipe))
     effort = replace(effort, images=min(effort.images, most))
     held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
+    lines += find_peculiarities(teacher, held_out)
     answer = None
     if mirror.is_open(recipe):
         answer = mirror.try_mirroring(teacher, held_out)

@@ -18,15 +18,19 @@ class Classification:
     Args:
         num_classes: at least two.
         names: one a class; ``"0"``, ``"1"``, ... when left out.
+        probabilities: the network ends in a softmax; its answers' log is taken for logits, which
+            they are up to a constant a sample.
 
     Raises:
         DfkdError: one class, or names that are miscounted or not told apart.
     """
 
-    def __init__(self, num_classes: int, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, num_classes: int, names: Sequence[str] | None = None, probabilities: bool = False
+    ) -> None:
         if num_classes < 2:
             raise DfkdError("the network has one output; distillation needs at least two classes")
-        self.num_classes = num_classes
+        self.num_classes, self.probabilities = num_classes, probabilities
         self.names = tuple(names or map(str, range(num_classes)))
         if len(self.names) != num_classes:
             raise DfkdError(f"{len(self.names)} class names for {num_classes} classes")
@@ -42,6 +46,8 @@ class Classification:
         if not isinstance(raw, Tensor) or raw.ndim != 2 or raw.shape[1] != self.num_classes:
             found = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
             raise DfkdError(f"the network must return N x {self.num_classes} logits, not {found}")
+        if self.probabilities:
+            raw = raw.float().clamp_min(torch.finfo(torch.float32).tiny).log()
         return Prediction(raw)
 
     def check_student(self, raw: Any, count: int, mode: str) -> None:
@@ -55,6 +61,11 @@ class Classification:
             raise DfkdError(
                 f"the student has {raw.shape[1]} classes and the teacher "
                 f"{self.num_classes}; set the student's ?num_classes={self.num_classes}"
+            )
+        if are_probabilities(raw):
+            raise DfkdError(
+                "the student ends in a softmax, and losses want logits: leave it away, and put it "
+                "behind the student when it is trained"
             )
 
     def sample_targets(
@@ -113,4 +124,17 @@ def classification_of(
         raise DfkdError(
             f"the network must return N x classes logits for {sample} images, not {found}"
         )
-    return Classification(raw.shape[1], names)
+    return Classification(raw.shape[1], names, are_probabilities(raw))
+
+
+def are_probabilities(raw: Tensor) -> bool:
+    """Tell whether rows are probabilities of classes: none is negative, and each sums to 1.
+
+    Args:
+        raw: N x classes; on the meta device, which has no values, they are taken for logits.
+    """
+    if raw.is_meta or not raw.is_floating_point():
+        return False
+    rows = raw.detach().float()
+    sums = rows.sum(1)
+    return bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)

@@ -68,6 +68,11 @@ class PairedForward:
         self._network = student if network is None else network
         self._parts = [{p.partition(".")[2] for p in needs if p.startswith(s)} for s in SIDES]
         self._gradients = "gradients" in self._parts[0]
+        if self._gradients and not teacher.differentiable:
+            raise DfkdError(
+                "the knowledge compares gradients, and the teacher's answers carry none to the "
+                "image: take no_grad() or detach() out of its forward, or leave grad_cam away"
+            )
         self._normalized = "normalized" in needs
         networks = (student, unwrap(teacher.network))
         example = teacher.spec.normalize(teacher.spec.example(TRIAL, teacher.device))
@@ -198,7 +203,7 @@ class PairedForward:
             calling("the student", inputs.shape, known=TRIAL),
         ):
             raw = network(self.teacher.spec.normalize(inputs))
-            student = self.teacher.task.read(raw).float()
+            student = self.teacher.student_task.read(raw).float()
         features = (
             [captured[name] for name, _ in self._pairs],
             [inside[name] for _, name in self._pairs],
@@ -260,7 +265,7 @@ def student_prediction(student: nn.Module, teacher: Teacher, inputs: Tensor) -> 
     """
     with calling("the student", inputs.shape, known=TRIAL):
         raw = student(fitted(teacher.spec.normalize(inputs), layout_of(student)))
-        return teacher.task.read(raw).float()
+        return teacher.student_task.read(raw).float()
 
 
 def _embedding(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -14,7 +15,7 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
 from dfkd.tasks import Prediction, Task
-from dfkd.tasks.classification import classification_of
+from dfkd.tasks.classification import Classification, classification_of
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.teacher.priors import NoPrior, Prior, find_prior
@@ -227,12 +228,38 @@ class Teacher:
         """Layers that the prior reads, by name."""
         return dict(self.prior.layers)
 
+    @property
+    def student_task(self) -> Task:
+        """The task as students answer it: by logits, where the teacher ends in a softmax."""
+        task = self.task
+        if isinstance(task, Classification) and task.probabilities:
+            return Classification(task.num_classes, task.names)
+        return task
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether its answers, or what the prior records, carry a gradient to the images."""
+        with torch.enable_grad():
+            images = self.spec.example(TRIAL, self.device).requires_grad_()
+            found = self.trace(images, statistics=bool(self.layers))
+            if found.logits.requires_grad or not self.layers:
+                return found.logits.requires_grad
+            return self.prior.relative_distance(found.statistics).requires_grad
+
     def require_statistics(self, method: str) -> None:
         """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
         if not self.prior.layers:
             raise DfkdError(
                 f"{method} matches batch-norm statistics, and this teacher stores none; "
                 "use `method=drawings`, which needs only the teacher's answers"
+            )
+
+    def require_gradient(self, method: str) -> None:
+        """Raise unless images can be made by following what the teacher says of them."""
+        if not self.differentiable:
+            raise DfkdError(
+                f"{method} follows the teacher's gradient to the images, and its answers carry "
+                "none: take no_grad() or detach() out of its forward, or use `method=drawings`"
             )
 
     def to(self, device: torch.device | str) -> Self:

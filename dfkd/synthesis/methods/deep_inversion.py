@@ -60,6 +60,7 @@ class DeepInversion(Method):
     ) -> None:  # fmt: skip
         spec = teacher.spec
         super().__init__(teacher, with_flip(config or default_config(teacher), None), seed)
+        teacher.require_gradient("deep_inversion")
         if self.config.r_feature:
             teacher.require_statistics("deep_inversion")
         if self.config.low_resolution_iterations and not accepts_half(teacher):

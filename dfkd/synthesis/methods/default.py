@@ -38,14 +38,15 @@ BANK_BYTES = 1 << 29
 
 
 class Default(Method):
-    """The ``Synthesizer``. A teacher without statistics gets drawings, uncorrected."""
+    """The ``Synthesizer``. A teacher without statistics or gradients gets drawings, uncorrected."""
 
     parts = ("drawings", "refined")
     values = ("style", "updates")
 
     def __init__(self, teacher: Teacher, config: DefaultConfig, seed: int) -> None:
         super().__init__(teacher, config, seed)
-        self._corrects = bool(teacher.layers) and config.refine_steps > 0
+        wanted = bool(teacher.layers) and config.refine_steps > 0
+        self._corrects = wanted and teacher.differentiable
         most = max(config.refine_batch, BANK_BYTES // math.prod(teacher.spec.shape))
         capacity = min(config.capacity, most)
         self.drawings, self.refined = (self.new_bank(capacity, seed + i) for i in range(2))
