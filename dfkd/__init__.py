@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dfkd.runs.callbacks import Callback as Callback
     from dfkd.runs.distillation import Result as Result
     from dfkd.runs.distillation import distill as distill
+    from dfkd.runs.doctor import diagnose as diagnose
     from dfkd.runs.inversion import invert as invert
     from dfkd.runs.options import Compute as Compute
     from dfkd.runs.options import Evaluation as Evaluation
@@ -63,6 +64,7 @@ _HOMES = {
     "Term": "dfkd.losses.objective",
     "Trace": "dfkd.teacher",
     "compare": "dfkd.comparison.compare",
+    "diagnose": "dfkd.runs.doctor",
     "distill": "dfkd.runs.distillation",
     "ensemble": "dfkd.distillation.schemes.ensemble",
     "evaluate": "dfkd.evaluation.evaluate",

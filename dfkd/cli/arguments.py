@@ -5,7 +5,15 @@ slow is loaded.
 """
 
 from dfkd.cli.image_options import UNSAID, ImageOptions
-from dfkd.cli.info_arguments import Bench, Evaluate, Knowledge, ProbeModel, Recipes, Schemes
+from dfkd.cli.info_arguments import (
+    Bench,
+    Doctor,
+    Evaluate,
+    Knowledge,
+    ProbeModel,
+    Recipes,
+    Schemes,
+)
 from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "Compare",
     "Demo",
     "Distill",
+    "Doctor",
     "Evaluate",
     "ImageOptions",
     "Invert",

@@ -9,6 +9,7 @@ from dfkd.cli.distill import run_demo, run_distill
 from dfkd.cli.info import (
     run_bench,
     run_evaluate,
+    show_findings,
     show_knowledge,
     show_probe,
     show_recipes,
@@ -26,6 +27,7 @@ def run(command: Any) -> int:
         arguments.Distill: run_distill,
         arguments.Compare: run_compare,
         arguments.Evaluate: run_evaluate,
+        arguments.Doctor: show_findings,
         arguments.Recipes: show_recipes,
         arguments.Knowledge: show_knowledge,
         arguments.Schemes: show_schemes,

@@ -32,7 +32,9 @@ from dfkd.report.sentences import earliest_exit, kept_as_it_started
 from dfkd.report.table import comparison_table
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
+from dfkd.runs.doctor import Watch
 from dfkd.runs.options import Evaluation
+from dfkd.runs.symptoms import SAID_BY_FAILURE
 from dfkd.teacher import Teacher
 from dfkd.training import distributed
 from dfkd.training.budget import Budget
@@ -93,12 +95,16 @@ def run_distill(command: arguments.Distill) -> int:
             images=images,
             compute=compute,
             output=output,
-            callbacks=[Shown(progress, _tell_beginning)],
+            callbacks=[Shown(progress, _tell_beginning), Watch(_tell_symptom)],
             origin=origin_of(command.teacher, command.student, loaded, command.teachers),
         )
     if not distributed.is_first():
         return 0
     return _tell_end(result, command.out)
+
+
+def _tell_symptom(line: str) -> None:
+    print(as_flags(line), file=sys.stderr, flush=True)
 
 
 def _tell_end(result: distillation.Result, directory: Path) -> int:
@@ -125,6 +131,9 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
             print(directory / name)
     if line := kept_as_it_started(found):
         print(line.replace(NARROW, " "))
+    for line in metrics.findings:
+        if not line.startswith(SAID_BY_FAILURE):
+            print(as_flags(line))
     if result.failure:
         print(result.failure)
         return FAILED

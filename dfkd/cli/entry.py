@@ -23,6 +23,7 @@ COMMANDS: dict[str, type[Any]] = {
     "distill": arguments.Distill,
     "compare": arguments.Compare,
     "evaluate": arguments.Evaluate,
+    "doctor": arguments.Doctor,
     "recipes": arguments.Recipes,
     "knowledge": arguments.Knowledge,
     "schemes": arguments.Schemes,

@@ -30,6 +30,7 @@ from dfkd.recipes.probe import probe
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.recipes.settings import check_scheme
 from dfkd.report.table import comparison_table
+from dfkd.runs.doctor import diagnose
 from dfkd.tasks.orders import line_up
 
 _BENCHES = ("step", "distill", "methods", "scaling")
@@ -92,6 +93,16 @@ def run_evaluate(command: arguments.Evaluate) -> int:
     if command.epsilon is not None:
         print(tell_attack(len(select_evenly(data)), command.epsilon))
     console().print(comparison_table([row.as_dict() for row in rows]))
+    return 0
+
+
+def show_findings(command: arguments.Doctor) -> int:
+    """Print what is wrong with a run, the gravest first."""
+    found = diagnose(command.run)
+    for one in found:
+        print(f"{one.name}: {one.evidence}\n  likely: {one.cause}\n  try: {as_flags(one.remedy)}")
+    if not found:
+        print("nothing found: the run shows none of the known symptoms")
     return 0
 
 

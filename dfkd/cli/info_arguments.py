@@ -1,6 +1,7 @@
 """The commands that train nothing."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -45,6 +46,19 @@ class Evaluate:
     data: metavars.RealData
     epsilon: metavars.OptionalFloat = None
     facts: Annotated[ImageOptions, arg(name="")] = UNSAID
+    debug: metavars.Debug = False
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What is wrong with a run, what shows it, why it may be so, and what to try.
+
+    Attributes:
+        run: Directory of a run of `dfkd distill`, ended or not.
+        debug: Show the traceback of a mistake.
+    """
+
+    run: Positional[Path]
     debug: metavars.Debug = False
 
 

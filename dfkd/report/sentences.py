@@ -134,6 +134,7 @@ def account(result: _Record) -> Rows:
         ("Knowledge", str(result.get("knowledge") or "")),
         ("Layers compared", "; ".join(result.get("pairs") or ())),
         ("Decided by probing the teacher", "; ".join(result.get("decisions") or ())),
+        ("What is wrong", " ".join(f"{line}." for line in result.get("findings") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
         ("Student steps", whole(result.get("student_steps"))),

@@ -1,6 +1,6 @@
 """What a run came to, as attributes; ``as_dict`` is what ``result.json`` holds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dfkd.evaluation.validation import Standing, Verdict
@@ -124,6 +124,8 @@ class RunMetrics(Quality, RunCost):
         failure: why a run that came to its end is no success; empty otherwise.
         complete: whether the budget was spent, and the student took a step.
         init, compiled, pairs, mirror, decisions: what was decided before the first step.
+        health: what a sample of the images looks like (``dfkd.evaluation.health``).
+        findings: what is wrong with the run, a line each (``dfkd.runs.symptoms``).
     """
 
     method: str
@@ -138,6 +140,8 @@ class RunMetrics(Quality, RunCost):
     pairs: list[str]
     mirror: dict[str, Any] | None
     decisions: list[str]
+    health: dict[str, Any] | None = None
+    findings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics as ``result.json`` has them."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd.datasets import ImageData
 from dfkd.evaluation.exits import exits_of
@@ -15,7 +15,7 @@ from dfkd.evaluation.validation import Validation, Verdict
 from dfkd.loading import save_artefact
 from dfkd.loading.exits import factory_of
 from dfkd.networks import count_parameters
-from dfkd.protocols import Distiller, Source, Synthesizer
+from dfkd.protocols import Distiller, Source
 from dfkd.report.grid import write_grid
 from dfkd.report.page import write_page
 from dfkd.runs import run_records
@@ -159,14 +159,21 @@ def write_results(
     directory: Path,
     manifest: dict[str, Any],
     metrics: dict[str, Any],
-    synthesizer: Synthesizer,
+    images: Tensor | None,
     teacher: Teacher,
 ) -> None:
-    """Write ``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``."""
+    """Write ``manifest.json``, ``result.json``, ``grid.png`` and ``report.html``.
+
+    Args:
+        directory: the run's.
+        manifest: what was run.
+        metrics: what came of it.
+        images: N x C x H x W in [0, 1] for the grid; None: there were none made.
+        teacher: names their classes.
+    """
     run_records.write_json(directory / "manifest.json", manifest)
     run_records.write_json(directory / "result.json", metrics)
-    if synthesizer.images_made:
-        images = synthesizer.sample(64).inputs
+    if images is not None:
         with torch.no_grad():
             answers = teacher(images).argmax(1).tolist()
         names = [teacher.class_names[index] for index in answers]

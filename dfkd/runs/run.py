@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd.datasets import GivenImages
 from dfkd.distillation.student_init import start_student
+from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
-from dfkd.recipes import Recipe
+from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
 from dfkd.runs import manifest, results
@@ -30,6 +32,7 @@ from dfkd.runs.prepare import (
 )
 from dfkd.runs.result import Result
 from dfkd.runs.session import Session
+from dfkd.runs.symptoms import RunRecord, find_symptoms
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
@@ -37,6 +40,9 @@ from dfkd.training import checkpoint, distributed
 from dfkd.training.budget import Budget, RunProgress
 from dfkd.training.engine import Engine
 from dfkd.training.finite import check_network, infinities
+
+_SHOWN = 64
+"""Images of the grid, which are looked at as a sample of all."""
 
 
 class Run:
@@ -193,6 +199,20 @@ class Run:
             ),
             **self.facts,
         )  # fmt: skip
+        self._examine()
+
+    def _examine(self) -> None:
+        """Look at a sample of the images, and for what is wrong with the run."""
+        source = self.engine.synthesizer
+        self._sample: Tensor | None = None
+        if source.images_made or self.engine.account.steps:
+            self._sample = source.sample(_SHOWN).inputs
+            health = measure_health(self.teacher, self.verdict.student, self._sample)
+            self.metrics = replace(self.metrics, health=asdict(health))
+        result, plan = self.metrics.as_dict(), to_dict(self.recipe)
+        record = RunRecord(self.session.rows, (), 1.0, result, plan, self.budget.minutes)
+        lines = [found.line() for found in find_symptoms(record)]
+        self.metrics = replace(self.metrics, findings=lines)
 
     def save(self) -> None:
         """Write ``manifest.json``, ``result.json``, pictures and the page."""
@@ -203,7 +223,8 @@ class Run:
             )  # fmt: skip
             record |= self.decisions.as_dict()
             metrics = self.metrics.as_dict()
-            results.write_results(directory, record, metrics, self.engine.synthesizer, self.teacher)
+            shown = self._sample if self.engine.synthesizer.images_made else None
+            results.write_results(directory, record, metrics, shown, self.teacher)
         self.runtime.barrier()
 
     def carry_out(self) -> Result:
