@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dfkd.runs.options import Compute as Compute
     from dfkd.runs.options import Evaluation as Evaluation
     from dfkd.runs.options import Output as Output
+    from dfkd.runs.plan import plan as plan
     from dfkd.runs.run import Run as Run
     from dfkd.synthesis.bank import ImageBank as ImageBank
     from dfkd.teacher import Teacher as Teacher
@@ -75,6 +76,7 @@ _HOMES = {
     "load_data": "dfkd.datasets",
     "load_student": "dfkd.loading",
     "load_teacher": "dfkd.loading",
+    "plan": "dfkd.runs.plan",
     "probe": "dfkd.recipes.probe",
     "recipe": "dfkd.recipes",
 }

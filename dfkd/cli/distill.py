@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+from torch import nn
+
 from dfkd import recipes
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import build_recipe
@@ -23,7 +25,7 @@ from dfkd.cli.common import (
 )
 from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
-from dfkd.datasets import load_data, load_images
+from dfkd.datasets import GivenImages, load_data, load_images
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
@@ -33,7 +35,8 @@ from dfkd.report.table import comparison_table
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
 from dfkd.runs.doctor import Watch
-from dfkd.runs.options import Evaluation
+from dfkd.runs.options import Evaluation, Output
+from dfkd.runs.plan import plan
 from dfkd.runs.symptoms import SAID_BY_FAILURE
 from dfkd.teacher import Teacher
 from dfkd.training import distributed
@@ -84,11 +87,14 @@ def run_distill(command: arguments.Distill) -> int:
     for data in (images, evaluation.data if evaluation else None):
         if data is not None:
             tell_data(data)
+    recipe = replace(recipe, init=cast(Any, init))
+    if command.dry_run:
+        return _tell_plan(command, teacher, loaded.network, recipe, images, output)
     with Progress("Distilling", console()) as progress:
         result = distillation.distill(
             teacher,
             loaded.network,
-            replace(recipe, init=cast(Any, init)),
+            recipe,
             minutes=command.minutes,
             steps=command.steps,
             evaluation=evaluation,
@@ -101,6 +107,23 @@ def run_distill(command: arguments.Distill) -> int:
     if not distributed.is_first():
         return 0
     return _tell_end(result, command.out)
+
+
+def _tell_plan(
+    command: arguments.Distill,
+    teacher: Teacher,
+    student: nn.Module,
+    recipe: Recipe,
+    images: GivenImages | None,
+    output: Output,
+) -> int:
+    found = plan(
+        teacher, student, recipe, minutes=command.minutes, steps=command.steps, images=images,
+        compute=compute_of(command), output=output,
+    )  # fmt: skip
+    for line in found.lines():
+        print(as_flags(line))
+    return 0
 
 
 def _tell_symptom(line: str) -> None:

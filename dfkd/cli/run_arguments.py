@@ -114,6 +114,7 @@ class Distill:
         checkpoint_every: Seconds between two checkpoints, which --resume starts from.
         resume: Continue the run in --out.
         overwrite: Replace an earlier run in --out.
+        dry_run: Say what would be decided, made and spent; train and write nothing.
         facts: What images the model takes, where its source does not say.
         debug: Show the traceback of a mistake.
     """
@@ -146,6 +147,7 @@ class Distill:
     facts: Annotated[ImageOptions, arg(name="")] = UNSAID
     resume: bool = False
     overwrite: bool = False
+    dry_run: bool = False
     debug: metavars.Debug = False
 
 

@@ -63,7 +63,7 @@ def paced(recipe: Recipe, costs: Costs, seconds: float, processes: int = 1) -> R
 def _as_fresh(recipe: Recipe, before: Recipe) -> Alternation:
     """Updates as often as it takes for the student to see as many new images among its own."""
     made, batch = (
-        sum(_sizes(recipe)[:2]) / max(1, sum(_sizes(before)[:2])),
+        sum(sizes(recipe)[:2]) / max(1, sum(sizes(before)[:2])),
         recipe.alternation.batch_size / before.alternation.batch_size,
     )
     turns = round(before.alternation.steps_per_update * made / batch)
@@ -85,7 +85,7 @@ def _unhurried(recipe: Recipe, costs: Costs, seconds: float) -> Alternation:
 
 def update_seconds(recipe: Recipe, costs: Costs) -> float:
     """Estimate the seconds of one update of synthesis."""
-    drawn, made, passes = _sizes(recipe)
+    drawn, made, passes = sizes(recipe)
     drawing = costs.draw(drawn) + costs.answer(drawn) if drawn else 0.0
     return drawing + (passes * costs.trace(made) + costs.answer(made) if made else 0.0)
 
@@ -97,8 +97,8 @@ def step_seconds(recipe: Recipe, costs: Costs) -> float:
     return max(1e-9, costs.learn(size) + making)
 
 
-def _sizes(recipe: Recipe) -> tuple[int, int, int]:
-    """Images drawn in an update, images optimised in it, and passes of each."""
+def sizes(recipe: Recipe) -> tuple[int, int, int]:
+    """Return the images drawn in an update, those optimised in it, and the passes of each."""
     row, config = METHODS[recipe.method], recipe.synthesizer
     drawn = int(getattr(config, row.drawn)) if row.drawn else 0
     made = int(getattr(config, row.batch)) if row.batch else 0
@@ -111,7 +111,7 @@ def _smaller(recipe: Recipe) -> Recipe | None:
     Drawings go first: they are the cheapest to have again.
     """
     row = METHODS[recipe.method]
-    drawn, made, passes = _sizes(recipe)
+    drawn, made, passes = sizes(recipe)
     fewer: dict[str, int] = {}
     if drawn > 2 * made:
         fewer[row.drawn] = drawn // 2

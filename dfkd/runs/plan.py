@@ -1,0 +1,90 @@
+"""``dfkd distill --dry-run``: what would be decided, made and spent; nothing is trained."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dfkd import recipes
+from dfkd.datasets import as_given_images
+from dfkd.networks.copying import copy_network
+from dfkd.recipes import Recipe
+from dfkd.recipes.batches import largest_batch
+from dfkd.report.units import NARROW, size_of_bytes
+from dfkd.runs.forecast import Forecast
+from dfkd.runs.manifest import Origin
+from dfkd.runs.options import Compute, Output
+from dfkd.runs.run import Run
+from dfkd.teacher import Teacher
+from dfkd.teacher.recompute import pass_bytes
+from dfkd.training.budget import Budget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        decisions: a line each, as the run would say them.
+        expected: steps, images and seconds.
+        memory_bytes: of the largest pass of the teacher, at its peak.
+    """
+
+    decisions: tuple[str, ...]
+    expected: Forecast
+    memory_bytes: int
+
+    def lines(self) -> list[str]:
+        """Return all of it, a line each."""
+        memory = f"memory of the teacher's largest pass: {size_of_bytes(self.memory_bytes)}"
+        return [
+            line.replace(NARROW, " ") for line in (*self.decisions, self.expected.line(), memory)
+        ]
+
+
+def plan(
+    teacher: Teacher,
+    student: nn.Module,
+    recipe: str | Recipe = "default",
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    images: Any = None,
+    compute: Compute | None = None,
+    output: Output | Path | str | None = None,
+) -> Plan:
+    """Decide and measure what ``dfkd.distill`` would, and say what would come of it.
+
+    Args:
+        teacher: frozen; bit-identical afterwards.
+        student: left as it is.
+        recipe: see ``dfkd.distill``.
+        minutes: the budget in wall time; 4 where no budget is given.
+        steps: the budget in student steps instead.
+        images: the user's own, in place of the method's.
+        compute: device, precision and the like; nothing is compiled.
+        output: checked as the run would, and not made.
+
+    Returns:
+        Decisions, steps, images, time and memory.
+
+    Raises:
+        DfkdError: whatever the run would refuse before its first step.
+    """
+    run = Run(
+        teacher,
+        copy_network(student),
+        recipes.recipe(recipe) if isinstance(recipe, str) else recipe,
+        Budget(4.0 if minutes is None and steps is None else minutes, steps),
+        evaluation=None,
+        images=None if images is None else as_given_images(images, teacher.spec),
+        compute=replace(compute or Compute(), compile="off"),
+        output=output if isinstance(output, Output) else Output(output),
+        callbacks=(),
+        origin=Origin(),
+    )
+    run.prepare()
+    working = run.compiled.teacher
+    memory = pass_bytes(working) * largest_batch(run.recipe) if working.differentiable else 0
+    return Plan(tuple(run.facts["decisions"]), run.forecast(), memory)
