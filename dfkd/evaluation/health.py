@@ -1,5 +1,6 @@
 """How the images of a run and its student are, beside how well the student does."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,8 +63,8 @@ def measure_health(teacher: Teacher, student: nn.Module, images: Tensor) -> Heal
         saturated=_saturated(images),
         duplicates=_duplicates(images),
         confidence=float(trace.logits.softmax(1).amax(1).mean()),
-        teacher_classes=effective(wanted.bincount()),
-        student_classes=effective(answers[0].bincount()),
+        teacher_classes=effective(wanted.bincount().tolist()),
+        student_classes=effective(answers[0].bincount().tolist()),
         agreement=float((answers[0] == wanted).float().mean()),
         agreement_training=float((answers[1] == wanted).float().mean()),
         gaps=_gaps(trace.statistics),
@@ -76,17 +77,17 @@ def effective_share(counts: Sequence[int]) -> float:
     >>> effective_share([5, 5, 0, 0])
     0.5
     """
-    return round(effective(torch.tensor(counts)), 9) / len(counts)
+    return effective(counts) / len(counts)
 
 
-def effective(counts: Tensor) -> float:
+def effective(counts: Sequence[int]) -> float:
     """Return e to the entropy of ``counts``: K where K are alike, 1 where one has all.
 
-    >>> round(effective(torch.tensor([5, 5, 5, 5])), 3), effective(torch.tensor([7, 0]))
+    >>> effective([5, 5, 5, 5]), effective([7, 0])
     (4.0, 1.0)
     """
-    shares = counts[counts > 0].double() / counts.sum()
-    return float(torch.exp(-(shares * shares.log()).sum()))
+    shares = [count / sum(counts) for count in counts if count]
+    return round(math.exp(-sum(share * math.log(share) for share in shares)), 9)
 
 
 def _saturated(images: Tensor) -> float:
