@@ -1,5 +1,6 @@
 """No device is asked for float64, which some have not: a dispatch mode raises as they do."""
 
+import kornia  # noqa: F401  makes a tensor of every type when it is imported, on the CPU
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
