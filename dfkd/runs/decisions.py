@@ -18,7 +18,7 @@ from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
 from dfkd.runs.costs import Cost, Costs, measure_costs
-from dfkd.runs.forecast import forecast, shortage
+from dfkd.runs.forecast import forecast_of, shortage
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
@@ -91,7 +91,7 @@ def decide(
         recipe = pace.paced(recipe, costs, seconds, runtime.world_size)
         if changes := _changes(before, recipe):
             lines.append(f"sized to the budget: {changes}")
-        if short := shortage(forecast(recipe, costs, budget), budget):
+        if short := shortage(forecast_of(recipe, costs, budget), budget):
             lines.append(short)
     # Whoever says how many images the teacher is shown at once means these as well.
     most = max(2, batches.largest_batch(recipe))

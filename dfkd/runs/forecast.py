@@ -37,23 +37,32 @@ class Forecast:
         )
 
 
-def forecast(recipe: Recipe, costs: Costs, budget: Budget, spent: float = 0.0) -> Forecast:
+def forecast_of(recipe: Recipe, costs: Costs, budget: Budget) -> Forecast:
+    """Predict what ``budget`` comes to at the best, by what the networks' passes cost."""
+    update, step = update_seconds(recipe, costs), step_seconds(recipe, costs)
+    return forecast(recipe, update, step, budget)
+
+
+def forecast(
+    recipe: Recipe, update: float, step: float, budget: Budget, spent: float = 0.0
+) -> Forecast:
     """Predict what ``budget`` comes to.
 
     Args:
         recipe: with its sizes as they will be.
-        costs: of its pieces on this machine.
+        update: seconds of an update of synthesis.
+        step: seconds of a student's step, its images drawn from the store included.
         budget: of the run.
         spent: seconds that are gone before the first update.
     """
-    alternation, update = recipe.alternation, update_seconds(recipe, costs)
-    step, turns = step_seconds(recipe, costs), alternation.steps_per_update
+    alternation = recipe.alternation
+    turns = alternation.steps_per_update
     first = alternation.warmup_updates or 0
     if budget.minutes is not None:
         left = 60 * budget.minutes - spent
         if first:
             within = alternation.warmup_share * 60 * budget.minutes - spent
-            first = max(1, min(first, math.floor(within / update)))
+            first = max(1, min(first, math.floor(within / max(update, 1e-9))))
         left = max(0.0, left - first * update)
         steps = math.floor(left / (step + (update / turns if turns else 0.0)))
     else:

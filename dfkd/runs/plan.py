@@ -1,7 +1,10 @@
-"""``dfkd distill --dry-run``: what would be decided, made and spent; nothing is trained."""
+"""``dfkd distill --dry-run``: what would be decided, made and spent; only a copy is touched."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from torch import nn
@@ -12,13 +15,16 @@ from dfkd.networks.copying import copy_network
 from dfkd.recipes import Recipe
 from dfkd.recipes.batches import largest_batch
 from dfkd.report.units import NARROW, size_of_bytes
-from dfkd.runs.forecast import Forecast
+from dfkd.runs.forecast import Forecast, forecast
 from dfkd.runs.manifest import Origin
 from dfkd.runs.options import Compute, Output
 from dfkd.runs.run import Run
 from dfkd.teacher import Teacher
 from dfkd.teacher.recompute import pass_bytes
 from dfkd.training.budget import Budget
+
+_LONG = 10.0
+"""Seconds of a piece of work that is not timed a second time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def plan(
     compute: Compute | None = None,
     output: Output | Path | str | None = None,
 ) -> Plan:
-    """Decide and measure what ``dfkd.distill`` would, and say what would come of it.
+    """Decide what ``dfkd.distill`` would, time its first pieces, and say what would come of it.
 
     Args:
         teacher: frozen; bit-identical afterwards.
@@ -84,7 +90,39 @@ def plan(
         callbacks=(),
         origin=Origin(),
     )
+    begun = time.perf_counter()
     run.prepare()
+    # What is asked before the first update is asked once more at the end, of the finished student.
+    spent = time.perf_counter() - begun + run.decisions.validation.seconds
     working = run.compiled.teacher
     memory = pass_bytes(working) * largest_batch(run.recipe) if working.differentiable else 0
-    return Plan(tuple(run.facts["decisions"]), run.forecast(), memory)
+    expected = forecast(run.recipe, *_seconds(run), run.budget, spent)
+    return Plan(tuple(run.facts["decisions"]), expected, memory)
+
+
+def _seconds(run: Run) -> tuple[float, float]:
+    """Time an update and a step, on a student that nobody will see."""
+    source, learning = run.engine.synthesizer, run.distiller
+    size = run.recipe.alternation.batch_size
+
+    def update() -> None:
+        source.update(learning.student)
+
+    def step() -> None:
+        learning.update(source.sample(size))
+
+    makes = bool(run.recipe.alternation.warmup_updates or run.recipe.alternation.steps_per_update)
+    made = _timed(update, 2) if makes else 0.0
+    return made, _timed(step, 8)
+
+
+def _timed(work: Callable[[], None], turns: int) -> float:
+    """The median of some turns without the first, which finds nothing ready; of one long one."""
+    seconds: list[float] = []
+    for _ in range(turns + 1):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+        if seconds[-1] > _LONG:
+            return seconds[-1]
+    return median(seconds[1:])

@@ -18,9 +18,7 @@ from dfkd.runs import manifest, results
 from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import by_agreement, check_run, check_same_run, with_epsilon
-from dfkd.runs.costs import measure_costs
 from dfkd.runs.decisions import decide
-from dfkd.runs.forecast import Forecast, forecast
 from dfkd.runs.metrics import RunMetrics
 from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
 from dfkd.runs.prepare import (
@@ -159,12 +157,6 @@ class Run:
         )
         if saved:
             checkpoint.restore(self.engine, saved)
-
-    def forecast(self) -> Forecast:
-        """Predict what the budget comes to; wants a prepared run, and trains nothing."""
-        spent = time.perf_counter() - self._began
-        costs = measure_costs(self.compiled.teacher, self.student, self.runtime.autocast)
-        return forecast(self.recipe, costs, self.budget, spent)
 
     def train(self) -> None:
         """Spend the budget, then keep the better of the finished student and the one it began as.
