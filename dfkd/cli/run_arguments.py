@@ -85,7 +85,8 @@ class Distill:
     Attributes:
         teacher: MODEL: bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY,
             package.module:FACTORY or run:DIR; after a ? weights=FILE and the factory's keywords.
-        student: MODEL, likewise; it needs no weights.
+        student: MODEL, likewise; it needs no weights. teacher:SIDE is the teacher's own network,
+            shown images of a smaller side.
         out: Directory of the run.
         method: A name of `dfkd recipes`, whose recipe is the start; default where none is given.
         knowledge: What is transferred, such as "kd + hint + 300*sp"; the names and weights

@@ -13,6 +13,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import read_artefact, save_artefact
+from dfkd.loading.smaller import smaller_teacher
 from dfkd.loading.sources import LoadedModel, build, published_weights
 from dfkd.loading.uri import ModelURI, parse_uri
 from dfkd.loading.weights import load_weights, read_weights
@@ -99,6 +100,7 @@ def load_teacher(
     """
     loaded = load_model(uri, trust=trust)
     teacher = Teacher(loaded.network, _image_spec(uri, loaded.spec, image, mean, std), class_names)
+    teacher.source = loaded.factory, loaded.keywords
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
@@ -151,11 +153,10 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
         DfkdError: see ``load_model`` and ``check_student``.
     """
     channels = teacher.spec.channels
-    loaded = load_model(
-        uri,
-        {"num_classes": teacher.num_classes, "in_channels": channels, "in_chans": channels},
-        trust,
-    )
+    own = {"num_classes": teacher.num_classes, "in_channels": channels, "in_chans": channels}
+    parsed = parse_uri(uri)
+    smaller = parsed.kind == "teacher"
+    loaded = smaller_teacher(parsed, teacher) if smaller else load_model(uri, own, trust)
     check_student(loaded.network, teacher)
     if loaded.class_names is not None:
         check_order(loaded.class_names, teacher.class_names)

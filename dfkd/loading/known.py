@@ -21,7 +21,12 @@ from dfkd.errors import DfkdError
 from dfkd.loading.uri import ModelURI, quoted
 
 EXITS_FACTORY = "dfkd.loading.exits:with_exits"
-"""The one architecture around another: its own keywords say what is inside."""
+SMALLER_FACTORY = "dfkd.loading.smaller:on_smaller_images"
+AROUND: Mapping[str, Set[str]] = {
+    EXITS_FACTORY: {"factory", "keywords", "shape", "num_classes", "layers"},
+    SMALLER_FACTORY: {"factory", "keywords", "side"},
+}
+"""Architectures around another, by their keywords, which say what is inside."""
 
 RENAMED_FACTORIES: Mapping[str, str] = {"dfkd.exits:with_exits": EXITS_FACTORY}
 """Factories by the names that files of earlier versions have for them."""
@@ -135,8 +140,8 @@ def _is_plain(value: Any, depth: int = DEEPEST) -> bool:
 def _own(uri: ModelURI) -> Set[str] | None:
     factories = (networks.resnet, networks.vgg, networks.bilstm)
     table = {f"dfkd.networks:{f.__name__}": inspect.signature(f).parameters for f in factories}
-    if uri.base == EXITS_FACTORY:
-        return {"factory", "keywords", "shape", "num_classes", "layers"}
+    if uri.base in AROUND:
+        return AROUND[uri.base]
     return set(table[uri.base]) if uri.base in table else None
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
-from dfkd.loading.known import EXITS_FACTORY, RENAMED_FACTORIES, build_within, check_known
-from dfkd.loading.uri import ModelURI, parse_uri, quoted
+from dfkd.loading.known import AROUND, RENAMED_FACTORIES, build_within, check_known
+from dfkd.loading.uri import TEACHER_FORMS, ModelURI, parse_uri, quoted
 from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
 from dfkd.teacher.spec import ImageSpec
@@ -52,6 +52,8 @@ def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel
     """
     if uri.kind in ("bundled", "run"):
         return _from_artefact(uri, trust)
+    if uri.kind == "teacher":
+        raise DfkdError(f"{uri.base} is a student of another teacher; a teacher is {TEACHER_FORMS}")
     if uri.kind == "torchvision":
         return _from_torchvision(uri, defaults)
     if uri.kind == "timm":
@@ -107,14 +109,14 @@ def rebuild(
         uri = None
     if uri is None or uri.base != factory:  # published weights would be downloaded
         raise DfkdError(f"{source} names {quoted(factory, 60)} as its factory, which is no MODEL")
-    if uri.kind in ("bundled", "run"):
+    if uri.kind in ("bundled", "run", "teacher"):
         raise DfkdError(
             f"{source} names {quoted(factory, 60)} as its factory, which builds nothing"
         )
     uri = replace(uri, keywords=dict(keywords))
     if not trust:
         check_known(uri, source)
-    if uri.base == EXITS_FACTORY:  # whoever trusts the file trusts what it has inside
+    if uri.base in AROUND:  # whoever trusts the file trusts what it has inside
         uri = replace(uri, keywords={**keywords, "trust": trust})
     return build(uri, {}).network
 

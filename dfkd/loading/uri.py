@@ -10,10 +10,11 @@ from typing import Any
 
 from dfkd.errors import DfkdError
 
-NAMED_KINDS = ("bundled", "torchvision", "timm", "run")
-URI_FORMS = (
+NAMED_KINDS = ("bundled", "torchvision", "timm", "run", "teacher")
+TEACHER_FORMS = (
     "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY or run:DIR"
 )
+URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
 
 LOCAL_DATA = ("npz", "folder", "idx")
 
@@ -26,7 +27,7 @@ class ModelURI:
 
     Attributes:
         kind: one of ``NAMED_KINDS``, ``file`` or ``module``.
-        name: after the colon; the directory of a run; the file or the module.
+        name: after the colon; the directory of a run; the file or the module; a side in pixels.
         factory: a function of the file or module; empty for the named kinds.
         weights: a file, or the name of published weights.
         keywords: of the factory.

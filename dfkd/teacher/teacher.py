@@ -14,6 +14,7 @@ from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
+from dfkd.protocols import Source
 from dfkd.tasks import Prediction, Task
 from dfkd.tasks.classification import Classification, classification_of
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
@@ -75,6 +76,7 @@ class Teacher:
         before_pass: called before each pass: whoever works with a teacher for long can be seen at
             work there, and stopped.
         layout: in which order it keeps its weights, once ``to`` has tried.
+        source: what builds its network, where that is known.
 
     Raises:
         DfkdError: the task cannot read the network's answer to ``spec``, the network fails, changes
@@ -109,6 +111,7 @@ class Teacher:
             self.held = self.held or "its prior was brought by the user"
         self._holds = False
         self.layout: Layout | None = None
+        self.source: Source | None = None
         self._accepted: int | None = None
         check_finite(network)
         try:
