@@ -1,10 +1,10 @@
 """Images drawn at random: silhouettes filled with textures. Nothing is optimised.
 
-A drawing is a union of a few superellipses (one of them near the middle, often
-mirrored, sometimes with holes), filled with a mixture of smooth noise at two
-scales, white noise and stripes, on a plain or textured ground. ``Style`` says how often
-each happens. Kin: networks pre-trained on noise processes (Baradad et al.,
-NeurIPS 2021).
+A drawing is a union of a few superellipses (one of them near the middle, often mirrored,
+sometimes with holes), filled with a mixture of smooth noise at two scales, white noise and
+stripes, on a plain or textured ground. Where things are written instead of filled, each
+superellipse is an outline or a bar. ``Style`` says how often each happens. Kin: networks
+pre-trained on noise processes (Baradad et al., NeurIPS 2021).
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,8 @@ class Style:
         dark_ground, plain_ground: probability that the ground is black; that it is
             one tone (otherwise it is textured like a filling).
         colour: spread of the channels around a common tone (0 is grey).
+        strokes: probability that a shape is a stroke: its outline, or the bar through it.
+        thickness: of a stroke, half to one and a half times this.
     """
 
     shapes: int = 4
@@ -43,6 +45,8 @@ class Style:
     dark_ground: float = 1.0
     plain_ground: float = 1.0
     colour: float = 0.3
+    strokes: float = 0.0
+    thickness: float = 0.12
 
 
 def draw(
@@ -51,15 +55,15 @@ def draw(
     generator: Generator | None = None,
     styles: Sequence[Style] = (Style(),),
     device: Device = "cpu",
-    choice: Tensor | None = None,
 ) -> Tensor:
     """Draw ``count`` images of ``shape`` (C, H, W) at random, float in [0, 1].
 
-    Each has one of ``styles``: that of its index in ``choice`` (count), else a random one.
+    Each has one of ``styles`` by chance.
     """
     channels, height, width = shape
-    style = _mix(styles, count, generator, device, choice)
-    silhouette, inner = _silhouettes(count, height, width, style, generator)
+    style = _mix(styles, count, generator, device)
+    written = any(one.strokes for one in styles)
+    silhouette, inner = _silhouettes(count, height, width, style, generator, written)
     tone, inner_tone, ground_tone = (
         _tones(count, channels, style["colour"], generator, device) for _ in range(3)
     )
@@ -75,15 +79,10 @@ def draw(
 
 
 def _mix(
-    styles: Sequence[Style],
-    count: int,
-    generator: Generator | None,
-    device: Device,
-    choice: Tensor | None,
+    styles: Sequence[Style], count: int, generator: Generator | None, device: Device
 ) -> dict[str, Tensor]:
     """One style a drawing, as a column of shape (count, 1, 1, 1) for every attribute."""
-    if choice is None:
-        choice = (len(styles) * _uniform((count,), generator, device)).long()
+    choice = (len(styles) * _uniform((count,), generator, device)).long()
     return {
         name: torch.tensor([float(asdict(style)[name]) for style in styles], device=device)[
             choice
@@ -124,9 +123,17 @@ def _tones(
 
 
 def _silhouettes(
-    count: int, height: int, width: int, style: dict[str, Tensor], generator: Generator | None
+    count: int,
+    height: int,
+    width: int,
+    style: dict[str, Tensor],
+    generator: Generator | None,
+    written: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Boolean masks (count, 1, height, width): the silhouette, and an inner part of it."""
+    """Boolean masks (count, 1, height, width): the silhouette, and an inner part of it.
+
+    Only where some are ``written`` is the dice thrown for it.
+    """
     like = style["shapes"]
     vertical = torch.linspace(-1, 1, height, device=like.device).view(1, 1, height, 1)
     horizontal = torch.linspace(-1, 1, width, device=like.device).view(1, 1, 1, width)
@@ -144,7 +151,16 @@ def _silhouettes(
     dx, dy = horizontal - centres[0], vertical - centres[1]
     along = (angle.cos() * dx + angle.sin() * dy).abs() / axes[0]
     across = (angle.cos() * dy - angle.sin() * dx).abs() / axes[1]
-    inside = along.pow(exponent) + across.pow(exponent) < 1
+    level = along.pow(exponent) + across.pow(exponent)
+    inside = level < 1
+    if written:
+        chance, kind, width_of = _uniform((3, count, slots, 1, 1), generator, like.device)
+        thick = style["thickness"] * (0.5 + width_of)
+        # The level of the inner border of an outline, whose power saves one of every pixel.
+        hollow = (1 - thick / axes.amin(0)).clamp_min(0).pow(exponent)
+        outline, bar = inside & (level > hollow), (along < 1) & (across * axes[1] < thick / 2)
+        stroke = torch.where(kind < 0.5, outline, bar)
+        inside = torch.where(chance < style["strokes"], stroke, inside)
     wanted = torch.arange(slots - 2, device=like.device).view(1, -1, 1, 1)
     number = 1 + (style["shapes"] * draws[6, :, :1]).floor().clamp(max=slots - 3)
     union = (inside[:, : slots - 2] & (wanted < number)).any(1, keepdim=True)

@@ -1,10 +1,12 @@
 """Images that no student learns from: what the teacher is asked about, and students judged by.
 
-Half of them are drawings, half are drawings that the teacher's memory has corrected: as near to
-its data as anything that can be had without it.
+Three kinds, for no single one is like the teacher's data: drawings, drawings that its memory has
+corrected, and mixtures of two of these. Who has unlabelled images of the teacher's kind adds them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -58,21 +60,59 @@ def unclocked(spec: ImageSpec) -> Effort:
     return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-1]
 
 
+HELD_OUT_KINDS = ("unlabelled", "corrected", "drawn", "mixed")
+"""Of held-out images: the user's own, those that the teacher's memory has corrected, drawings,
+and mixtures of two of the corrected ones (of drawings, where none is)."""
+_MIXED = 0.3, 0.7
+"""Share of the first image in a mixture of two: neither is to be what it was."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
-    """``images`` uint8 N x C x H x W, the ``corrected`` ones first; ``logits`` N x classes."""
+    """Held-out images with the teacher's answers.
+
+    Attributes:
+        images: uint8 N x C x H x W, kind by kind.
+        logits: the teacher's, N x classes.
+        counts: how many there are of each of ``HELD_OUT_KINDS``, in their order.
+        style: of the drawings, the one of ``STYLES`` that suits the teacher best.
+    """
 
     images: Tensor
     logits: Tensor
-    corrected: int
+    counts: Mapping[str, int]
+    style: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def places(self, kind: str) -> slice:
+        """Return where the images of a kind are; an empty slice where there is none."""
+        names = list(self.counts)
+        if kind not in names:
+            return slice(0, 0)
+        first = sum(self.counts[name] for name in names[: names.index(kind)])
+        return slice(first, first + self.counts[kind])
+
+    @property
+    def own_kind(self) -> str:
+        """The kind that is nearest to the teacher's data."""
+        return next(kind for kind in HELD_OUT_KINDS if self.counts.get(kind))
+
     @property
     def own(self) -> Tensor:
-        """What is nearest to the teacher's data: the corrected images, or all where none is."""
-        return self.images[: self.corrected or len(self)]
+        """The images of ``own_kind``."""
+        return self.images[self.places(self.own_kind)]
+
+    def with_unlabelled(self, images: Tensor, teacher: Teacher) -> "HeldOut":
+        """Return these and the user's own images, uint8 N x C x H x W, before all others."""
+        logits = predictions(teacher, teacher.spec, images, batch_size=HELD_OUT_BATCH)
+        return HeldOut(
+            torch.cat([images, self.images]),
+            torch.cat([logits, self.logits]),
+            MappingProxyType({"unlabelled": len(images), **self.counts}),
+            self.style,
+        )
 
     def answers(self, network: nn.Module, teacher: Teacher) -> Tensor:
         """Compute a student's logits in eval mode, N x classes, on the CPU."""
@@ -104,9 +144,21 @@ def hold_out(
     with torch.enable_grad():
         maker.update(nn.Identity())  # no competition: nobody is asked but the teacher
     # A teacher without statistics has nothing corrected.
-    corrected = min(effort.images, len(maker.refined))
-    banks = [maker.refined.sample(corrected)] if corrected else []
-    banks.append(maker.drawings.sample(effort.images, balanced=True))
-    images = quantize(torch.cat([bank.inputs for bank in banks])).cpu()
+    kinds: dict[str, Tensor] = {}
+    if len(maker.refined):
+        kinds["corrected"] = maker.refined.sample(effort.images).inputs
+    kinds["drawn"] = maker.drawings.sample(effort.images, balanced=True).inputs
+    kinds["mixed"] = _mixed(next(iter(kinds.values())))
+    images = quantize(torch.cat(list(kinds.values()))).cpu()
     logits = predictions(teacher, teacher.spec, images, batch_size=HELD_OUT_BATCH)
-    return HeldOut(images, logits, corrected)
+    counts = {name: len(part) for name, part in kinds.items()}
+    return HeldOut(images, logits, MappingProxyType(counts), maker.style or "")
+
+
+def _mixed(images: Tensor) -> Tensor:
+    """As many mixtures, of each image and another."""
+    generator = torch.Generator().manual_seed(_SEED)
+    low, high = _MIXED
+    share = low + (high - low) * torch.rand((len(images), 1, 1, 1), generator=generator)
+    share = share.to(images.device)
+    return share * images + (1 - share) * images.roll(1, 0)

@@ -87,8 +87,9 @@ def ask_invariances(
     if unknown := wanted.keys() - CHANGES.keys():
         name = sorted(unknown)[0]
         raise DfkdError(f"no change is called {name!r}{nearest(name, CHANGES)}")
-    own, drawn = held_out.own, held_out.images[held_out.corrected :]
-    answers = (held_out.logits[: len(own)], held_out.logits[held_out.corrected :])
+    places = [held_out.places(kind) for kind in (held_out.own_kind, "drawn")]
+    own, drawn = (held_out.images[place] for place in places)
+    answers = [held_out.logits[place] for place in places]
     found: dict[str, Invariance] = {}
     for name in wanted:
         if CHANGES[name].fits(shape):

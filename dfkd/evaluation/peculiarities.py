@@ -103,7 +103,7 @@ def _other_range(teacher: Teacher, held_out: HeldOut) -> str:
     if not teacher.layers:
         return ""
     # Drawings: the corrected images have been fitted to what the layer remembers.
-    images = held_out.images[held_out.corrected :][:HELD_OUT_BATCH]
+    images = held_out.images[held_out.places("drawn")][:HELD_OUT_BATCH]
     records = teacher.trace(images.to(teacher.device).float() / 255, statistics=True).statistics
     if not records:
         return ""

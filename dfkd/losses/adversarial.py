@@ -111,6 +111,30 @@ def class_balance(logits: Tensor, *, base: float = math.e) -> Tensor:
     return (log_p.exp() * log_p).sum() / math.log(base)
 
 
+def mutual_information(logits: Tensor) -> Tensor:
+    """Compute how much answers say of their images: H(mean of p) - mean of H(p), p the softmax.
+
+    High where each answer is certain and the answers are of many classes: the logarithm of the
+    inception score (Salimans et al., NeurIPS 2016), with the teacher in the inception network's
+    place.
+
+    Args:
+        logits: N x classes.
+
+    Returns:
+        In nats, within [0, log(classes)].
+
+    >>> import torch
+    >>> round(mutual_information(99 * torch.eye(4)).item(), 4), round(math.log(4), 4)
+    (1.3863, 1.3863)
+    >>> round(mutual_information(torch.tensor([[9.0, 0.0], [9.0, 0.0]])).item(), 4)
+    0.0
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    own = -(log_p.exp() * log_p).sum(1).mean()
+    return (-class_balance(logits) - own).clamp_min(0)
+
+
 def activation(features: Tensor) -> Tensor:
     """Compute -mean |f|: real images excite a teacher's last features, noise does not.
 

@@ -19,6 +19,7 @@ from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
 from dfkd.runs.costs import Cost, Costs, measure_costs
 from dfkd.runs.forecast import forecast_of, shortage
+from dfkd.synthesis.methods.default_config import STYLES
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
@@ -98,6 +99,8 @@ def decide(
     effort = replace(effort, images=min(effort.images, most))
     held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
     lines += find_peculiarities(teacher, held_out)
+    recipe, drawn = _with_style(recipe, held_out)
+    lines += drawn
     answer = None
     if mirror.is_open(recipe):
         answer = mirror.try_mirroring(teacher, held_out)
@@ -126,6 +129,18 @@ def _as_before(
     answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
     validation, recipe = Validation(held_out, teacher, student), from_dict(saved["recipe"])
     return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))
+
+
+def _with_style(recipe: Recipe, held_out: HeldOut) -> tuple[Recipe, list[str]]:
+    """Draw in the style that suits the teacher best, where ``recipe`` leaves it open."""
+    if getattr(recipe.synthesizer, "style", "") is not None or not held_out.style:
+        return recipe, []
+    chosen = replace(recipe.synthesizer, style=held_out.style)
+    reason = "nearest to what the teacher remembers"
+    if not held_out.counts.get("corrected"):
+        reason = "the most telling to the teacher"
+    line = f"drawings: {held_out.style}, of {len(STYLES)} styles {reason}"
+    return replace(recipe, synthesizer=chosen), [line]
 
 
 def _peculiarities(teacher: Teacher) -> Iterator[str]:

@@ -13,6 +13,8 @@ from dfkd.recipes import Recipe
 from dfkd.teacher import Teacher
 from dfkd.training.augment import with_flip
 
+_NAMES = {"corrected": "its own images", "unlabelled": "the unlabelled images", "drawn": "drawings"}
+
 
 @dataclass(frozen=True)
 class Mirror:
@@ -22,22 +24,22 @@ class Mirror:
         mirrored, moved: shares of ``images`` whose class stays when they are mirrored, and when
             they are moved sideways by a pixel, which should change nothing.
         images: how many were asked about.
-        corrected: by the teacher's memory; else they are drawings.
+        kind: of the images, one of ``dfkd.evaluation.heldout.HELD_OUT_KINDS``.
     """
 
     mirrored: float
     moved: float
     images: int
-    corrected: bool
+    kind: str
 
     @property
     def keeps(self) -> bool:
-        """Whether mirror images keep their class; where even a pixel changes it none can tell."""
-        return keeps(self.mirrored, self.moved)
+        """Whether mirror images keep their class; of drawings, nobody's data, none can tell."""
+        return self.kind != "drawn" and keeps(self.mirrored, self.moved)
 
     def summary(self) -> str:
         """Return the decision in a line."""
-        kind = "its own images" if self.corrected else "drawings"
+        kind = _NAMES.get(self.kind, self.kind)
         decision = "mirror images are used" if self.keeps else "no mirror images"
         return (
             f"{decision}: the teacher's class stays for {self.mirrored:.0%} of {self.images} of "
@@ -48,9 +50,9 @@ class Mirror:
 def try_mirroring(teacher: Teacher, held_out: HeldOut) -> Mirror:
     """Show the teacher its own images, their mirror images, and both neighbours a pixel away."""
     images = held_out.own
-    before = held_out.logits[: len(images)]
+    before = held_out.logits[held_out.places(held_out.own_kind)]
     mirrored, moved = (share_kept(teacher, images, before, name) for name in ("mirror", HARMLESS))
-    return Mirror(mirrored, moved, len(images), bool(held_out.corrected))
+    return Mirror(mirrored, moved, len(images), held_out.own_kind)
 
 
 def is_open(recipe: Recipe) -> bool:

@@ -11,6 +11,7 @@ from dfkd.evaluation.heldout import EFFORTS, Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
+from dfkd.synthesis.methods.default_config import STYLES
 from dfkd.training.budget import Alternation
 
 _ASKING = 0.03
@@ -29,7 +30,7 @@ def effort(costs: Costs, seconds: float) -> Effort:
     """Choose the best of ``EFFORTS`` that a budget of so many seconds has time for."""
 
     def takes(one: Effort) -> float:
-        tried = 2 * (costs.draw(one.draws) + costs.answer(one.draws))  # two styles of drawings
+        tried = len(STYLES) * (costs.draw(one.draws) + costs.answer(one.draws))
         return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
 
     return next((one for one in EFFORTS if takes(one) <= _ASKING * seconds), EFFORTS[-1])

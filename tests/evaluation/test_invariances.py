@@ -67,7 +67,9 @@ def test_what_a_network_looks_at_is_what_it_is_not_invariant_to(name):
     images = blobs()
     usual = number(images.float() / 255).median() if name in ("light", "red") else 0.0
     teacher = dfkd.Teacher(Measure(number, usual), dfkd.ImageSpec(3, SIDE, SIDE))
-    answers = ask_invariances(teacher, HeldOut(images, teacher(images.float() / 255), 64))
+    answers = ask_invariances(
+        teacher, HeldOut(images, teacher(images.float() / 255), {"corrected": 64, "drawn": 0})
+    )
     assert answers[HARMLESS].holds
     assert {n for n, answer in answers.items() if not answer.holds} & {*STAYS, *broken} == broken
     for answer in answers.values():
@@ -95,7 +97,7 @@ def test_a_change_gives_other_images_of_the_same_kind(name, shape):
 def test_only_what_is_named_is_asked_and_the_harmless_change():
     images = blobs(1)
     teacher = dfkd.Teacher(Measure(light, 0.5), dfkd.ImageSpec(1, SIDE, SIDE))
-    held_out = HeldOut(images, teacher(images.float() / 255), 32)
+    held_out = HeldOut(images, teacher(images.float() / 255), {"corrected": 32, "drawn": 32})
     assert list(ask_invariances(teacher, held_out, ["mirror"])) == [HARMLESS, "mirror"]
     with pytest.raises(DfkdError, match="no change is called 'miror'; did you mean 'mirror'"):
         ask_invariances(teacher, held_out, ["miror"])

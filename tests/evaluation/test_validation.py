@@ -49,14 +49,42 @@ def untrained():
 def test_held_out_images_are_the_same_for_the_same_teacher(teacher, held_out):
     again = hold_out(teacher, Effort(128, 32, 3))
     assert torch.equal(held_out.images, again.images)
-    assert (len(held_out), held_out.corrected, held_out.images.dtype) == (64, 32, torch.uint8)
+    assert held_out.counts == {"corrected": 32, "drawn": 32, "mixed": 32}
+    assert (len(held_out), held_out.images.dtype) == (96, torch.uint8)
     assert torch.equal(held_out.logits, teacher(held_out.images.float() / 255))
 
 
 def test_without_statistics_they_are_drawings():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     held_out = hold_out(dfkd.Teacher(network, dfkd.ImageSpec(1, 8, 8)), Effort(64, 16, 3))
-    assert (len(held_out), held_out.corrected, len(held_out.own)) == (16, 0, 16)
+    assert held_out.counts == {"drawn": 16, "mixed": 16}
+    assert (held_out.own_kind, len(held_out.own)) == ("drawn", 16)
+
+
+def test_the_kinds_of_images_lie_one_after_the_other(held_out):
+    parts = [held_out.images[held_out.places(kind)] for kind in held_out.counts]
+    assert torch.equal(torch.cat(parts), held_out.images)
+    assert torch.equal(parts[0], held_out.own)
+    assert len(held_out.images[held_out.places("unlabelled")]) == 0
+
+
+def test_a_mixture_lies_between_two_corrected_images(held_out):
+    own = held_out.own.int()
+    mixed = held_out.images[held_out.places("mixed")].int()
+    low, high = torch.minimum(own, own.roll(1, 0)), torch.maximum(own, own.roll(1, 0))
+    assert (mixed >= low - 1).all()
+    assert (mixed <= high + 1).all()
+    differ = (own != own.roll(1, 0)).flatten(1).any(1)  # a rare class has few drawings
+    assert ((mixed != own).flatten(1).any(1) == differ).all()
+
+
+def test_the_users_own_images_come_first_and_are_asked_about(teacher, held_out):
+    images = torch.randint(0, 256, (8, *teacher.spec.shape), dtype=torch.uint8)
+    more = held_out.with_unlabelled(images, teacher)
+    assert list(more.counts) == ["unlabelled", "corrected", "drawn", "mixed"]
+    assert torch.equal(more.own, images)
+    assert torch.equal(more.logits[:8], teacher(images.float() / 255))
+    assert torch.equal(more.logits[8:], held_out.logits)
 
 
 def test_a_copy_of_the_teacher_stands_as_it_does(teacher, held_out):

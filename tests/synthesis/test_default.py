@@ -72,9 +72,9 @@ def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, 
     assert [image.numpy().tobytes() in drawn for image in batch.inputs] == [False] * 10 + [
         True
     ] * 10
-    # Two styles are tried, by their answers and statistics; then 64 are kept and 32 corrected.
-    assert method.images_made == 2 * 64
-    assert method.teacher_images == 2 * (64 + 32) + 64 + 5 * 32 + 32
+    # Each style is tried, by answers and statistics; then 64 are kept and 32 corrected.
+    assert method.images_made == len(STYLES) * 64
+    assert method.teacher_images == len(STYLES) * (64 + 32) + 64 + 5 * 32 + 32
 
 
 def test_later_corrections_take_more_steps(teacher, student):
@@ -87,12 +87,12 @@ def test_later_corrections_take_more_steps(teacher, student):
         method.update(student)
         # Beside the steps: the drawings' answers and the corrected images' own.
         taken.append((method.teacher_images - before - 16 - 8) / 8)
-    # The first update tries two styles besides: 2 x (16 answers + 8 traces).
-    assert taken == [5 + 2 * (16 + 8) / 8, 5, 6, 6, 7, 7, 7]
+    # The first update tries the styles besides: 16 answers and 8 traces each.
+    assert taken == [5 + len(STYLES) * (16 + 8) / 8, 5, 6, 6, 7, 7, 7]
 
 
-@pytest.mark.parametrize("index", range(len(STYLES)))
-def test_the_style_is_the_one_that_the_teacher_remembers(index, student):
+@pytest.mark.parametrize("name", STYLES)
+def test_the_style_is_the_one_that_the_teacher_remembers(name, student):
     generator = torch.Generator().manual_seed(7)
     network = vgg((8, 16), 1, 1, 3)
     for module in network.modules():
@@ -100,12 +100,39 @@ def test_the_style_is_the_one_that_the_teacher_remembers(index, student):
             module.momentum = None
     spec = ImageSpec(1, 16, 16, (0.5,), (0.25,))
     for _ in range(8):
-        network(spec.normalize(draw(64, spec.shape, generator, (STYLES[index],))))
+        network(spec.normalize(draw(64, spec.shape, generator, (STYLES[name],))))
     method = Default(Teacher(network, spec), DefaultConfig(draws=64, refine_batch=32), seed=0)
     method.update(student)
-    assert method.style == index
+    assert method.style == name
     corners = method.drawings.sample(32).inputs[:, :, :2, :2]
-    assert bool((corners == 0).float().mean() > 0.5) == (index == 0)
+    assert bool((corners == 0).float().mean() > 0.5) == ("on black" in name)
+
+
+class Known(torch.nn.Module):
+    """Without norms: sure of one class or another where the corner is light, else unsure."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(40.0))
+
+    def forward(self, images):
+        shown = self.scale * (images[:, 0, 0, 0] - 0.5) * (images[:, 0, 0, 0] > 0)
+        return torch.stack([shown, -shown], 1)
+
+
+def test_without_statistics_the_style_is_the_one_that_says_most(student):
+    method, _ = updated(Teacher(Known(), ImageSpec(1, 8, 8)), student)
+    assert "on black" not in method.style
+
+
+def test_a_style_that_is_set_is_not_tried(teacher, student):
+    method, _ = updated(teacher, student, style="strokes on black")
+    assert (method.style, method.images_made) == ("strokes on black", 64)
+
+
+def test_a_style_that_nobody_draws_is_refused():
+    with pytest.raises(DfkdError, match="did you mean 'strokes on black'"):
+        DefaultConfig(style="stroke on black")
 
 
 def test_teacher_and_student_stay_as_they_are(teacher, student):

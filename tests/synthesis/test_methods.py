@@ -198,6 +198,8 @@ def test_steps_stay_on_their_device_and_read_nothing_back(method, optimizer):
     student = resnet(8, 1, 10).to("meta")
     student.layer1.requires_grad_(False)
     recipe = small(method)
+    if method == "default":  # a run has asked for the style before its first step
+        recipe = recipe.with_(synthesizer={"style": "strokes on black"})
     config = dataclasses.replace(recipe.learner, optimizer=optimizer)
     distiller = build_distiller(teacher, student, config, 0)
     synthesizer = recipes.build_synthesizer(recipe, teacher)

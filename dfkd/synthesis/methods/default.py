@@ -5,8 +5,8 @@ its memory make them useful. One update, top to bottom:
 
 1. *Draw* images at random, ask the teacher, keep both. It sees few classes in
    most of them: everything that follows draws from the rare ones as often as from
-   the frequent ones. Silhouettes stand on black, or on grounds of all tones and textures:
-   the first update tries both, and the teacher's memory decides.
+   the frequent ones. Silhouettes stand on black, or on grounds of all tones and textures,
+   or all is strokes: the first update tries each style, and the teacher decides.
 2. *Correct*: take some of the drawings and move their pixels some steps (few at first, more as
    the run goes on) down the distance between their statistics and those that the teacher
    remembers, and towards whatever the student does not know yet (``competition``, the JS
@@ -21,6 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dfkd.losses.adversarial import mutual_information
 from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank, joined
@@ -29,7 +30,7 @@ from dfkd.synthesis.methods.default_config import STYLES, DefaultConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
-from generators.procedural import draw
+from generators.procedural import Style, draw
 
 __all__ = ["Default", "DefaultConfig"]
 
@@ -54,7 +55,7 @@ class Default(Method):
             bn_kl=config.statistics, js=config.competition, onehot=config.cross_entropy
         )
         self.forward = PairedForward(teacher, self.objective.needs)
-        self.style: Tensor | None = None  # an index into STYLES, () int64, once they were tried
+        self.style: str | None = config.style  # of STYLES, once they were tried
         self.updates = 0
 
     def update(self, student: nn.Module) -> Metrics:
@@ -62,7 +63,7 @@ class Default(Method):
         self.updates += 1
         if self.config.drawn:
             count = self.config.draws
-            first = self.style is None and self._corrects
+            first = self.style is None
             self._store(self.drawings, self._try_styles(count) if first else self._draw(count))
         if not self._corrects:
             return {}
@@ -74,23 +75,34 @@ class Default(Method):
 
     @torch.no_grad()
     def _try_styles(self, count: int) -> Tensor:
-        """Draw ``count`` images of every style; return those whose statistics are the nearest to
-        the stored ones, the classes balanced as the student will see them.
+        """Draw ``count`` images of every style; keep the style that suits the teacher best.
+
+        A teacher that stores statistics: the one whose images are the nearest to them, the classes
+        balanced as the student will see them. Any other: the one of whose answers the images say
+        most (their mutual information), for what is certain and of many classes resembles its data.
         """
-        tried, distances = [], []
-        for index in range(len(STYLES)):
-            self.style = torch.full((), index, device=self.device)
+        tried, scores = [], []
+        for self.style in STYLES:
             tried.append(self._draw(count))
-            bank = self.new_bank(count, 0)
-            self._store(bank, tried[-1])
-            images = bank.sample(self.config.refine_batch, balanced=True).inputs
-            with self.teacher.autocast():
-                trace = self.teacher.trace(images, statistics=True)
-            distances.append(self.teacher.prior.relative_distance(trace.statistics))
-            self.teacher_images += len(images)
-        self.style = torch.stack(distances).argmin()
-        # An index that stays on its device: no value is read back.
-        return torch.stack(tried).index_select(0, self.style.view(1))[0]
+            scores.append(self._nearness(tried[-1]) if self._corrects else self._told(tried[-1]))
+        best = int(torch.stack(scores).argmax())
+        self.style = list(STYLES)[best]
+        return tried[best]
+
+    def _nearness(self, images: Tensor) -> Tensor:
+        """Minus the distance of class-balanced images from what the teacher remembers."""
+        bank = self.new_bank(len(images), 0)
+        self._store(bank, images)
+        shown = bank.sample(self.config.refine_batch, balanced=True).inputs
+        with self.teacher.autocast():
+            trace = self.teacher.trace(shown, statistics=True)
+        self.teacher_images += len(shown)
+        return -self.teacher.prior.relative_distance(trace.statistics)
+
+    def _told(self, images: Tensor) -> Tensor:
+        """Mutual information of images and the teacher's answers, in nats."""
+        answers = [self.label(part)[1].logits for part in images.split(self.config.refine_batch)]
+        return mutual_information(torch.cat(answers))
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """Take some steps down the objective, the student competing; store the result."""
@@ -133,9 +145,8 @@ class Default(Method):
 
     def _draw(self, count: int) -> Tensor:
         self.images_made += count
-        choice = None if self.style is None else self.style.expand(count)
-        styles = STYLES[:1] if choice is None else STYLES
-        return draw(count, self.teacher.spec.shape, self._rng, styles, self.device, choice)
+        style = STYLES[self.style] if self.style else Style()
+        return draw(count, self.teacher.spec.shape, self._rng, (style,), self.device)
 
     def _noise(self, count: int) -> tuple[Tensor, Tensor]:
         """Make grey noise with targets that take the classes in turn."""

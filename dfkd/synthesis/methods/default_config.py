@@ -1,12 +1,19 @@
 """How the default method draws and corrects: data alone."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from dfkd.errors import DfkdError, check_within
+from dfkd.errors import DfkdError, check_within, nearest
 from generators.procedural import Style
 
-STYLES = (Style(), Style(dark_ground=0.0, plain_ground=0.0))
-"""What is tried: calm silhouettes on black; the same on textured grounds of any tone."""
+_WRITTEN = Style(strokes=1.0, texture=0.05, mirrored=0.3, holes=0.0, inner=0.0)
+STYLES: Mapping[str, Style] = {
+    "silhouettes on black": Style(),
+    "silhouettes on textures": Style(dark_ground=0.0, plain_ground=0.0),
+    "strokes on black": _WRITTEN,
+    "strokes on colours": replace(_WRITTEN, dark_ground=0.0, colour=0.4),
+}
+"""What can be drawn; the teacher is asked which suits it best."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,7 @@ class DefaultConfig:
 
     Attributes:
         draws: images drawn in one update.
+        style: of the drawings, a name of ``STYLES``; left out, the teacher is asked.
         drawn: False is the ablation that corrects grey noise instead, and shows the
             student nothing else.
         refine_batch, refine_steps: images corrected in one update, and by how many
@@ -29,6 +37,7 @@ class DefaultConfig:
     """
 
     draws: int = 1024
+    style: str | None = None
     drawn: bool = True
     refine_batch: int = 256
     refine_steps: int = 5
@@ -48,6 +57,8 @@ class DefaultConfig:
         check_within(self, "(0, inf)", "refine_lr")
         check_within(self, "[0, inf)", "statistics", "competition", "cross_entropy")
         check_within(self, "[0, 1]", "refined_share")
+        if self.style is not None and self.style not in STYLES:
+            raise DfkdError(f"there is no style {self.style!r}{nearest(self.style, STYLES)}")
         if not self.drawn and not self.refine_steps:
             raise DfkdError("without drawings and without refinement there is nothing to see")
 
