@@ -30,7 +30,7 @@ from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
 from dfkd.report.progress import Progress
-from dfkd.report.sentences import earliest_exit, kept_as_it_started
+from dfkd.report.sentences import earliest_exit, kept_from_before
 from dfkd.report.table import comparison_table
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
@@ -152,7 +152,7 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
     for name in ("student.safetensors", "report.html", "grid.png"):
         if (directory / name).exists():
             print(directory / name)
-    if line := kept_as_it_started(found):
+    if line := kept_from_before(found):
         print(line.replace(NARROW, " "))
     for line in metrics.findings:
         if not line.startswith(SAID_BY_FAILURE):

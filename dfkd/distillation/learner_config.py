@@ -31,6 +31,8 @@ class LearnerConfig:
         careful: a student that knows already is to lose nothing: ``CARE`` times the rate, and its
             norms keep their statistics. Left out, its answers at the start decide
             (``dfkd.evaluation.validation``).
+        patience: points on the way at which the student was judged and none of them the best, after
+            which the run ends early (``dfkd.runs.selector``); 0: it spends its budget.
     """
 
     lr: float = 0.01
@@ -44,12 +46,13 @@ class LearnerConfig:
     ema: float = 0.995
     flip: float | None = None
     careful: bool | None = None
+    patience: int = 0
 
     def __post_init__(self) -> None:
         parse(self.knowledge)
         for pair in self.pairs:
             read_pair(pair)
-        check_within(self, "[0, inf)", "lr", "weight_decay")
+        check_within(self, "[0, inf)", "lr", "weight_decay", "patience")
         check_within(self, "[0, 1]", "warmup", "flip")
         check_within(self, "[0, 1)", "ema")
         check_within(self, "(0, inf)", "temperature", "temperature_end")

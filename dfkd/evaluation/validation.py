@@ -1,5 +1,6 @@
 """Is the student better than it was at the start? Judged on images that it never learnt from."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from dfkd.evaluation.chance import at_chance, constant_share
 from dfkd.evaluation.heldout import HeldOut
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_mode
+from dfkd.protocols import Source
 from dfkd.teacher import Teacher
 
 _KNOWS = 0.9
@@ -29,6 +31,11 @@ class Standing(NamedTuple):
     agreement: float
     divergence: float
     guessing: bool
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What standings are compared by: agreement, then nearness."""
+        return self.agreement, -self.divergence
 
 
 class Validation:
@@ -62,35 +69,76 @@ class Validation:
         held_out = self.held_out
         return _standing(held_out.answers(student, self._teacher), held_out.logits)
 
-    def judged(self, finished: nn.Module, by_agreement: bool = True) -> "Verdict":
-        """Choose the better of the two: it agrees more with the teacher, or as often and is nearer.
+    def judged(
+        self,
+        finished: nn.Module,
+        by_agreement: bool = True,
+        before: "Candidate | None" = None,
+    ) -> "Verdict":
+        """Choose the best of the students that a run has had.
 
-        One that only guessed at the start is nothing to return to.
+        The one that it began with is kept where it agrees more with the teacher than the finished
+        one, or as often and is nearer; one that only guessed is nothing to return to. One of the
+        way has to agree clearly more: what a few images may be by chance is no reason.
 
         Args:
             finished: the student as it ends.
             by_agreement: otherwise the finished one is kept: it was trained for something else.
+            before: the best on the way, if any was judged there.
         """
         end = self.standing(finished)
-        rank = [(one.agreement, -one.divergence) for one in (self.start, end)]
-        returned = by_agreement and not self.start.guessing and rank[0] > rank[1]
-        student = self._student if returned else finished
-        return Verdict(student, self.start, end, returned, len(self.held_out))
+        kept = Candidate(finished, end, 1.0, None)
+        if by_agreement and before and clearly_better(before.standing, end, len(self.held_out)):
+            kept = before
+        if by_agreement and not self.start.guessing and self.start.rank > kept.standing.rank:
+            kept = Candidate(self._student, self.start, 0.0, None)
+        return Verdict(kept, self.start, end, len(self.held_out))
+
+
+class Candidate(NamedTuple):
+    """A student that may be kept.
+
+    Attributes:
+        student: the network.
+        standing: how it stands to its teacher.
+        share: of the budget at which it was that; 0 at the start, 1 at the end.
+        source: what builds its network; None: what built the user's student.
+    """
+
+    student: nn.Module
+    standing: Standing
+    share: float
+    source: Source | None
 
 
 class Verdict(NamedTuple):
-    """The ``student`` to keep; ``returned``: it is the one of the start."""
+    """Which student is ``kept``, how those of start and end stand, and on how many images."""
 
-    student: nn.Module
+    kept: Candidate
     start: Standing
     end: Standing
-    returned: bool
     images: int
 
     @property
-    def kept(self) -> Standing:
-        """The standing of the student to keep."""
-        return self.start if self.returned else self.end
+    def student(self) -> nn.Module:
+        """The network to keep."""
+        return self.kept.student
+
+    @property
+    def returned(self) -> bool:
+        """Whether it is the one that the run began with."""
+        return self.kept.share == 0.0
+
+
+def clearly_better(one: Standing, other: Standing, images: int) -> bool:
+    """Tell whether ``one`` agrees more often than chance explains: by two standard errors.
+
+    Args:
+        one, other: standings on the same images.
+        images: how many.
+    """
+    variances = (standing.agreement * (1 - standing.agreement) for standing in (one, other))
+    return one.agreement - other.agreement > 2 * math.sqrt(sum(variances) / images)
 
 
 def _standing(logits: Tensor, wanted: Tensor) -> Standing:

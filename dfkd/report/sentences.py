@@ -81,16 +81,22 @@ def warning(manifest: _Record, result: _Record) -> str:
     before, after = manifest.get("teacher_hash_before"), manifest.get("teacher_hash_after")
     if before and after and before != after:
         notes.append("The teacher changed during the run: its hashes before and after differ.")
-    if said := kept_as_it_started(result):
+    if said := kept_from_before(result):
         notes.append(said)
     if result.get("collapsed") is True:
         notes.append("The run collapsed: do not use its student or its images as they are.")
     return " ".join(notes)
 
 
-def kept_as_it_started(result: _Record) -> str:
-    """Tell why the untrained student was kept; empty if the trained one was."""
+def kept_from_before(result: _Record) -> str:
+    """Tell why an earlier student was kept; empty if the last one was."""
     held_out = result.get("held_out") or {}
+    if held_out.get("kept") == "way":
+        end, best = (percent(held_out[name]["agreement"]) for name in ("end", "best"))
+        return (
+            f"The student of {percent(held_out['share'], 0)} of the run is kept: it agrees with "
+            f"the teacher on {best} of {held_out['images']} held-out images, the last one on {end}."
+        )
     if held_out.get("kept") != "start":
         return ""
     start, end = (percent(held_out[name]["agreement"]) for name in ("start", "end"))

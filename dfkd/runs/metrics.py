@@ -1,5 +1,6 @@
 """What a run came to, as attributes; ``as_dict`` is what ``result.json`` holds."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -18,24 +19,36 @@ class HeldOutAgreement:
     Attributes:
         images: how many.
         start, end: the student's standing before and after training.
-        kept: which of the two students the run keeps: the better one.
+        best: that of the student that the run keeps.
+        kept: which one it is: as the run began, as it ended, or one on the way.
+        share: of the budget at which it was that one.
+        way: (share of the budget, agreement, divergence) of the students that were judged there.
     """
 
     images: int
     start: Standing
     end: Standing
-    kept: Literal["start", "end"]
+    best: Standing
+    kept: Literal["start", "end", "way"]
+    share: float
+    way: tuple[tuple[float, float, float], ...] = ()
 
     @classmethod
-    def of(cls, verdict: Verdict) -> "HeldOutAgreement":
-        """Build it from a run's verdict."""
-        kept: Literal["start", "end"] = "start" if verdict.returned else "end"
-        return cls(verdict.images, verdict.start, verdict.end, kept)
+    def of(
+        cls, verdict: Verdict, way: Iterable[tuple[float, float, float]] = ()
+    ) -> "HeldOutAgreement":
+        """Build it from a run's verdict, and from what was judged on the way."""
+        share = verdict.kept.share
+        kept: Literal["start", "end", "way"] = (
+            "start" if share == 0 else "end" if share == 1 else "way"
+        )
+        best = verdict.kept.standing
+        return cls(verdict.images, verdict.start, verdict.end, best, kept, share, tuple(way))
 
     @property
     def agreement(self) -> float:
         """Share of the images on which the kept student decides as its teacher, in [0, 1]."""
-        return (self.start if self.kept == "start" else self.end).agreement
+        return self.best.agreement
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -48,8 +61,10 @@ class HeldOutAgreement:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics as ``result.json`` has them."""
-        start, end = self.start._asdict(), self.end._asdict()
-        return {"images": self.images, "start": start, "end": end, "kept": self.kept}
+        standings = {name: getattr(self, name)._asdict() for name in ("start", "end", "best")}
+        way = [list(row) for row in self.way]
+        facts = {"images": self.images, "kept": self.kept, "share": self.share, "way": way}
+        return {**facts, **standings}
 
 
 @dataclass(frozen=True)

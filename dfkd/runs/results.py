@@ -23,6 +23,7 @@ from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.failure import failure_of
 from dfkd.runs.metrics import HeldOutAgreement, Quality, RunCost, Seconds
 from dfkd.runs.options import Evaluation
+from dfkd.runs.selector import Selector
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
@@ -59,6 +60,7 @@ def measured(
     validation: Validation,
     evaluation: Evaluation | None,
     curve: Curve,
+    selector: Selector,
 ) -> dict[str, Any]:
     """Measure a run's networks, over time as well, and say whether it is a success.
 
@@ -71,20 +73,22 @@ def measured(
         validation: measures agreement on held-out images.
         evaluation: what is measured on real images, if anything.
         curve: has the students that were kept on the way.
+        selector: has judged some there.
 
     Returns:
         ``cost`` and the other fields of ``RunMetrics`` that are measurements.
     """
     data, epsilon = (evaluation.data, evaluation.epsilon) if evaluation else (None, None)
     quality = evaluate_networks(teacher, verdict, distiller, data, epsilon, validation)
-    failure = failure_of(cost, quality, verdict.kept, data) if complete else ""
+    failure = failure_of(cost, quality, verdict.kept.standing, data) if complete else ""
     complete = complete and cost.student_steps > 0
     points: list[dict[str, Any]] = []
     if data is not None and complete:  # who interrupts does not want to wait for it
         end = (cost.seconds.total, cost.student_steps, quality.student_accuracy or 0.0)
         points = curve.measured(verdict.student, distiller.networks(), teacher.spec, data, end)
+    held_out = HeldOutAgreement.of(verdict, selector.way)
     return {
-        **vars(cost), **vars(quality), "held_out": HeldOutAgreement.of(verdict), "curve": points,
+        **vars(cost), **vars(quality), "held_out": held_out, "curve": points,
         "failure": failure, "complete": complete,
     }  # fmt: skip
 
@@ -112,7 +116,7 @@ def evaluate_networks(
         return Quality(
             teacher_accuracy=None,
             student_accuracy=None,
-            agreement=verdict.kept.agreement,
+            agreement=verdict.kept.standing.agreement,
             agreement_on="held-out synthetic images",
             agreement_of_others={name: validation.standing(one).agreement for name, one in others},
         )

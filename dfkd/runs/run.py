@@ -1,7 +1,7 @@
 """One distillation: ``prepare``, ``train``, ``evaluate`` and ``save``, one after the other."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from dfkd.runs.prepare import (
     without_synthesis,
 )
 from dfkd.runs.result import Result
+from dfkd.runs.selector import Selector, marks_of
 from dfkd.runs.session import Session
 from dfkd.runs.symptoms import RunRecord, find_symptoms
 from dfkd.teacher import Teacher
@@ -135,6 +136,7 @@ class Run:
         self._known = infinities(self.distiller.state_dict())
         self.curve = Curve(self.evaluation.curve if self.evaluation else 0, saved.get("curve"))
         self.session.watch(self.curve)
+        self._build_selector(saved.get("selector"))
         self.compiled = accelerate(
             folded,
             estimate_workload(recipe, self.budget, self.teacher.spec, self.images is not None),
@@ -157,6 +159,18 @@ class Run:
         )
         if saved:
             checkpoint.restore(self.engine, saved)
+            self.selector.restore(self.student, *self.distiller.networks().values())
+
+    def _build_selector(self, saved: Mapping[str, Any] | None) -> None:
+        """Judge the student on the way, where it is trained to agree; others are not compared."""
+        validation, learner = self.decisions.validation, self.recipe.learner
+        agrees = by_agreement(self.recipe)
+        self.selector = Selector(
+            validation, lambda: self.distiller.source(),
+            marks_of(self.budget, validation.seconds) if agrees else (),
+            learner.patience, lambda: self.engine.end(), saved,
+        )  # fmt: skip
+        self.session.watch(self.selector)
 
     def train(self) -> None:
         """Spend the budget, then keep the better of the finished student and the one it began as.
@@ -165,8 +179,10 @@ class Run:
         """
         validation, engine = self.decisions.validation, self.engine
         spent = time.perf_counter() - self._began + self.decisions.cached_seconds
-        # The budget pays for the decisions, and in advance for judging the student at its end.
-        engine.account.earlier_seconds += spent + validation.seconds
+        # The budget pays for the decisions, and in advance for judging the student, whose clock
+        # stands still.
+        judged = 1 + len(self.selector.marks)
+        engine.account.earlier_seconds += spent + validation.seconds * judged
         if self.runtime.world_size == 1:
             self.compiled.teacher.before_pass = engine.pulse
         try:
@@ -180,11 +196,13 @@ class Run:
         self.teacher.check_untouched(self._digests)
         finished = self.distiller.finished()
         check_network(finished, "the student", engine.account.steps, self._known)
-        self.verdict = verdict = validation.judged(finished, by_agreement(self.recipe))
+        self.verdict = verdict = validation.judged(
+            finished, by_agreement(self.recipe), self.selector.best
+        )
         self.cost = results.run_cost(self.teacher, verdict.student, engine)
         if directory := self.session.writes:
-            source = self.origin.source
-            source = source if verdict.returned else self.distiller.source() or source
+            built = verdict.kept.source if verdict.kept.share < 1 else self.distiller.source()
+            source = built or self.origin.source
             results.save_student(directory, verdict.student, self.teacher, source)
 
     def evaluate(self) -> None:
@@ -195,7 +213,7 @@ class Run:
             knowledge=self.recipe.learner.knowledge,
             **results.measured(
                 self.teacher, self.verdict, self.distiller, self.cost, self.complete,
-                self.decisions.validation, self.evaluation, self.curve,
+                self.decisions.validation, self.evaluation, self.curve, self.selector,
             ),
             **self.facts,
         )  # fmt: skip
@@ -243,7 +261,8 @@ class Run:
     def _checkpoint(self) -> None:
         if self.session.writes:
             state = checkpoint.snapshot(self.engine.state_dict())
-            state |= {"curve": self.curve.state_dict()} | self._settled
+            state |= {"curve": self.curve.state_dict(), "selector": self.selector.state_dict()}
+            state |= self._settled
             self.session.checkpoint(self.engine.account.steps, state, self._known)
 
     def _mark(self, mark: float, account: RunProgress) -> None:

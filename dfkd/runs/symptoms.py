@@ -121,9 +121,9 @@ def _few_answers(record: RunRecord) -> str:
 
 def _chance(record: RunRecord) -> str:
     held_out = record.result.get("held_out")
-    if not held_out or not held_out[held_out["kept"]]["guessing"]:
+    if not held_out or not held_out["best"]["guessing"]:
         return ""
-    share = held_out[held_out["kept"]]["agreement"]
+    share = held_out["best"]["agreement"]
     return f"it agrees with the teacher on {share:.0%} of held-out images, as a constant does"
 
 

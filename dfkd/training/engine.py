@@ -75,6 +75,7 @@ class Engine:
         self._reported = 0.0
         self._interrupted = [False]
         self._before: dict[str, Any] | None = None  # the synthesizer's state, within a long update
+        self._ended = False
 
     def run(self) -> bool:
         """Work until the budget is spent (True) or Ctrl-C asks for an end (False).
@@ -100,7 +101,8 @@ class Engine:
                 if time.perf_counter() - saved >= self._save_every:
                     self._save()
                     saved = time.perf_counter()
-            self._keep_student(1.0)
+            if not self._ended:
+                self._keep_student(1.0)
         if self.account.steps:
             self.distiller.set_progress(1.0)
         self._show(1.0)
@@ -120,7 +122,13 @@ class Engine:
         if self._interrupted[0] or progress >= 1.0:
             raise CutShort
 
+    def end(self) -> None:
+        """Let the budget be spent: ``run`` returns after this step as if it were."""
+        self._ended = True
+
     def _progress(self) -> float:
+        if self._ended:
+            return 1.0
         return self._shared(self.budget.progress(self.account.seconds, self.account.steps))
 
     def _keep_student(self, progress: float) -> None:

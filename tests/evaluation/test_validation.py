@@ -131,7 +131,7 @@ def test_a_run_cannot_make_a_copy_worse(teacher):
     assert same(result.student, teacher.network)
     assert result.figures["held_out"]["kept"] == "start"
     assert result.figures["agreement"] == 1.0
-    assert "kept as it started" in sentences.kept_as_it_started(result.figures)
+    assert "kept as it started" in sentences.kept_from_before(result.figures)
     assert not same(student, teacher.network)  # it was trained, and badly
 
 
