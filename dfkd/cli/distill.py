@@ -67,13 +67,13 @@ def run_distill(command: arguments.Distill) -> int:
     if command.minutes is not None or command.steps is not None:
         Budget(command.minutes, command.steps)  # refused before anything is loaded
     compute, output = compute_of(command), output_of(command)
-    if command.epsilon is not None and not command.eval:
-        raise DfkdError("accuracy under attack needs real labelled images: give `evaluation`")
-    Evaluation(None, epsilon=command.epsilon)
+    # Its data, which is not loaded yet, is what the first word stands for.
+    Evaluation(command.eval, 0, command.epsilon, command.teacher_accuracy)
     recipe = _recipe(command)
     models = (command.teacher, command.student, *command.teachers)
     reads = local_paths(
-        (*models, *getattr(recipe.scheme_config, "peers", ())), (command.images, command.eval)
+        (*models, *getattr(recipe.scheme_config, "peers", ())),
+        (command.images, command.eval, command.unlabelled),
     )
     reads += [path for path in (command.config, *command.facts.class_names) if path]
     run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
@@ -84,7 +84,7 @@ def run_distill(command: arguments.Distill) -> int:
     init = command.init or recipe.init
     loaded, init = student_of(command.student, teacher, recipe.seed, init)
     evaluation = _evaluation(command, teacher)
-    for data in (images, evaluation.data if evaluation else None):
+    for data in (images, evaluation.data, evaluation.unlabelled):
         if data is not None:
             tell_data(data)
     recipe = replace(recipe, init=cast(Any, init))
@@ -190,11 +190,12 @@ def _check_recompute(recipe: Recipe, teacher: Teacher, images: str | None) -> No
         )
 
 
-def _evaluation(command: arguments.Distill, teacher: Teacher) -> Evaluation | None:
-    if not command.eval:
-        return None
-    data = load_data(command.eval, spec=teacher.spec, class_names=teacher.class_names)
-    return Evaluation(data, epsilon=command.epsilon)
+def _evaluation(command: arguments.Distill, teacher: Teacher) -> Evaluation:
+    data = None
+    if command.eval:
+        data = load_data(command.eval, spec=teacher.spec, class_names=teacher.class_names)
+    unlabelled = load_images(command.unlabelled, teacher) if command.unlabelled else None
+    return Evaluation(data, 0, command.epsilon, command.teacher_accuracy, unlabelled)
 
 
 def _tell_beginning(facts: Mapping[str, Any]) -> None:

@@ -100,6 +100,10 @@ class Distill:
         steps: Student steps instead.
         eval: DATA, real labelled images for figures and nothing else: npz:FILE, folder:DIR,
             idx:DIR or bundled:NAME.
+        unlabelled: DATA, real images without need of labels: the teacher is asked about them, and
+            students are judged by them; none trains.
+        teacher_accuracy: What is known of the teacher's accuracy, such as .986: predicts the
+            student's.
         epsilon: Also measure the accuracy under attack (PGD, 20 steps) when every value in [0, 1]
             may change by so much; that of scheme robust where it is used.
         config: YAML file laid over the recipe.
@@ -133,6 +137,8 @@ class Distill:
     minutes: metavars.OptionalFloat = None
     steps: metavars.OptionalInt = None
     eval: metavars.Data = None
+    unlabelled: metavars.Data = None
+    teacher_accuracy: metavars.OptionalFloat = None
     epsilon: metavars.OptionalFloat = None
     config: metavars.File = None
     set: UseAppendAction[metavars.Settings] = ()

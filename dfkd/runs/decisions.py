@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dfkd.evaluation.heldout import Effort, HeldOut, hold_out, unclocked
 from dfkd.evaluation.peculiarities import find_peculiarities
@@ -67,6 +68,7 @@ def decide(
     student: nn.Module,
     runtime: Runtime,
     saved: Mapping[str, Any] | None = None,
+    unlabelled: Tensor | None = None,
 ) -> Decisions:
     """Fill in what ``recipe`` leaves open, by the teacher's answers and by what the work costs.
 
@@ -80,9 +82,10 @@ def decide(
         student: on the same device, as it starts; unchanged.
         runtime: decides alike in all processes.
         saved: ``state_dict`` of the run that goes on.
+        unlabelled: real images, uint8 N x C x H x W, that are held out as well.
     """
     if saved:
-        return _as_before(saved, teacher, fast, student, runtime)
+        return _as_before(saved, teacher, fast, student, runtime, unlabelled)
     lines = list(_peculiarities(teacher))
     effort = unclocked(teacher.spec)
     if budget.minutes is not None:
@@ -98,6 +101,7 @@ def decide(
     most = max(2, batches.largest_batch(recipe))
     effort = replace(effort, images=min(effort.images, most))
     held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
+    held_out = _with_unlabelled(held_out, unlabelled, teacher)
     lines += find_peculiarities(teacher, held_out)
     recipe, drawn = _with_style(recipe, held_out)
     lines += drawn
@@ -120,12 +124,27 @@ def decide(
     return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds)
 
 
+def _with_unlabelled(held_out: HeldOut, images: Tensor | None, teacher: Teacher) -> HeldOut:
+    """Add real images: as many as there are of all other kinds, at even distances."""
+    if images is None:
+        return held_out
+    most = min(len(images), len(held_out))
+    chosen = torch.arange(most) * len(images) // most
+    return held_out.with_unlabelled(images[chosen], teacher)
+
+
 def _as_before(
-    saved: Mapping[str, Any], teacher: Teacher, fast: Teacher, student: nn.Module, runtime: Runtime
+    saved: Mapping[str, Any],
+    teacher: Teacher,
+    fast: Teacher,
+    student: nn.Module,
+    runtime: Runtime,
+    unlabelled: Tensor | None,
 ) -> Decisions:
     """The decisions of the run that goes on."""
     effort = Effort(*saved["effort"])
     held_out, _ = _held_out(teacher, fast, effort, runtime)
+    held_out = _with_unlabelled(held_out, unlabelled, teacher)
     answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
     validation, recipe = Validation(held_out, teacher, student), from_dict(saved["recipe"])
     return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))

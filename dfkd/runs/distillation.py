@@ -47,7 +47,7 @@ def distill(
         steps: the budget in student steps instead.
         evaluation: real labelled images, used after training and for nothing but figures: tensors
             (images, labels), a ``Dataset``, a ``DataLoader`` (both streamed) or what ``load_data``
-            returns; an ``Evaluation`` says more.
+            returns; an ``Evaluation`` says more, the teacher's known accuracy for one.
         images: the user's own to learn from, in place of the method's, in the same forms and kept
             in memory; a tensor of images alone has no labels.
         compute: device, precision and the like; see ``dfkd.runs.options``.
@@ -89,4 +89,9 @@ def _evaluation(value: Any, spec: ImageSpec) -> Evaluation | None:
     if value is None:
         return None
     group = value if isinstance(value, Evaluation) else Evaluation(value)
-    return replace(group, data=as_images(group.data, spec))
+    data, unlabelled = group.data, group.unlabelled
+    if data is not None:
+        group = replace(group, data=as_images(data, spec))
+    if unlabelled is not None:
+        group = replace(group, unlabelled=as_given_images(unlabelled, spec, "unlabelled"))
+    return group

@@ -38,20 +38,27 @@ class Origin:
         return self.factory, self.keywords
 
 
-def real_data(evaluation: Evaluation | None, images: GivenImages | None) -> dict[str, Any]:
+def real_data(
+    evaluation: Evaluation | None,
+    images: GivenImages | None,
+    unlabelled: GivenImages | None = None,
+) -> dict[str, Any]:
     """Return whether real data was used, and for what, as the manifest has it."""
-    data = evaluation.data.name if evaluation else ""
+    purposes = []
     if images is not None:
         labels = "without labels" if images.labels is None else "with its labels"
-        training = f"{len(images)} images of {images.name}, {labels}, for training"
-        measured = f"; {data} for measuring afterwards" if evaluation else ""
-        return {"used": True, "purpose": training + measured}
-    if evaluation is None:
-        return {"used": False, "purpose": "none"}
-    points = evaluation.curve
-    others = f" and of {points - 1} kept on the way" if points > 1 else ""
-    purpose = f"accuracy of the finished student{others} on {data}, after the run"
-    return {"used": True, "purpose": f"{purpose}; no training, no choice"}
+        purposes.append(f"{len(images)} images of {images.name}, {labels}, for training")
+    if unlabelled is not None:
+        asked = f"{len(unlabelled)} images of {unlabelled.name}, without labels"
+        purposes.append(f"{asked}, to ask the teacher about and to judge students by")
+    if evaluation is not None and purposes:
+        purposes.append(f"{evaluation.data.name} for measuring afterwards")
+    elif evaluation is not None:
+        points, data = evaluation.curve, evaluation.data.name
+        others = f" and of {points - 1} kept on the way" if points > 1 else ""
+        measured = f"accuracy of the finished student{others} on {data}, after the run"
+        purposes += [measured, "no training, no choice"]
+    return {"used": bool(purposes), "purpose": "; ".join(purposes) or "none"}
 
 
 def identity(

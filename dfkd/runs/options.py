@@ -89,22 +89,34 @@ class Output:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run is measured on after training; nothing of it changes the training.
+    """What is known of the teacher's data, and measured on it.
+
+    Nothing of it trains. ``unlabelled`` alone decides anything: it is among the held-out images.
 
     Attributes:
-        data: real labelled images, in any form that ``distill`` takes.
+        data: real labelled images, in any form that ``distill`` takes; measured after training.
         curve: at how many evenly spaced points of the budget the student is kept, to be measured
             after the run; the finished one is the last. 0: the finished one alone.
         epsilon: also measure the accuracy under attack (``dfkd.evaluation.robustness``) when every
             value in [0, 1] may change by so much; the scheme's own when left out.
+        teacher_accuracy: what the teacher's owner knows of it, in (0, 1]: the student's is then
+            predicted (``dfkd.evaluation.expected``).
+        unlabelled: real images without labels, in the forms of ``images`` of ``distill``: the
+            teacher is asked about them, and students are judged by them.
 
     Raises:
-        DfkdError: a negative number of points, or an ``epsilon`` outside (0, 1].
+        DfkdError: a negative number of points, an ``epsilon`` or an accuracy outside (0, 1], or
+            something that is measured on ``data``, which is not there.
     """
 
-    data: Any
+    data: Any = None
     curve: Annotated[int, "[0, inf)"] = 0
     epsilon: Annotated[float, "(0, 1]"] | None = None
+    teacher_accuracy: Annotated[float, "(0, 1]"] | None = None
+    unlabelled: Any = None
 
     def __post_init__(self) -> None:
         check_settings(self, "`")
+        if self.data is None and (self.curve or self.epsilon is not None):
+            wanted = "a curve" if self.curve else "accuracy under attack"
+            raise DfkdError(f"{wanted} needs real labelled images: give `evaluation`")

@@ -77,10 +77,14 @@ class Run:
         self.teacher, self.student, self.budget = teacher, student, budget
         self.recipe = with_round(recipe) if images is None else without_synthesis(recipe)
         self.images, self.compute, self.origin = images, compute, origin
-        self.evaluation = with_epsilon(evaluation, recipe)
-        check_run(self.recipe, teacher, student, evaluation, images)
+        known = evaluation or Evaluation()
+        self._teacher_accuracy: float | None = known.teacher_accuracy
+        self._unlabelled: GivenImages | None = known.unlabelled
+        measured = evaluation if known.data is not None else None
+        self.evaluation = with_epsilon(measured, recipe)
+        check_run(self.recipe, teacher, student, measured, images)
         models = (origin.teacher, origin.student, *origin.extra_teachers)
-        data = (evaluation and evaluation.data, images)
+        data = (known.data, known.unlabelled, images)
         reads = local_paths(models, [one.name for one in data if one])
         self.session = Session(output, reads, callbacks)
 
@@ -103,8 +107,9 @@ class Run:
         start = start_student(student, teacher.network, recipe.init, recipe.trunk)
         folded = fold(teacher).teacher
         self.decisions = decide(
-            recipe, self.budget, teacher, folded, student, runtime, saved.get("decisions")
-        )
+            recipe, self.budget, teacher, folded, student, runtime, saved.get("decisions"),
+            None if self._unlabelled is None else self._unlabelled.images,
+        )  # fmt: skip
         self._build(folded)
         # What a later session must not find out anew.
         self._settled = {
@@ -237,7 +242,7 @@ class Run:
         if directory := self.session.writes:
             record = manifest.manifest(
                 self.recipe, self.budget, self.runtime, self.teacher, self.origin, self._hash,
-                manifest.real_data(self.evaluation, self.images),
+                manifest.real_data(self.evaluation, self.images, self._unlabelled),
             )  # fmt: skip
             record |= self.decisions.as_dict()
             metrics = self.metrics.as_dict()
