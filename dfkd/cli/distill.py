@@ -27,6 +27,7 @@ from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
 from dfkd.datasets import GivenImages, load_data, load_images
 from dfkd.errors import DfkdError
+from dfkd.evaluation.expected import ExpectedAccuracy
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
 from dfkd.report.progress import Progress
@@ -149,6 +150,8 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
             "agreement with the teacher on held-out synthetic images: "
             f"{metrics.agreement:.1%}{others}; no --eval, no accuracy"
         )
+    if metrics.expected:
+        print(ExpectedAccuracy(**metrics.expected).line())
     for name in ("student.safetensors", "report.html", "grid.png"):
         if (directory / name).exists():
             print(directory / name)

@@ -4,6 +4,8 @@ import math
 from typing import NamedTuple
 
 from dfkd.errors import DfkdError
+from dfkd.evaluation.fidelity import Fidelity
+from dfkd.evaluation.heldout import HeldOut
 
 SLOPE, OFFSET, DEVIATION, FITTED = 1.0, 0.0, 1.0, 100
 """Of the line that was fitted, on a scale of logits; how far off it was; on how many students."""
@@ -35,6 +37,21 @@ class ExpectedAccuracy(NamedTuple):
         )
 
 
+def expected_of(teacher_accuracy: float, fidelity: Fidelity, held_out: HeldOut) -> ExpectedAccuracy:
+    """Predict a student's accuracy from real images where there are some, else from synthetic ones.
+
+    Args:
+        teacher_accuracy: on its owner's data, in (0, 1].
+        fidelity: of the student.
+        held_out: the images that it was measured on.
+    """
+    if "unlabelled" in held_out.counts:
+        images = held_out.counts["unlabelled"]
+        return expect_from_unlabelled(teacher_accuracy, fidelity.kinds["unlabelled"], images)
+    agreement = sum(fidelity.kinds.values()) / len(fidelity.kinds)
+    return expect_accuracy(teacher_accuracy, agreement)
+
+
 def expect_accuracy(teacher_accuracy: float, agreement: float) -> ExpectedAccuracy:
     """Predict a student's accuracy from its agreement with the teacher on held-out images.
 
@@ -51,14 +68,40 @@ def expect_accuracy(teacher_accuracy: float, agreement: float) -> ExpectedAccura
     Raises:
         DfkdError: a share outside its range.
     """
-    if not 0 < teacher_accuracy <= 1 or not 0 <= agreement <= 1:
-        raise DfkdError("the teacher's accuracy is a share above 0, an agreement one from 0")
+    _check(teacher_accuracy, agreement)
     from scipy.stats import t  # takes half a second: once, at a run's end
 
     middle = OFFSET + SLOPE * logit(agreement)
     reach = DEVIATION * float(t.ppf((1 + COVERAGE) / 2, FITTED - 2)) * math.sqrt(1 + 1 / FITTED)
     low, expected, high = (teacher_accuracy * _share(middle + by) for by in (-reach, 0.0, reach))
     return ExpectedAccuracy(low, expected, high, teacher_accuracy)
+
+
+def expect_from_unlabelled(
+    teacher_accuracy: float, agreement: float, images: int
+) -> ExpectedAccuracy:
+    """Predict it from the agreement on real images, which only chance keeps from being the truth.
+
+    Wilson's interval (JASA 1927) of the agreement, times the teacher's accuracy: a student is taken
+    to be as often right where it agrees as its teacher is on all images, and wrong elsewhere.
+
+    Args:
+        teacher_accuracy: on its owner's data, in (0, 1].
+        agreement: on real images, in [0, 1].
+        images: how many.
+    """
+    _check(teacher_accuracy, agreement)
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(agreement * images), images).proportion_ci(COVERAGE, "wilson")
+    shares = (interval.low, agreement, interval.high)
+    low, expected, high = (teacher_accuracy * float(share) for share in shares)
+    return ExpectedAccuracy(low, expected, high, teacher_accuracy)
+
+
+def _check(teacher_accuracy: float, agreement: float) -> None:
+    if not 0 < teacher_accuracy <= 1 or not 0 <= agreement <= 1:
+        raise DfkdError("the teacher's accuracy is a share above 0, an agreement one from 0")
 
 
 def logit(share: float) -> float:

@@ -42,7 +42,7 @@ class Validation:
     """Keeps the student as it starts, and tells at the end which of the two is to be kept.
 
     Args:
-        held_out: the images that decide, with the teacher's logits.
+        held_out: images with the teacher's logits; those of the kinds of ``JUDGING`` decide.
         teacher: of the student; gives the images' normalisation.
         student: as it starts; copied.
 
@@ -52,7 +52,7 @@ class Validation:
     """
 
     def __init__(self, held_out: HeldOut, teacher: Teacher, student: nn.Module) -> None:
-        self.held_out, self._teacher = held_out, teacher
+        self.held_out, self._teacher = held_out.judging(), teacher
         self._student = copy_network(student)
         set_mode(self._student, False)
         begun = time.perf_counter()

@@ -7,7 +7,7 @@ from torch import nn
 
 from dfkd.distillation.adapters import build_losses
 from dfkd.errors import DfkdError
-from dfkd.evaluation.heldout import hold_out, unclocked
+from dfkd.evaluation.holding_out import hold_out, unclocked
 from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
 from dfkd.losses.registry import KNOWLEDGE

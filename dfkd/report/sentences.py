@@ -140,6 +140,7 @@ def account(result: _Record) -> Rows:
         ("Knowledge", str(result.get("knowledge") or "")),
         ("Layers compared", "; ".join(result.get("pairs") or ())),
         ("Decided by probing the teacher", "; ".join(result.get("decisions") or ())),
+        ("Expected accuracy", expected(result)),
         ("What is wrong", " ".join(f"{line}." for line in result.get("findings") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
@@ -153,6 +154,15 @@ def account(result: _Record) -> Rows:
         text = spent if share is None else f"{spent} ({percent(share, 0)})"
         rows.append((f"Time for {name}", text))
     return [(name, text) for name, text in rows if text.strip("–")]
+
+
+def expected(result: _Record) -> str:
+    """Tell the accuracy that is predicted of the student; empty where the teacher's is unknown."""
+    found = result.get("expected")
+    if not found:
+        return ""
+    low, middle, high, teacher = (percent(found[k]) for k in ("low", "expected", "high", "teacher"))
+    return f"{middle}, in nine of ten cases {low} to {high}, if the teacher has {teacher}"
 
 
 def earliest_exit(result: _Record) -> str:

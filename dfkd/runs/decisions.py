@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.evaluation.heldout import Effort, HeldOut, hold_out, unclocked
+from dfkd.evaluation.heldout import HeldOut
+from dfkd.evaluation.holding_out import Effort, hold_out, unclocked
 from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
@@ -119,7 +120,7 @@ def decide(
         if careful:
             lines.append(
                 "trained with care: from the start the student answers as the teacher on "
-                f"{validation.start.agreement:.0%} of {len(held_out)} held-out images"
+                f"{validation.start.agreement:.0%} of {len(validation.held_out)} held-out images"
             )
     return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds)
 

@@ -8,6 +8,7 @@ from dfkd.evaluation.validation import Standing, Verdict
 
 _MEASURED_SOMETIMES = (
     "agreement_of_others", "comparison", "robust_accuracy", "robustness", "exits", "earliest_exit",
+    "expected",
 )  # fmt: skip
 """Keys that ``result.json`` has only where there is something to say."""
 
@@ -141,6 +142,8 @@ class RunMetrics(Quality, RunCost):
         init, compiled, pairs, mirror, decisions: what was decided before the first step.
         health: what a sample of the images looks like (``dfkd.evaluation.health``).
         findings: what is wrong with the run, a line each (``dfkd.runs.symptoms``).
+        fidelity: where the student agrees with its teacher (``dfkd.evaluation.fidelity``).
+        expected: the student's accuracy as it is predicted, where the teacher's is known.
     """
 
     method: str
@@ -157,6 +160,8 @@ class RunMetrics(Quality, RunCost):
     decisions: list[str]
     health: dict[str, Any] | None = None
     findings: list[str] = field(default_factory=list)
+    fidelity: dict[str, Any] | None = None
+    expected: dict[str, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics as ``result.json`` has them."""

@@ -7,14 +7,14 @@ outlast all of it, and the student would never take a step.
 import math
 from dataclasses import replace
 
-from dfkd.evaluation.heldout import EFFORTS, Effort
+from dfkd.evaluation.holding_out import EFFORTS, NOISE_STEPS, Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
 from dfkd.synthesis.methods.default_config import STYLES
 from dfkd.training.budget import Alternation
 
-_ASKING = 0.03
+_ASKING = 0.04
 """Share of a budget that the held-out images may take."""
 STEPS = 250
 """Steps that the student should come to, where smaller batches make that possible."""
@@ -31,7 +31,8 @@ def effort(costs: Costs, seconds: float) -> Effort:
 
     def takes(one: Effort) -> float:
         tried = len(STYLES) * (costs.draw(one.draws) + costs.answer(one.draws))
-        return tried + one.steps * costs.trace(one.images) + 6 * costs.answer(one.images)
+        passes = (1 + NOISE_STEPS) * one.steps
+        return tried + passes * costs.trace(one.images) + 8 * costs.answer(one.images)
 
     return next((one for one in EFFORTS if takes(one) <= _ASKING * seconds), EFFORTS[-1])
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from dfkd.datasets import GivenImages
 from dfkd.distillation.student_init import start_student
+from dfkd.evaluation.expected import expected_of
+from dfkd.evaluation.fidelity import measure_fidelity
 from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, to_dict
@@ -223,6 +225,16 @@ class Run:
             **self.facts,
         )  # fmt: skip
         self._examine()
+        self._predict()
+
+    def _predict(self) -> None:
+        """Say where the student agrees, and how accurate that lets it be expected to be."""
+        held_out = self.decisions.validation.held_out
+        fidelity = measure_fidelity(self.teacher, self.verdict.student, held_out)
+        self.metrics = replace(self.metrics, fidelity=fidelity.as_dict())
+        if self._teacher_accuracy is not None and by_agreement(self.recipe):
+            expected = expected_of(self._teacher_accuracy, fidelity, held_out)
+            self.metrics = replace(self.metrics, expected=expected._asdict())
 
     def _examine(self) -> None:
         """Look at a sample of the images, and for what is wrong with the run."""

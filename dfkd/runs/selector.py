@@ -97,11 +97,12 @@ class Selector(Callback):
         """Judge the student as it is now; keep a copy where it is the best so far."""
         standing = self._validation.standing(student)
         self.way.append((progress, standing.agreement, standing.divergence))
-        if self.best is None or standing.rank > self.best.standing.rank:
+        best = self.best and self.best.standing
+        # Of gains that no image shows there is no end.
+        gained = best is None or standing.agreement > best.agreement
+        self._without = 0 if gained else self._without + 1
+        if best is None or standing.rank > best.rank:
             self.best = Candidate(copy_network(student), standing, progress, self._source())
-            self._without = 0
-        else:
-            self._without += 1
         if self._patience and self._without >= self._patience:
             self._end()
 

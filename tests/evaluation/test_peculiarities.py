@@ -7,7 +7,7 @@ from torch import nn
 import dfkd
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import predictions
-from dfkd.evaluation.heldout import Effort, hold_out
+from dfkd.evaluation.holding_out import Effort, hold_out
 from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.networks import initialise, vgg
 
@@ -47,7 +47,7 @@ SAID = {
     "bytes": (Ends(lambda x: x, lambda x: x / 255), "does it take 0 to 255"),
 }
 REFUSED = {
-    "constant": (Ends(lambda x: 0 * x + torch.arange(4.0)), "answers all 48 images alike"),
+    "constant": (Ends(lambda x: 0 * x + torch.arange(4.0)), "answers all 64 images alike"),
     "sigmoid": (Ends(lambda x: torch.sigmoid(40 * (x - x.mean()))), "sigmoids' of labels"),
 }
 

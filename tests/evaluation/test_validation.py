@@ -10,7 +10,7 @@ from torch import nn
 import dfkd
 from dfkd.distillation.learner_config import CARE, LearnerConfig
 from dfkd.evaluation.chance import at_chance, constant_share
-from dfkd.evaluation.heldout import Effort, hold_out
+from dfkd.evaluation.holding_out import Effort, hold_out
 from dfkd.evaluation.validation import Standing, Validation
 from dfkd.loading import load_student, load_teacher
 from dfkd.recipes import override, recipe
@@ -49,15 +49,15 @@ def untrained():
 def test_held_out_images_are_the_same_for_the_same_teacher(teacher, held_out):
     again = hold_out(teacher, Effort(128, 32, 3))
     assert torch.equal(held_out.images, again.images)
-    assert held_out.counts == {"corrected": 32, "drawn": 32, "mixed": 32}
-    assert (len(held_out), held_out.images.dtype) == (96, torch.uint8)
+    assert held_out.counts == dict.fromkeys(("corrected", "drawn", "patched", "pixels"), 32)
+    assert (len(held_out), held_out.images.dtype) == (128, torch.uint8)
     assert torch.equal(held_out.logits, teacher(held_out.images.float() / 255))
 
 
 def test_without_statistics_they_are_drawings():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     held_out = hold_out(dfkd.Teacher(network, dfkd.ImageSpec(1, 8, 8)), Effort(64, 16, 3))
-    assert held_out.counts == {"drawn": 16, "mixed": 16}
+    assert held_out.counts == {"drawn": 16, "patched": 16}
     assert (held_out.own_kind, len(held_out.own)) == ("drawn", 16)
 
 
@@ -68,23 +68,38 @@ def test_the_kinds_of_images_lie_one_after_the_other(held_out):
     assert len(held_out.images[held_out.places("unlabelled")]) == 0
 
 
-def test_a_mixture_lies_between_two_corrected_images(held_out):
-    own = held_out.own.int()
-    mixed = held_out.images[held_out.places("mixed")].int()
-    low, high = torch.minimum(own, own.roll(1, 0)), torch.maximum(own, own.roll(1, 0))
-    assert (mixed >= low - 1).all()
-    assert (mixed <= high + 1).all()
-    differ = (own != own.roll(1, 0)).flatten(1).any(1)  # a rare class has few drawings
-    assert ((mixed != own).flatten(1).any(1) == differ).all()
+def test_a_patchwork_has_a_part_of_another_image(held_out):
+    own = held_out.own
+    patched = held_out.images[held_out.places("patched")]
+    other = own.roll(1, 0)
+    assert ((patched == own) | (patched == other)).all()
+    differ = (own != other).flatten(1).any(1)  # a rare class has few drawings
+    assert ((patched != own).flatten(1).any(1) <= differ).all()
+    assert (patched != own).flatten(1).any(1).float().mean() > 0.5
+
+
+def test_the_pixels_are_of_many_classes_and_no_drawings(teacher, held_out):
+    pixels = held_out.images[held_out.places("pixels")]
+    assert (pixels == 0).float().mean() < 0.2  # a drawing's ground is black
+    assert len(teacher(pixels.float() / 255).argmax(1).unique()) >= 5
+
+
+def test_students_are_judged_by_what_none_learns_from(teacher, held_out):
+    judging = held_out.judging()
+    assert judging.counts == {"patched": 32, "pixels": 32}
+    assert torch.equal(judging.images[:32], held_out.images[held_out.places("patched")])
+    assert torch.equal(judging.logits, teacher(judging.images.float() / 255))
+    assert len(Validation(held_out, teacher, untrained()).held_out) == 64
 
 
 def test_the_users_own_images_come_first_and_are_asked_about(teacher, held_out):
     images = torch.randint(0, 256, (8, *teacher.spec.shape), dtype=torch.uint8)
     more = held_out.with_unlabelled(images, teacher)
-    assert list(more.counts) == ["unlabelled", "corrected", "drawn", "mixed"]
+    assert list(more.counts) == ["unlabelled", "corrected", "drawn", "patched", "pixels"]
     assert torch.equal(more.own, images)
     assert torch.equal(more.logits[:8], teacher(images.float() / 255))
     assert torch.equal(more.logits[8:], held_out.logits)
+    assert list(more.judging().counts) == ["unlabelled", "patched", "pixels"]
 
 
 def test_a_copy_of_the_teacher_stands_as_it_does(teacher, held_out):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.evaluation.heldout import Effort, HeldOut, hold_out
+from dfkd.evaluation.heldout import HeldOut
+from dfkd.evaluation.holding_out import Effort, hold_out
 from dfkd.loading import load_teacher
 from dfkd.recipes import override, recipe
 from dfkd.runs import mirror

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfkd.evaluation.heldout import EFFORTS
+from dfkd.evaluation.holding_out import EFFORTS
 from dfkd.recipes import recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs import costs, pace

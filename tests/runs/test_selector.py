@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.evaluation.heldout import Effort, hold_out
+from dfkd.evaluation.holding_out import Effort, hold_out
 from dfkd.evaluation.validation import Candidate, Standing, Validation, clearly_better
 from dfkd.loading import load_teacher
 from dfkd.report.sentences import kept_from_before

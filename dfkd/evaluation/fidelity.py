@@ -1,0 +1,70 @@
+"""Where a student answers as its teacher and where it does not, on held-out images."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from dfkd.evaluation.accuracy import agreement, predictions
+from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
+from dfkd.evaluation.invariances import CHANGES
+from dfkd.teacher import Teacher
+
+SHAKEN = ("pixel", "noise", "brightness")
+"""Changes of ``CHANGES`` under which a student should follow its teacher, whatever that answers."""
+
+
+class Fidelity(NamedTuple):
+    """How alike the two answer.
+
+    Attributes:
+        kinds: agreement on the held-out images of each kind, in [0, 1].
+        classes: agreement on the images that the teacher takes for each class; None where it takes
+            none for it.
+        overconfidence: mean confidence of the student, less its agreement: above 0 it is surer than
+            it should be.
+        shaken: agreement on images that were changed, by the change.
+    """
+
+    kinds: Mapping[str, float]
+    classes: tuple[float | None, ...]
+    overconfidence: float
+    shaken: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for ``result.json``."""
+        plain = self._asdict()
+        return plain | {"kinds": dict(self.kinds), "shaken": dict(self.shaken)}
+
+
+def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) -> Fidelity:
+    """Measure where a student agrees with its teacher.
+
+    Args:
+        teacher: frozen.
+        student: in eval mode; unchanged.
+        held_out: images of the kinds that students are judged by.
+    """
+    wanted, logits = held_out.logits, held_out.answers(student, teacher)
+    agreed = (logits.argmax(1) == wanted.argmax(1)).float()
+    classes = wanted.argmax(1)
+    kinds = {kind: float(agreed[held_out.places(kind)].mean()) for kind in held_out.counts}
+    by_class = [agreed[classes == index] for index in range(wanted.shape[1])]
+    confidence = logits.softmax(1).amax(1).mean()
+    return Fidelity(
+        kinds,
+        tuple(float(part.mean()) if len(part) else None for part in by_class),
+        float(confidence - agreed.mean()),
+        {name: _shaken(teacher, student, held_out, name) for name in SHAKEN},
+    )
+
+
+def _shaken(teacher: Teacher, student: nn.Module, held_out: HeldOut, name: str) -> float:
+    """Agreement on the first variant of a change, on as many images as one batch has."""
+    images = held_out.images[:: max(1, len(held_out) // HELD_OUT_BATCH)].float() / 255
+    changed = CHANGES[name].variants(images)[0]
+    answers = (
+        predictions(network, teacher.spec, changed, batch_size=HELD_OUT_BATCH)
+        for network in (student, teacher)
+    )
+    return agreement(*answers)
