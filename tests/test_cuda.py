@@ -53,7 +53,7 @@ def test_knowledge(kind, tmp_path):
 
 
 def test_the_compiled_teacher(tmp_path):
-    result = distil(small("default"), tmp_path / "run", compile="on")
+    result = distil(small("redraw"), tmp_path / "run", compile="on")
     assert result.figures["compiled"]["used"]
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
-from dfkd.synthesis.methods.default import Default
-from dfkd.synthesis.methods.default_config import DefaultConfig
+from dfkd.synthesis.methods.redraw import Redraw
+from dfkd.synthesis.methods.redraw_config import RedrawConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec, quantize
 
@@ -89,14 +89,14 @@ def hold_out(teacher: Teacher, effort: Effort, working: Teacher | None = None) -
     return HeldOut(images, logits, MappingProxyType(counts), maker.style or "")
 
 
-def _updated(teacher: Teacher, effort: Effort, **settings: Any) -> Default:
+def _updated(teacher: Teacher, effort: Effort, **settings: Any) -> Redraw:
     """The default method after one update, in which no student competes."""
     values: dict[str, Any] = {"refine_steps": effort.steps, **settings}
-    config = DefaultConfig(
+    config = RedrawConfig(
         draws=effort.draws, refine_batch=effort.images, refine_growth=0, competition=0.0,
         capacity=max(effort.draws, effort.images), **values,
     )  # fmt: skip
-    maker = Default(teacher, config, _SEED)
+    maker = Redraw(teacher, config, _SEED)
     with torch.enable_grad():
         maker.update(nn.Identity())
     return maker

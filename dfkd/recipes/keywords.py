@@ -16,8 +16,8 @@ SchemeName = Literal[
     "offline", "online", "self", "adversarial", "robust", "ensemble", "cross_modal"
 ]
 MethodName = Literal[
-    "default", "drawings", "deep_inversion", "adi", "fast", "cmi", "mad", "dafl", "pre", "dfad",
-    "zskt", "dfq", "spaceship", "nayer",
+    "redraw", "drawings", "deep_inversion", "adi", "fast", "cmi", "mad", "dafl", "pre", "dfad",
+    "zskt", "dfq", "spaceship", "nayer", "default",
 ]  # fmt: skip
 
 
@@ -35,6 +35,7 @@ class LearnerSettings(TypedDict, total=False):
     ema: float
     flip: float | None
     careful: bool | None
+    patience: int
 
 
 class AlternationSettings(TypedDict, total=False):

@@ -17,7 +17,6 @@ from dfkd.synthesis.methods.adi import Adi, AdiConfig
 from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
 from dfkd.synthesis.methods.dafl import Dafl, DaflConfig
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
-from dfkd.synthesis.methods.default import Default, DefaultConfig
 from dfkd.synthesis.methods.dfad import Dfad, DfadConfig
 from dfkd.synthesis.methods.dfq import Dfq, DfqConfig
 from dfkd.synthesis.methods.drawings import Drawings, DrawingsConfig
@@ -25,6 +24,7 @@ from dfkd.synthesis.methods.fast import Fast, FastConfig
 from dfkd.synthesis.methods.mad import Mad, MadConfig
 from dfkd.synthesis.methods.nayer import RANDOM, Nayer, NayerConfig
 from dfkd.synthesis.methods.pre import Pre, PreConfig
+from dfkd.synthesis.methods.redraw import Redraw, RedrawConfig
 from dfkd.synthesis.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.teacher import Teacher
@@ -89,10 +89,10 @@ def _nayer(teacher: Teacher, config: NayerConfig, seed: int) -> Nayer:
 # starts from halves and fractions of the papers' sizes, here and in the rhythm. The papers' own
 # are the dataclasses' defaults, and ``published``: the recipes NAME_published.
 METHODS: dict[str, MethodRow] = {
-    "default": MethodRow(
-        DefaultConfig,
-        Default,
-        "Drawings, their pixels corrected by what the teacher remembers",
+    "redraw": MethodRow(
+        RedrawConfig,
+        Redraw,
+        "ReDraw, the default: drawings, their pixels corrected by what the teacher remembers",
         Alternation(warmup_updates=8, warmup_share=0.1, steps_per_update=80),
         LearnerConfig(temperature=20.0),
         batch="refine_batch",

@@ -100,6 +100,10 @@ def with_round(value: Recipe) -> Recipe:
     return replace(value, alternation=replace(value.alternation, warmup_updates=first))
 
 
+DEFAULT = "default"
+"""Another name of the method that takes every teacher; it once had no other."""
+
+
 def _of(name: str, published: bool = False) -> Callable[[], Recipe]:
     method = METHODS[name]
     config, alternation = (published and method.published) or (method.config, method.alternation)
@@ -114,16 +118,17 @@ def _of(name: str, published: bool = False) -> Callable[[], Recipe]:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **{name: _of(name) for name in METHODS},
     **{f"{name}_published": _of(name, True) for name, row in METHODS.items() if row.published},
+    DEFAULT: _of("redraw"),
     "dafl_cifar10": _dafl_cifar10,
     "dafl_cifar100": _dafl_cifar100,
     "deep_inversion_imagenet_0": _deep_inversion_imagenet_0,
     "deep_inversion_imagenet_1": _deep_inversion_imagenet_1,
     "deep_inversion_imagenet_2": _deep_inversion_imagenet_2,
 }
-"""A recipe for every method, and the other published settings."""
+"""A recipe for every method, and the other published settings; ``default`` is ReDraw's."""
 
 
-def recipe(name: MethodName | str = "default", **settings: "Unpack[RecipeSettings]") -> Recipe:
+def recipe(name: MethodName | str = DEFAULT, **settings: "Unpack[RecipeSettings]") -> Recipe:
     """Return the recipe of that name with settings laid over it; see ``Recipe.with_``.
 
     Args:
@@ -178,9 +183,11 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
         DfkdError: an unknown key (the nearest is named) or a value of the wrong type.
     """
     values = overlay.renamed(values)
-    start = base or recipe(str(values.get("method", "default")))
-    if "method" in values and values["method"] != start.method:
-        start = with_method(start, str(values["method"]))
+    start = base or recipe(str(values.get("method", DEFAULT)))
+    if "method" in values:
+        method = recipe(str(values["method"])).method
+        values = {**values, "method": method}
+        start = start if method == start.method else with_method(start, method)
     return laid_over(start, values)
 
 

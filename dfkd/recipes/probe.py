@@ -129,7 +129,7 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
             needs += _required_layers(teacher, method) if possible else []
         except DfkdError as lacking:
             possible, needs = False, [str(lacking)]
-        if name == "default":
+        if name == "redraw":
             needs = [f"{found}: {draws}"]
         advice.append(MethodAdvice(name, possible, "; ".join(needs) or _ANSWERS))
     return tuple(advice)

@@ -35,8 +35,8 @@ class Recipe:
         seed: of every random choice.
     """
 
-    method: str = "default"
-    synthesizer: Any = field(default_factory=METHODS["default"].config)
+    method: str = "redraw"
+    synthesizer: Any = field(default_factory=METHODS["redraw"].config)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     scheme: str = "offline"
     scheme_config: Any = field(default_factory=SCHEMES["offline"].config)

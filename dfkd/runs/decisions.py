@@ -21,7 +21,7 @@ from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
 from dfkd.runs.costs import Cost, Costs, measure_costs
 from dfkd.runs.forecast import forecast_of, shortage
-from dfkd.synthesis.methods.default_config import STYLES
+from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime

@@ -11,7 +11,7 @@ from dfkd.evaluation.holding_out import EFFORTS, NOISE_STEPS, Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
-from dfkd.synthesis.methods.default_config import STYLES
+from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.training.budget import Alternation
 
 _ASKING = 0.04

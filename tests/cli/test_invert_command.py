@@ -116,7 +116,7 @@ REFUSED = {
     "the student's": (("--set", "learner.lr=1"), "learner has no say in pictures"),
     "the loop's": (("--set", "alternation.batch_size=8"), "alternation has no say in pictures"),
     "an option's": (("--set", "seed=3"), "seed has no say in pictures"),
-    "a method": (("--set", "method=default"), "pictures by deep_inversion, not by default"),
+    "a method": (("--set", "method=default"), "pictures by deep_inversion, not by redraw"),
     "a student": (("--set", "synthesizer.adi=1"), "invert has none"),
     "no file": (("--config", "none.yaml"), "--config none.yaml cannot be read"),
     "no mapping": (("--config", "list.yaml"), "must be a YAML mapping"),

@@ -230,7 +230,7 @@ def test_what_the_teacher_remembers_is_found_behind_the_front_end(tiny_teacher, 
 
 
 @pytest.mark.parametrize("front_end", ["cepstral", "stft"])
-@pytest.mark.parametrize("method", ["drawings", "default", "nayer"])
+@pytest.mark.parametrize("method", ["drawings", "redraw", "nayer"])
 def test_any_method_makes_signals(method, front_end, tiny_teacher):
     config, student = SMALL, small_student()
     if front_end == "stft":
@@ -239,7 +239,7 @@ def test_any_method_makes_signals(method, front_end, tiny_teacher):
     behind, before = put_behind_front_end([tiny_teacher], config), tiny_teacher.fingerprint()
     small = {
         "drawings": {},
-        "default": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
+        "redraw": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
         "nayer": {"ngf": 4, "latent_dim": 8, "synthesis_batch_size": 8, "g_steps": 2},
     }[method]
     plan = recipes.with_scheme(recipes.recipe(method), "cross_modal")

@@ -225,7 +225,7 @@ def test_layers_of_one_teacher_are_compared_where_they_are_named():
 
 SMALL = {
     "drawings": {},
-    "default": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
+    "redraw": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
     "nayer": {"ngf": 4, "latent_dim": 8, "synthesis_batch_size": 8, "g_steps": 2},
 }
 
@@ -252,7 +252,7 @@ def test_members_stay_as_they_are(method):
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     both = dfkd.ensemble([make("abc"), make("de", 1, OTHER_SPEC)], "classes")
-    check_resume(partial(small_run, both, "default", steps=8), tmp_path / "run", monkeypatch)
+    check_resume(partial(small_run, both, "redraw", steps=8), tmp_path / "run", monkeypatch)
 
 
 def test_on_the_command_line(tmp_path):

@@ -38,7 +38,7 @@ from support.schemes import (
     trained,
 )
 
-QUICKLY_TRIED = ("drawings", "default", "nayer")
+QUICKLY_TRIED = ("drawings", "redraw", "nayer")
 
 
 def test_every_scheme_has_a_row():
@@ -147,7 +147,7 @@ def small_plan(row, method):
     )
     small = {
         "drawings": {},
-        "default": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
+        "redraw": {"draws": 16, "refine_batch": 8, "refine_steps": 2},
         "nayer": {"ngf": 4, "latent_dim": 8, "synthesis_batch_size": 8, "g_steps": 2},
     }[method]
     synthesizer = dataclasses.replace(plan.synthesizer, **small)
@@ -181,7 +181,7 @@ def test_it_goes_with_every_other_method(row, method):
 
 def whole_run(row, **options):
     """A run with knowledge that has parts to learn, and a student that is averaged."""
-    plan = small_plan(row, "default")
+    plan = small_plan(row, "redraw")
     learner = dataclasses.replace(plan.learner, knowledge="kd + hint + crd")
     return dfkd.distill(
         make_teacher(), make_student(), recipe=dataclasses.replace(plan, learner=learner),

@@ -82,7 +82,7 @@ def test_so_are_the_bundled_teachers(name):
     assert find_peculiarities(teacher, hold_out(teacher, QUICK)) == ()
 
 
-@pytest.mark.parametrize("method", ["default", "drawings"])
+@pytest.mark.parametrize("method", ["redraw", "drawings"])
 def test_a_teacher_that_ends_in_a_softmax_teaches_as_one_that_does_not(method):
     """The same run twice: of probabilities, and of their log."""
     shown = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -105,7 +105,7 @@ def test_a_teacher_that_gives_no_gradient_teaches_by_drawings_and_refuses_the_re
     teacher = dfkd.Teacher(WithoutGraph(lambda x: x), SPEC)
     assert not teacher.differentiable
     advice = dfkd.probe(teacher).advice
-    assert "stay uncorrected" in advice("default").reason
+    assert "stay uncorrected" in advice("redraw").reason
     assert not advice("dafl").possible
     result = dfkd.distill(teacher, vgg((4, 8), 1, 1, 4), steps=2)
     assert any("carry no gradient" in line for line in result.metrics.decisions)

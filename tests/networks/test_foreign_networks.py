@@ -21,7 +21,7 @@ CONTIGUOUS = ("view", "conv3d")
 
 
 def quick():
-    return small("default")
+    return small("redraw")
 
 
 def real(count=90):

@@ -30,7 +30,7 @@ def test_the_keywords_are_the_fields(group):
 
 
 def test_the_names_are_those_of_the_registries():
-    assert get_args(keywords.MethodName) == tuple(METHODS)
+    assert get_args(keywords.MethodName) == (*METHODS, "default")
     assert get_args(keywords.SchemeName) == tuple(SCHEMES)
     own = {field.name for field in dataclasses.fields(dfkd.Recipe)} - {"method"}
     assert set(keywords.RecipeSettings.__annotations__) == own
@@ -54,7 +54,7 @@ def test_settings_are_laid_over_the_recipe():
         ({"synthesizer": {"g_steps": 1}}, "unknown key 'synthesizer.g_steps'"),
         (
             {"synthesizer": dfkd.recipe("fast").synthesizer},
-            "a DefaultConfig here, not a FastConfig",
+            "a RedrawConfig here, not a FastConfig",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_without_statistics_the_methods_that_read_none_are_left() -> None:
     found = probe(without_statistics())
     assert found.layers == ()
     assert {advice.name for advice in found.methods if advice.possible} == {
-        "default", "drawings", "dafl", "dfad", "zskt", "pre"
+        "redraw", "drawings", "dafl", "dfad", "zskt", "pre"
     }  # fmt: skip
     assert "no layer stores" in found.advice("nayer").reason
 

@@ -23,7 +23,7 @@ HOOKS = ("on_start", "on_log", "on_checkpoint", "on_mark")
 
 def run(teacher, student, callback, output=None, steps=8):
     return distill(
-        teacher, copy.deepcopy(student), small("default"), steps=steps, compute=COMPUTE,
+        teacher, copy.deepcopy(student), small("redraw"), steps=steps, compute=COMPUTE,
         output=output, callbacks=[callback],
     )  # fmt: skip
 

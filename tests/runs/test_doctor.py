@@ -138,7 +138,7 @@ def test_every_symptom_is_provoked():
     assert {*PROVOKED, *CURVES, *elsewhere} == SYMPTOMS.keys()
 
 
-@pytest.mark.parametrize("method", ["default", "drawings", "zskt"])
+@pytest.mark.parametrize("method", ["redraw", "drawings", "zskt"])
 def test_the_beginning_of_healthy_runs_is_passed_over(method):
     """A student at chance is no illness of a run so short."""
     loaded = dfkd.load_teacher("bundled:digits_vgg")

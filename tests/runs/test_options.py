@@ -74,7 +74,7 @@ def test_every_form_of_the_evaluation_gives_the_same_figures(tiny_teacher, tiny_
 
 def test_images_to_learn_from_come_in_any_form(tiny_teacher, tiny_student, data):
     images = (data[0] * 255).to(torch.uint8)
-    recipe = small("default")
+    recipe = small("redraw")
     found = [
         quick(tiny_teacher, tiny_student, recipe, images=form).student.state_dict()
         for form in (images, GivenImages(images, None, "images"))
@@ -146,7 +146,7 @@ IGNORED = {
 def test_what_would_be_ignored_is_refused(case, tiny_teacher, tiny_student):
     options, words = IGNORED[case]
     if options.get("recipe") is True:
-        options = options | {"recipe": small("default")}
+        options = options | {"recipe": small("redraw")}
     with pytest.raises(dfkd.DfkdError, match=words):
         quick(tiny_teacher, tiny_student, **options)
 

@@ -40,7 +40,7 @@ class Row:
 
 
 ROWS = {
-    "default": Row(
+    "redraw": Row(
         {"draws": 24, "refine_batch": 16, "refine_steps": 2},
         ("loss", "bn_kl", "onehot", "js"),
         "bn_kl",

@@ -177,7 +177,7 @@ def test_a_teacher_without_statistics_is_refused(method):
 @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.passes])
 def test_an_inner_loop_of_zero_is_refused_or_means_something(method):
     name = METHODS[method].passes
-    if method == "default":  # drawings alone
+    if method == "redraw":  # drawings alone
         assert build(method, make_teacher(), **{name: 0}).update(make_student()) == {}
         return
     with pytest.raises(DfkdError):
@@ -198,7 +198,7 @@ def test_steps_stay_on_their_device_and_read_nothing_back(method, optimizer):
     student = resnet(8, 1, 10).to("meta")
     student.layer1.requires_grad_(False)
     recipe = small(method)
-    if method == "default":  # a run has asked for the style before its first step
+    if method == "redraw":  # a run has asked for the style before its first step
         recipe = recipe.with_(synthesizer={"style": "strokes on black"})
     config = dataclasses.replace(recipe.learner, optimizer=optimizer)
     distiller = build_distiller(teacher, student, config, 0)

@@ -29,7 +29,7 @@ def adi_like(config: Any) -> dict[str, float]:
 
 
 WEIGHTS: dict[str, Weights] = {
-    "default": lambda c: {"bn_kl": c.statistics, "js": c.competition, "onehot": c.cross_entropy},
+    "redraw": lambda c: {"bn_kl": c.statistics, "js": c.competition, "onehot": c.cross_entropy},
     "deep_inversion": adi_like,
     "adi": adi_like,
     "nayer": nayer_like,

@@ -7,8 +7,8 @@ from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_competition
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.networks import vgg
-from dfkd.synthesis.methods.default import Default, DefaultConfig
-from dfkd.synthesis.methods.default_config import STYLES
+from dfkd.synthesis.methods.redraw import Redraw, RedrawConfig
+from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import Teacher, fingerprint
 from generators.procedural import draw
@@ -34,7 +34,7 @@ def student():
 
 
 def updated(teacher, student, **options):
-    method = Default(teacher, DefaultConfig(draws=64, refine_batch=32, **options), seed=3)
+    method = Redraw(teacher, RedrawConfig(draws=64, refine_batch=32, **options), seed=3)
     metrics = method.update(student)
     return method, metrics
 
@@ -78,8 +78,8 @@ def test_half_of_a_batch_is_corrected_and_its_answers_are_the_teachers(teacher, 
 
 
 def test_later_corrections_take_more_steps(teacher, student):
-    method = Default(
-        teacher, DefaultConfig(draws=16, refine_batch=8, refine_growth=2, refine_most=7), seed=3
+    method = Redraw(
+        teacher, RedrawConfig(draws=16, refine_batch=8, refine_growth=2, refine_most=7), seed=3
     )
     taken = []
     for _ in range(7):
@@ -101,7 +101,7 @@ def test_the_style_is_the_one_that_the_teacher_remembers(name, student):
     spec = ImageSpec(1, 16, 16, (0.5,), (0.25,))
     for _ in range(8):
         network(spec.normalize(draw(64, spec.shape, generator, (STYLES[name],))))
-    method = Default(Teacher(network, spec), DefaultConfig(draws=64, refine_batch=32), seed=0)
+    method = Redraw(Teacher(network, spec), RedrawConfig(draws=64, refine_batch=32), seed=0)
     method.update(student)
     assert method.style == name
     corners = method.drawings.sample(32).inputs[:, :, :2, :2]
@@ -132,7 +132,7 @@ def test_a_style_that_is_set_is_not_tried(teacher, student):
 
 def test_a_style_that_nobody_draws_is_refused():
     with pytest.raises(DfkdError, match="did you mean 'strokes on black'"):
-        DefaultConfig(style="stroke on black")
+        RedrawConfig(style="stroke on black")
 
 
 def test_teacher_and_student_stay_as_they_are(teacher, student):
@@ -145,7 +145,7 @@ def test_teacher_and_student_stay_as_they_are(teacher, student):
 
 
 def test_before_the_first_update_it_draws(teacher):
-    batch = Default(teacher, DefaultConfig(), seed=0).sample(5)
+    batch = Redraw(teacher, RedrawConfig(), seed=0).sample(5)
     assert batch.inputs.shape == (5, 1, 8, 8)
     assert batch.prediction is None
 
@@ -166,7 +166,7 @@ def test_without_statistics_it_only_draws(student):
 
 def test_large_images_make_small_banks():
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    method = Default(Teacher(network, ImageSpec(3, 512, 512)), DefaultConfig(), seed=0)
+    method = Redraw(Teacher(network, ImageSpec(3, 512, 512)), RedrawConfig(), seed=0)
     assert method.drawings.capacity == 2**29 // (3 * 512 * 512)
 
 
@@ -185,4 +185,4 @@ def test_large_images_make_small_banks():
 )
 def test_impossible_settings_are_refused(options):
     with pytest.raises(DfkdError):
-        DefaultConfig(**options)
+        RedrawConfig(**options)

@@ -1,4 +1,4 @@
-"""The default: drawings that the teacher's memory has corrected.
+"""ReDraw, the default: drawings that the teacher's memory has redrawn.
 
 Drawn images cost almost nothing, but no teacher was trained on them. Its answers and
 its memory make them useful. One update, top to bottom:
@@ -26,25 +26,25 @@ from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.bank import ImageBank, joined
 from dfkd.synthesis.method import Method, descend
-from dfkd.synthesis.methods.default_config import STYLES, DefaultConfig
+from dfkd.synthesis.methods.redraw_config import STYLES, RedrawConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
 from generators.procedural import Style, draw
 
-__all__ = ["Default", "DefaultConfig"]
+__all__ = ["Redraw", "RedrawConfig"]
 
 BANK_BYTES = 1 << 29
 """Most that the images of one bank may take: large images make small banks."""
 
 
-class Default(Method):
+class Redraw(Method):
     """The ``Synthesizer``. A teacher without statistics or gradients gets drawings, uncorrected."""
 
     parts = ("drawings", "refined")
     values = ("style", "updates")
 
-    def __init__(self, teacher: Teacher, config: DefaultConfig, seed: int) -> None:
+    def __init__(self, teacher: Teacher, config: RedrawConfig, seed: int) -> None:
         super().__init__(teacher, config, seed)
         wanted = bool(teacher.layers) and config.refine_steps > 0
         self._corrects = wanted and teacher.differentiable

@@ -17,7 +17,7 @@ STYLES: Mapping[str, Style] = {
 
 
 @dataclass(frozen=True)
-class DefaultConfig:
+class RedrawConfig:
     """How images are drawn and corrected.
 
     Attributes:
