@@ -156,9 +156,9 @@ def _with_style(recipe: Recipe, held_out: HeldOut) -> tuple[Recipe, list[str]]:
     if getattr(recipe.synthesizer, "style", "") is not None or not held_out.style:
         return recipe, []
     chosen = replace(recipe.synthesizer, style=held_out.style)
-    reason = "nearest to what the teacher remembers"
-    if not held_out.counts.get("corrected"):
-        reason = "the most telling to the teacher"
+    reason = "the most telling to the teacher"
+    if held_out.counts.get("corrected"):
+        reason += ", and near to what it remembers"
     line = f"drawings: {held_out.style}, of {len(STYLES)} styles {reason}"
     return replace(recipe, synthesizer=chosen), [line]
 

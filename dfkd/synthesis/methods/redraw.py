@@ -77,32 +77,32 @@ class Redraw(Method):
     def _try_styles(self, count: int) -> Tensor:
         """Draw ``count`` images of every style; keep the style that suits the teacher best.
 
-        A teacher that stores statistics: the one whose images are the nearest to them, the classes
-        balanced as the student will see them. Any other: the one of whose answers the images say
-        most (their mutual information), for what is certain and of many classes resembles its data.
+        That is the one of which its answers say most (mutual information of images and answers):
+        what it is sure of, and takes for many classes, resembles its data. Where it stores
+        statistics, by their distance: images that are twice as near may say half as much.
         """
         tried, scores = [], []
         for self.style in STYLES:
             tried.append(self._draw(count))
-            scores.append(self._nearness(tried[-1]) if self._corrects else self._told(tried[-1]))
+            scores.append(self._suits(tried[-1]))
         best = int(torch.stack(scores).argmax())
         self.style = list(STYLES)[best]
         return tried[best]
 
-    def _nearness(self, images: Tensor) -> Tensor:
-        """Minus the distance of class-balanced images from what the teacher remembers."""
+    def _suits(self, images: Tensor) -> Tensor:
+        """What the teacher's answers say of images, over their distance from what it remembers."""
         bank = self.new_bank(len(images), 0)
         self._store(bank, images)
+        answers = bank.sample(len(images)).prediction
+        assert answers is not None
+        told = mutual_information(answers.logits)
+        if not self._corrects:
+            return told
         shown = bank.sample(self.config.refine_batch, balanced=True).inputs
         with self.teacher.autocast():
             trace = self.teacher.trace(shown, statistics=True)
         self.teacher_images += len(shown)
-        return -self.teacher.prior.relative_distance(trace.statistics)
-
-    def _told(self, images: Tensor) -> Tensor:
-        """Mutual information of images and the teacher's answers, in nats."""
-        answers = [self.label(part)[1].logits for part in images.split(self.config.refine_batch)]
-        return mutual_information(torch.cat(answers))
+        return told / self.teacher.prior.relative_distance(trace.statistics).clamp_min(1e-6)
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """Take some steps down the objective, the student competing; store the result."""
