@@ -148,11 +148,11 @@ def account(result: _Record) -> Rows:
         ("Early exits", earliest_exit(result)),
         ("Time in all", duration(total)),
     ]
-    for name in ("synthesis", "distillation"):
-        share = ratio(seconds.get(name), total)
-        spent = duration(seconds.get(name))
-        text = spent if share is None else f"{spent} ({percent(share, 0)})"
-        rows.append((f"Time for {name}", text))
+    for name in ("synthesis", "distillation", "asking"):
+        if spent := seconds.get(name):
+            share = ratio(spent, total)
+            text = duration(spent) if share is None else f"{duration(spent)} ({percent(share, 0)})"
+            rows.append((f"Time for {name}", text))
     return [(name, text) for name, text in rows if text.strip("–")]
 
 

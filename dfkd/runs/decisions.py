@@ -38,6 +38,7 @@ class Decisions:
         mirror: what the teacher said of mirror images, where it was asked.
         lines: the decisions, one each.
         cached_seconds: spent by an earlier run of this process on the same images.
+        seconds: that all of it took, those included.
     """
 
     recipe: Recipe
@@ -46,6 +47,7 @@ class Decisions:
     mirror: mirror.Mirror | None
     lines: tuple[str, ...]
     cached_seconds: float = 0.0
+    seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values for the checkpoint: a resumed run decides nothing anew."""
@@ -87,7 +89,7 @@ def decide(
     """
     if saved:
         return _as_before(saved, teacher, fast, student, runtime, unlabelled)
-    lines = list(_peculiarities(teacher))
+    begun, lines = time.perf_counter(), list(_peculiarities(teacher))
     effort = unclocked(teacher.spec)
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
@@ -122,7 +124,8 @@ def decide(
                 "trained with care: from the start the student answers as the teacher on "
                 f"{validation.start.agreement:.0%} of {len(validation.held_out)} held-out images"
             )
-    return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds)
+    spent = time.perf_counter() - begun + cached_seconds
+    return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds, spent)
 
 
 def _with_unlabelled(held_out: HeldOut, images: Tensor | None, teacher: Teacher) -> HeldOut:

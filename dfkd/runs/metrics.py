@@ -70,11 +70,12 @@ class HeldOutAgreement:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall time, and what of it went into images and into the student."""
+    """Wall time, and what of it went into images, into the student, and into asking and judging."""
 
     total: float
     synthesis: float
     distillation: float
+    asking: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,15 @@ from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
 
-def run_cost(teacher: Teacher, student: nn.Module, engine: Engine) -> RunCost:
-    """Count what the run took: steps, images, forward passes, memory, seconds until now."""
+def run_cost(teacher: Teacher, student: nn.Module, engine: Engine, asking: float) -> RunCost:
+    """Count what the run took: steps, images, forward passes, memory, seconds until now.
+
+    Args:
+        teacher: of the run.
+        student: that is kept.
+        engine: that has done it.
+        asking: seconds that asking the teacher and judging students took.
+    """
     account, synthesizer, distiller = engine.account, engine.synthesizer, engine.distiller
     counts = distiller.class_counts()
     return RunCost(
@@ -43,6 +50,7 @@ def run_cost(teacher: Teacher, student: nn.Module, engine: Engine) -> RunCost:
             round(account.seconds, 2),
             round(account.synthesis_seconds, 2),
             round(account.distillation_seconds, 2),
+            round(asking, 2),
         ),
         class_counts=counts,
         # One class with nine tenths of the teacher's answers is the collapse users report.

@@ -175,7 +175,7 @@ class Run:
         self.selector = Selector(
             validation, lambda: self.distiller.source(),
             marks_of(self.budget, validation.seconds) if agrees else (),
-            learner.patience, lambda: self.engine.end(), saved,
+            learner.patience, lambda: self.engine.end(), self.runtime.any_rank, saved,
         )  # fmt: skip
         self.session.watch(self.selector)
 
@@ -206,7 +206,8 @@ class Run:
         self.verdict = verdict = validation.judged(
             finished, by_agreement(self.recipe), self.selector.best
         )
-        self.cost = results.run_cost(self.teacher, verdict.student, engine)
+        asking = self.decisions.seconds + validation.seconds * (1 + len(self.selector.way))
+        self.cost = results.run_cost(self.teacher, verdict.student, engine, asking)
         if directory := self.session.writes:
             built = verdict.kept.source if verdict.kept.share < 1 else self.distiller.source()
             source = built or self.origin.source

@@ -47,6 +47,7 @@ class Selector(Callback):
         marks: shares of the budget.
         patience: marks without a better student after which the run is ended; 0: never.
         end: ends it.
+        agree: any process's wish to end becomes everybody's.
         saved: ``state_dict`` of an interrupted session, where one goes on.
 
     Attributes:
@@ -61,10 +62,11 @@ class Selector(Callback):
         marks: tuple[float, ...],
         patience: int = 0,
         end: Callable[[], None] = lambda: None,
+        agree: Callable[[bool], bool] = bool,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
         self._validation, self._source = validation, source
-        self._patience, self._end = patience, end
+        self._patience, self._end, self._agree = patience, end, agree
         state = saved or {"way": [], "best": None, "without": 0}
         self.way: list[tuple[float, float, float]] = [tuple(row) for row in state["way"]]
         self._without: int = state["without"]
@@ -103,7 +105,7 @@ class Selector(Callback):
         self._without = 0 if gained else self._without + 1
         if best is None or standing.rank > best.rank:
             self.best = Candidate(copy_network(student), standing, progress, self._source())
-        if self._patience and self._without >= self._patience:
+        if self._patience and self._agree(self._without >= self._patience):
             self._end()
 
     def state_dict(self) -> dict[str, Any]:

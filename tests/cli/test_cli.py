@@ -59,7 +59,7 @@ def test_distill_evaluate_and_use_the_run(tmp_path, here):
     keys |= {"teacher_parameters", "student_parameters", "student_steps"}
     keys |= {"images_synthesized", "teacher_forwards"}
     assert keys <= set(figures)
-    assert set(figures["seconds"]) == {"total", "synthesis", "distillation"}
+    assert set(figures["seconds"]) == {"total", "synthesis", "distillation", "asking"}
     assert figures["teacher_accuracy"] > 0.97
     weights = load_file(out / "student.safetensors")
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
