@@ -23,9 +23,9 @@ _SEED = 0x4E1D
 _RATE = 0.03
 """Of a drawing's correction. At the default method's .06 the steps overshoot: of Fashion's own
 images the teacher then knows .77 again when they are mirrored, at .03 .90 (20 steps; real: .98)."""
-_NOISE_RATE, _NOISE_CLASS, NOISE_STEPS = 0.05, 0.1, 3
-"""Of the correction of noise: its rate, the weight of the pull towards a class, without which noise
-stays of few classes, and its steps, in those of a drawing's."""
+_NOISE_RATE, _NOISE_CLASS = 0.05, 0.1
+"""Of the correction of noise: its rate, and the weight of the pull towards a class, without which
+noise stays of few classes."""
 _COVERED = 0.2, 0.8
 """Share of an image that another one covers in a patchwork: neither is to be what it was."""
 
@@ -37,19 +37,22 @@ class Effort:
     Attributes:
         draws: images drawn to choose from, classes being rare.
         images: of either kind that are kept.
-        steps: of the correction of a drawing; that of noise takes ``NOISE_STEPS`` times as many.
+        steps: of the correction of a drawing.
+        noise_steps: of that of noise; 0: students are judged without it.
     """
 
     draws: int = 512
     images: int = 128
     steps: int = 20
+    noise_steps: int = 60
 
 
 EFFORTS = (
     Effort(),
-    Effort(256, 64, 20),
-    Effort(256, 64, 10),
-    Effort(64, 32, 8),
+    Effort(256, 64, 20, 60),
+    Effort(256, 64, 10, 30),
+    Effort(256, 64, 10, 0),
+    Effort(64, 32, 8, 0),
 )
 """From the best on; where a budget has no time for the last, it takes that all the same: fewer
 images than 32 say nothing."""
@@ -77,10 +80,10 @@ def hold_out(teacher: Teacher, effort: Effort, working: Teacher | None = None) -
         kinds["corrected"] = maker.refined.sample(effort.images).inputs
     kinds["drawn"] = maker.drawings.sample(effort.images, balanced=True).inputs
     kinds["patched"] = _patched(next(iter(kinds.values())))
-    if len(maker.refined):
+    if len(maker.refined) and effort.noise_steps:
         noise = _updated(
             working or teacher, effort, drawn=False, refine_lr=_NOISE_RATE,
-            refine_steps=NOISE_STEPS * effort.steps, cross_entropy=_NOISE_CLASS,
+            refine_steps=effort.noise_steps, cross_entropy=_NOISE_CLASS,
         )  # fmt: skip
         kinds["pixels"] = noise.refined.sample(effort.images).inputs
     images = quantize(torch.cat(list(kinds.values()))).cpu()

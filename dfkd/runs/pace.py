@@ -7,7 +7,7 @@ outlast all of it, and the student would never take a step.
 import math
 from dataclasses import replace
 
-from dfkd.evaluation.holding_out import EFFORTS, NOISE_STEPS, Effort
+from dfkd.evaluation.holding_out import EFFORTS, Effort
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.costs import Costs
@@ -31,7 +31,7 @@ def effort(costs: Costs, seconds: float) -> Effort:
 
     def takes(one: Effort) -> float:
         tried = len(STYLES) * (costs.draw(one.draws) + costs.answer(one.draws))
-        passes = (1 + NOISE_STEPS) * one.steps
+        passes = one.steps + one.noise_steps
         return tried + passes * costs.trace(one.images) + 8 * costs.answer(one.images)
 
     return next((one for one in EFFORTS if takes(one) <= _ASKING * seconds), EFFORTS[-1])

@@ -11,7 +11,7 @@ from dfkd.evaluation.holding_out import Effort, hold_out
 from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.networks import initialise, vgg
 
-QUICK = Effort(32, 16, 2)
+QUICK = Effort(32, 16, 2, 6)
 SPEC = dfkd.ImageSpec(1, 8, 8)
 
 

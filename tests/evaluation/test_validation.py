@@ -33,7 +33,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def held_out(teacher):
-    return hold_out(teacher, Effort(128, 32, 3))
+    return hold_out(teacher, Effort(128, 32, 3, 9))
 
 
 def network():
@@ -47,7 +47,7 @@ def untrained():
 
 
 def test_held_out_images_are_the_same_for_the_same_teacher(teacher, held_out):
-    again = hold_out(teacher, Effort(128, 32, 3))
+    again = hold_out(teacher, Effort(128, 32, 3, 9))
     assert torch.equal(held_out.images, again.images)
     assert held_out.counts == dict.fromkeys(("corrected", "drawn", "patched", "pixels"), 32)
     assert (len(held_out), held_out.images.dtype) == (128, torch.uint8)
@@ -56,7 +56,7 @@ def test_held_out_images_are_the_same_for_the_same_teacher(teacher, held_out):
 
 def test_without_statistics_they_are_drawings():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    held_out = hold_out(dfkd.Teacher(network, dfkd.ImageSpec(1, 8, 8)), Effort(64, 16, 3))
+    held_out = hold_out(dfkd.Teacher(network, dfkd.ImageSpec(1, 8, 8)), Effort(64, 16, 3, 9))
     assert held_out.counts == {"drawn": 16, "patched": 16}
     assert (held_out.own_kind, len(held_out.own)) == ("drawn", 16)
 

@@ -25,7 +25,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def validation(teacher):
-    return Validation(hold_out(teacher, Effort(128, 32, 3)), teacher, blank(teacher, 1))
+    return Validation(hold_out(teacher, Effort(128, 32, 3, 9)), teacher, blank(teacher, 1))
 
 
 def blank(teacher, seed):
@@ -131,7 +131,7 @@ def test_what_goes_on_has_judged_what_was_judged(teacher, validation):
 
 
 def test_the_start_is_kept_before_the_way(teacher):
-    validation = Validation(hold_out(teacher, Effort(128, 32, 3)), teacher, good(teacher))
+    validation = Validation(hold_out(teacher, Effort(128, 32, 3, 9)), teacher, good(teacher))
     worse: nn.Module = blank(teacher, 5)
     before = Candidate(worse, validation.standing(worse), 0.5, None)
     assert validation.judged(worse, before=before).returned
