@@ -13,13 +13,19 @@ class StudentInit(NamedTuple):
     """What a student was given.
 
     ``copied`` names tensors, ``share`` is their part of its parameters, ``frozen`` names the
-    layers that are left as they came.
+    layers that are left as they came; ``teachers``: all of its weights are its teacher's.
     """
 
     mode: str
     copied: tuple[str, ...] = ()
     share: float = 0.0
     frozen: tuple[str, ...] = ()
+    teachers: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether somebody trained what it starts with, all of it."""
+        return self.mode == "given" or self.teachers
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for ``result.json``."""
@@ -100,16 +106,19 @@ def start_student(
     share = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
     if mode == "teacher" and not names:
         raise DfkdError("no layer of the student fits the teacher's; use `init=random`")
-    if mode in ("random", "given") or (mode == "auto" and share < 0.5):
-        return StudentInit("given" if mode == "given" else "random")
     source = {clean_name(name): value for name, value in teacher.state_dict().items()}
     target = student.state_dict()
+    if mode == "given":
+        alike = all(torch.equal(target[name], source[clean_name(name)]) for name in names)
+        return StudentInit("given", teachers=share == 1 and alike)
+    if mode == "random" or (mode == "auto" and share < 0.5):
+        return StudentInit("random")
     for name in names:
         target[name].copy_(source[clean_name(name)])
     frozen = shared_trunk(teacher, student) if trunk == "frozen" else ()
     for name in frozen:
         student.get_submodule(name).requires_grad_(False)
-    return StudentInit("teacher", names, share, frozen)
+    return StudentInit("teacher", names, share, frozen, share == 1)
 
 
 def is_frozen(module: nn.Module) -> bool:

@@ -53,6 +53,7 @@ EFFORTS = (
     Effort(256, 64, 10, 30),
     Effort(256, 64, 10, 0),
     Effort(64, 32, 8, 0),
+    Effort(32, 32, 4, 0),
 )
 """From the best on; where a budget has no time for the last, it takes that all the same: fewer
 images than 32 say nothing."""

@@ -45,15 +45,19 @@ class Validation:
         held_out: images with the teacher's logits; those of the kinds of ``JUDGING`` decide.
         teacher: of the student; gives the images' normalisation.
         student: as it starts; copied.
+        trained: whether it starts with weights that somebody trained: these are something to
+            return to even where it seems to guess, for its data may be unlike the held-out images.
 
     Attributes:
         start: how it stands then.
         seconds: what finding that out took.
     """
 
-    def __init__(self, held_out: HeldOut, teacher: Teacher, student: nn.Module) -> None:
+    def __init__(
+        self, held_out: HeldOut, teacher: Teacher, student: nn.Module, trained: bool = False
+    ) -> None:
         self.held_out, self._teacher = held_out.judging(), teacher
-        self._student = copy_network(student)
+        self._student, self._trained = copy_network(student), trained
         set_mode(self._student, False)
         begun = time.perf_counter()
         self.start = self.standing(student)
@@ -78,8 +82,9 @@ class Validation:
         """Choose the best of the students that a run has had.
 
         The one that it began with is kept where it agrees more with the teacher than the finished
-        one, or as often and is nearer; one that only guessed is nothing to return to. One of the
-        way has to agree clearly more: what a few images may be by chance is no reason.
+        one, or as often and is nearer; one that was drawn and only guessed is nothing to return
+        to. One of the way has to agree clearly more: what a few images may be by chance is no
+        reason.
 
         Args:
             finished: the student as it ends.
@@ -90,7 +95,8 @@ class Validation:
         kept = Candidate(finished, end, 1.0, None)
         if by_agreement and before and clearly_better(before.standing, end, len(self.held_out)):
             kept = before
-        if by_agreement and not self.start.guessing and self.start.rank > kept.standing.rank:
+        known = self._trained or not self.start.guessing
+        if by_agreement and known and self.start.rank > kept.standing.rank:
             kept = Candidate(self._student, self.start, 0.0, None)
         return Verdict(kept, self.start, end, len(self.held_out))
 

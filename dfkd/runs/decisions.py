@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd.distillation.student_init import StudentInit
 from dfkd.evaluation.heldout import HeldOut
 from dfkd.evaluation.holding_out import Effort, hold_out, unclocked
 from dfkd.evaluation.peculiarities import find_peculiarities
@@ -69,6 +70,7 @@ def decide(
     teacher: Teacher,
     fast: Teacher,
     student: nn.Module,
+    start: StudentInit,
     runtime: Runtime,
     saved: Mapping[str, Any] | None = None,
     unlabelled: Tensor | None = None,
@@ -83,12 +85,13 @@ def decide(
         teacher: as the user gave it.
         fast: a teacher that answers as ``teacher`` does and costs less.
         student: on the same device, as it starts; unchanged.
+        start: what it was given.
         runtime: decides alike in all processes.
         saved: ``state_dict`` of the run that goes on.
         unlabelled: real images, uint8 N x C x H x W, that are held out as well.
     """
     if saved:
-        return _as_before(saved, teacher, fast, student, runtime, unlabelled)
+        return _as_before(saved, teacher, fast, student, start, runtime, unlabelled)
     begun, lines = time.perf_counter(), list(_peculiarities(teacher))
     effort = unclocked(teacher.spec)
     if budget.minutes is not None:
@@ -115,14 +118,16 @@ def decide(
         answer = replace(answer, mirrored=shares[0], moved=shares[1])
         recipe = mirror.apply(recipe, answer.keeps)
         lines.append(answer.summary())
-    validation = Validation(held_out, teacher, student)
+    validation = Validation(held_out, teacher, student, start.trained)
     if recipe.learner.careful is None:
-        careful = runtime.any_rank(validation.knows)
+        careful = runtime.any_rank(validation.knows or start.teachers)
         recipe = replace(recipe, learner=replace(recipe.learner, careful=careful))
         if careful:
+            weights = ", and all of its weights are the teacher's" if start.teachers else ""
             lines.append(
                 "trained with care: from the start the student answers as the teacher on "
                 f"{validation.start.agreement:.0%} of {len(validation.held_out)} held-out images"
+                f"{weights}"
             )
     spent = time.perf_counter() - begun + cached_seconds
     return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds, spent)
@@ -142,6 +147,7 @@ def _as_before(
     teacher: Teacher,
     fast: Teacher,
     student: nn.Module,
+    start: StudentInit,
     runtime: Runtime,
     unlabelled: Tensor | None,
 ) -> Decisions:
@@ -150,7 +156,8 @@ def _as_before(
     held_out, _ = _held_out(teacher, fast, effort, runtime)
     held_out = _with_unlabelled(held_out, unlabelled, teacher)
     answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
-    validation, recipe = Validation(held_out, teacher, student), from_dict(saved["recipe"])
+    validation = Validation(held_out, teacher, student, start.trained)
+    recipe = from_dict(saved["recipe"])
     return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))
 
 

@@ -109,7 +109,7 @@ class Run:
         start = start_student(student, teacher.network, recipe.init, recipe.trunk)
         folded = fold(teacher).teacher
         self.decisions = decide(
-            recipe, self.budget, teacher, folded, student, runtime, saved.get("decisions"),
+            recipe, self.budget, teacher, folded, student, start, runtime, saved.get("decisions"),
             None if self._unlabelled is None else self._unlabelled.images,
         )  # fmt: skip
         self._build(folded)

@@ -9,7 +9,7 @@ from torch import nn
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.student_init import shared_trunk, start_student
 from dfkd.errors import DfkdError
-from dfkd.networks import resnet
+from dfkd.networks import resnet, vgg
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
@@ -79,3 +79,16 @@ def test_unknown_words_are_refused(mode, trunk):
 def test_impossible_shapes_are_refused(keywords):
     with pytest.raises(ValueError, match="three widths and three blocks"):
         resnet(8, 1, 4, **keywords)
+
+
+def test_a_start_tells_whether_somebody_trained_it():
+    given = [vgg((8, 16), 1, 1, 4) for _ in range(2)]
+    taught = vgg((8, 16), 1, 1, 4)
+    given[1].load_state_dict(taught.state_dict())
+    found = [start_student(one, taught, "given") for one in given]
+    assert [one.teachers for one in found] == [False, True]
+    assert all(one.trained for one in found)
+    drawn = start_student(vgg((8, 16), 1, 1, 4), taught, "random")
+    whole = start_student(vgg((8, 16), 1, 1, 4), taught, "teacher")
+    part = start_student(vgg((8, 12), 1, 1, 4), taught, "teacher")
+    assert [one.trained for one in (drawn, whole, part)] == [False, True, False]

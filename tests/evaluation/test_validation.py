@@ -132,11 +132,19 @@ class Constant(nn.Module):
 
 def test_guessing_is_nothing_to_return_to(teacher, held_out):
     """A constant answer may agree more often than what a few steps have learnt."""
-    order = held_out.logits.argmax(1).bincount(minlength=10).argsort().tolist()
+    order = held_out.judging().logits.argmax(1).bincount(minlength=10).argsort().tolist()
     verdict = Validation(held_out, teacher, Constant(order[-1])).judged(Constant(order[0]))
     assert verdict.start.guessing
     assert verdict.start.agreement > verdict.end.agreement
     assert not verdict.returned
+
+
+def test_weights_that_were_trained_are_returned_to_even_where_they_seem_to_guess(teacher, held_out):
+    """A teacher's network on smaller images may know its data and none of the held-out images."""
+    order = held_out.judging().logits.argmax(1).bincount(minlength=10).argsort().tolist()
+    brought = Validation(held_out, teacher, Constant(order[-1]), trained=True)
+    assert brought.start.guessing
+    assert brought.judged(Constant(order[0])).returned
 
 
 def test_a_run_cannot_make_a_copy_worse(teacher):
@@ -160,6 +168,15 @@ def test_a_student_that_knows_is_trained_with_care(teacher):
     stranger = distill(teacher, untrained(), steps=2, recipe=plan, init="random")
     assert not any("with care" in line for line in stranger.figures["decisions"])
     assert LearnerConfig(careful=True).lr_at(0.5) == CARE * LearnerConfig().lr_at(0.5)
+
+
+def test_a_student_of_the_teachers_own_weights_is_trained_with_care(teacher):
+    student = load_student("teacher:5", teacher)  # so small that it agrees on few
+    plan = override(recipe("default"), SMALL)
+    result = distill(teacher, student, steps=4, recipe=plan, init="given")
+    assert result.metrics.held_out.start.agreement < 0.9
+    (line,) = [line for line in result.metrics.decisions if "with care" in line]
+    assert "all of its weights are the teacher's" in line
 
 
 @pytest.mark.parametrize(
