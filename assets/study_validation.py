@@ -124,7 +124,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.scatter([], [], c="0.3", marker=mark, label=name)
     axes.set(xlabel="agreement with the teacher on held-out synthetic images",
              ylabel="share of the teacher's accuracy on real test images")  # fmt: skip
-    axes.legend(fontsize=8, loc="upper left", ncols=2, frameon=False)
+    axes.legend(fontsize=8, loc="lower right", ncols=2, frameon=False)
     figure.savefig(path, dpi=130)
 
 

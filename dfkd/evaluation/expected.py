@@ -7,7 +7,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.fidelity import Fidelity
 from dfkd.evaluation.heldout import HeldOut
 
-SLOPE, OFFSET, DEVIATION, FITTED = 1.0, 0.0, 1.0, 100
+SLOPE, OFFSET, DEVIATION, FITTED = 1.399, 0.993, 0.904, 188
 """Of the line that was fitted, on a scale of logits; how far off it was; on how many students."""
 COVERAGE = 0.9
 """Share of students whose accuracy lies within the interval that is predicted for them."""

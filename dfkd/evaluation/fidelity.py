@@ -34,7 +34,8 @@ class Fidelity(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for ``result.json``."""
         plain = self._asdict()
-        return plain | {"kinds": dict(self.kinds), "shaken": dict(self.shaken)}
+        kinds, shaken = dict(self.kinds), dict(self.shaken)
+        return plain | {"kinds": kinds, "classes": list(self.classes), "shaken": shaken}
 
 
 def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) -> Fidelity:

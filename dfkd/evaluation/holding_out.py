@@ -63,7 +63,7 @@ _LARGE = 96
 
 def unclocked(spec: ImageSpec) -> Effort:
     """Choose the effort for a budget in steps: the same everywhere, little for large images."""
-    return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-1]
+    return EFFORTS[0] if min(spec.height, spec.width) < _LARGE else EFFORTS[-2]
 
 
 def hold_out(teacher: Teacher, effort: Effort, working: Teacher | None = None) -> HeldOut:

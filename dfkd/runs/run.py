@@ -39,7 +39,7 @@ from dfkd.runs.symptoms import RunRecord, find_symptoms
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
-from dfkd.training import checkpoint, distributed
+from dfkd.training import checkpoint, devices, distributed
 from dfkd.training.budget import Budget, RunProgress
 from dfkd.training.engine import Engine
 from dfkd.training.finite import check_network, infinities
@@ -97,7 +97,9 @@ class Run:
         # What ``auto`` came to when the run that goes on was started.
         size = saved.get("batch_size") or size if size == "auto" else size
         check_shares(self.recipe, size, distributed.count_processes(compute.devices))
-        runtime = distributed.init(compute.device, compute.precision, compute.devices)
+        networks = self.teacher.network, self.student
+        precision = devices.safe_precision(compute.precision, compute.device, *networks)
+        runtime = distributed.init(compute.device, precision, compute.devices)
         self.runtime, self.session.leads = runtime, runtime.rank == 0
         teacher, student = self.teacher.to(runtime.device), self.student
         teacher.autocast = runtime.autocast
@@ -126,8 +128,10 @@ class Run:
             "pairs": list(self.distiller.pairs),
             **self.decisions.as_dict(),
         }
-        if own := layout.told("the student"):
-            self.facts["decisions"] = [own, *self.decisions.lines]
+        own = [layout.told("the student")]
+        if precision != compute.precision:
+            own.append("computes in float32: on a CPU, bf16 convolutions of volumes are not safe")
+        self.facts["decisions"] = [*filter(None, own), *self.decisions.lines]
 
     def _build(self, folded: Teacher) -> None:
         """Build distiller, synthesizer and engine, and put them back to where the run stopped."""

@@ -5,6 +5,7 @@ import platform
 from typing import Any
 
 import torch
+from torch import nn
 
 from dfkd.errors import DfkdError
 
@@ -33,6 +34,22 @@ def resolve_precision(name: str, device: torch.device) -> str:
         # Without the instructions bf16 on a CPU is emulated, and slower than float32.
         return "bf16" if torch.backends.cpu.get_cpu_capability() and _cpu_has_bf16() else "fp32"
     return "fp32"
+
+
+def safe_precision(name: str, device: str, *networks: nn.Module) -> str:
+    """Return ``fp32`` for ``auto`` where networks convolve volumes on a CPU, else ``name``.
+
+    On CPUs with AMX a bf16 ``Conv3d`` of one channel reads memory that nobody wrote (torch 2.14:
+    values of 1e31, not always).
+
+    Args:
+        name: as the user has it.
+        device: likewise.
+        networks: that will be run.
+    """
+    volumes = any(isinstance(m, nn.Conv3d) for network in networks for m in network.modules())
+    on_cpu = name == "auto" and volumes and resolve_device(device).type == "cpu"
+    return "fp32" if on_cpu else name
 
 
 def _cpu_has_bf16() -> bool:

@@ -325,11 +325,11 @@ def test_words_of_a_row():
 def test_a_curve_ends_with_the_finished_student_and_touches_nothing(
     tiny_teacher, tiny_student, data, tmp_path
 ):
-    bare = run(tiny_teacher, tiny_student, "default", evaluation=data, steps=10)
+    bare = run(tiny_teacher, tiny_student, "redraw", evaluation=data, steps=10)
     curved = run(
         tiny_teacher,
         tiny_student,
-        "default",
+        "redraw",
         evaluation=data,
         steps=10,
         curve=5,
@@ -389,7 +389,7 @@ def test_a_curve_goes_on_after_a_resume(tiny_teacher, tiny_student, data, tmp_pa
     from dfkd.training import engine
 
     options = {"evaluation": data, "steps": 12, "curve": 6}
-    whole = run(tiny_teacher, tiny_student, "default", **options)
+    whole = run(tiny_teacher, tiny_student, "redraw", **options)
     original = engine.Engine._distill
 
     def stop(self, progress):
@@ -399,13 +399,13 @@ def test_a_curve_goes_on_after_a_resume(tiny_teacher, tiny_student, data, tmp_pa
 
     monkeypatch.setattr(engine.Engine, "_distill", stop)
     out = tmp_path / "run"
-    first = run(tiny_teacher, tiny_student, "default", out=out, **options)
+    first = run(tiny_teacher, tiny_student, "redraw", out=out, **options)
     assert first.interrupted
     assert first.figures["curve"] == []
     monkeypatch.undo()
     with pytest.raises(DfkdError, match="6 points"):
-        run(tiny_teacher, tiny_student, "default", out=out, resume=True, **{**options, "curve": 4})
-    second = run(tiny_teacher, tiny_student, "default", out=out, resume=True, **options)
+        run(tiny_teacher, tiny_student, "redraw", out=out, resume=True, **{**options, "curve": 4})
+    second = run(tiny_teacher, tiny_student, "redraw", out=out, resume=True, **options)
     for key in ("steps", "accuracy"):
         assert [p[key] for p in second.figures["curve"]] == [p[key] for p in whole.figures["curve"]]
 

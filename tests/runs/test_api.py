@@ -106,7 +106,7 @@ def go_on(plan, teacher, student, out, **options):
         (["learner.temperature=2"], "learner.temperature 4.0, now 2.0"),
         (["learner.knowledge=kd + hint"], "learner.knowledge kd, now kd \\+ hint"),
         (["learner.pairs=[teacher.a=student.b]"], "pairs , now teacher.a=student.b"),
-        (["method=default"], "method drawings, now default"),
+        (["method=default"], "method drawings, now redraw"),
         (["alternation.batch_size=32"], "alternation.batch_size 16, now 32"),
         (["init=teacher"], "init auto, now teacher"),
         (["seed=1"], "seed 0, now 1"),
@@ -182,8 +182,8 @@ def test_a_student_that_cannot_be_measured_is_there_all_the_same(
 def test_evaluation_is_for_figures_alone(tiny_teacher, tiny_student, tmp_path):
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
     data = LabelledImages(images, torch.arange(40) % 4, "noise")
-    without = run(tiny_teacher, tiny_student, "default")
-    measured = run(tiny_teacher, tiny_student, "default", evaluation=data, out=tmp_path / "run")
+    without = run(tiny_teacher, tiny_student, "redraw")
+    measured = run(tiny_teacher, tiny_student, "redraw", evaluation=data, out=tmp_path / "run")
     assert same(without.student.state_dict(), measured.student.state_dict())
     assert 0 <= measured.figures["student_accuracy"] <= 1
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
@@ -204,6 +204,6 @@ def test_a_teacher_without_statistics_learns_from_drawings_alone(tiny_student):
 
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     teacher = Teacher(network, ImageSpec(1, 8, 8))
-    assert run(teacher, tiny_student, "default").figures["student_steps"] == 8
+    assert run(teacher, tiny_student, "redraw").figures["student_steps"] == 8
     with pytest.raises(dfkd.DfkdError, match="drawings"):
         run(teacher, tiny_student, "nayer")

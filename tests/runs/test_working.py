@@ -39,7 +39,7 @@ def test_every_method_that_optimises_images_has_a_batch_field():
 
 
 def test_auto_leaves_what_fits(tiny_teacher, tiny_student):
-    result = run(tiny_teacher, tiny_student, "default", batch_size="auto")
+    result = run(tiny_teacher, tiny_student, "redraw", batch_size="auto")
     assert result.figures["student_steps"] == 8
 
 
@@ -59,8 +59,8 @@ def test_other_batch_sizes_are_refused(words):
 
 def test_a_resumed_run_keeps_its_batch_size(tiny_teacher, tiny_student, tmp_path):
     options = {"batch_size": "8", "out": tmp_path / "run"}
-    run(tiny_teacher, tiny_student, "default", steps=4, **options)
+    run(tiny_teacher, tiny_student, "redraw", steps=4, **options)
     again = run(
-        tiny_teacher, tiny_student, "default", **(options | {"batch_size": "auto"}), resume=True
+        tiny_teacher, tiny_student, "redraw", **(options | {"batch_size": "auto"}), resume=True
     )
     assert sum(again.figures["class_counts"]) == 8 * 8

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from dfkd.errors import DfkdError
-from dfkd.training import distributed
+from dfkd.training import devices, distributed
 from dfkd.training.distributed import synchronise_batchnorm
 
 SCRIPT = """
@@ -166,3 +166,11 @@ def test_the_variance_of_all_is_exact_where_a_difference_of_squares_is_none(proc
 def test_unknown_places_are_refused(name, where):
     with pytest.raises(DfkdError, match=where):
         distributed.init(**{"device": "cpu", name: where})
+
+
+def test_volumes_are_convolved_in_float32_on_a_cpu():
+    """Of one channel, oneDNN's bf16 kernel for AMX reads memory that nobody wrote."""
+    flat, deep = torch.nn.Conv2d(1, 1, 3), torch.nn.Sequential(torch.nn.Conv3d(1, 1, 3))
+    assert devices.safe_precision("auto", "cpu", flat, deep) == "fp32"
+    assert devices.safe_precision("auto", "cpu", flat) == "auto"
+    assert devices.safe_precision("bf16", "cpu", deep) == "bf16"

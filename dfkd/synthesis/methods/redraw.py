@@ -102,7 +102,9 @@ class Redraw(Method):
         with self.teacher.autocast():
             trace = self.teacher.trace(shown, statistics=True)
         self.teacher_images += len(shown)
-        return told / self.teacher.prior.relative_distance(trace.statistics).clamp_min(1e-6)
+        distance = self.teacher.prior.relative_distance(trace.statistics).clamp_min(1e-6)
+        # Images that leave a channel without any spread are at no distance that could be told.
+        return (told / distance).nan_to_num(0.0)
 
     def _refine(self, images: Tensor, targets: Tensor, student: nn.Module) -> Metrics:
         """Take some steps down the objective, the student competing; store the result."""
