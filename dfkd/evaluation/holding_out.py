@@ -49,8 +49,8 @@ class Effort:
 
 EFFORTS = (
     Effort(),
-    Effort(256, 64, 20, 60),
-    Effort(256, 64, 10, 30),
+    Effort(512, 64, 20, 60),
+    Effort(512, 64, 20, 0),
     Effort(256, 64, 10, 0),
     Effort(64, 32, 8, 0),
     Effort(32, 32, 4, 0),

@@ -207,6 +207,8 @@ class ImageBank:
                 f"this bank holds logits of {self._num_classes} classes, "
                 f"the saved one of {logits.shape[-1]}"
             )
+        if not filled:  # an update that was cut short may have brought columns since
+            self._columns = {n: v for n, v in self._columns.items() if n in state["columns"]}
         self._allocate({n: v for n, v in state["columns"].items() if n not in self._columns})
         for name, column in self._columns.items():
             expected = (filled, *column.shape[1:])

@@ -149,6 +149,19 @@ def test_a_style_that_nobody_draws_is_refused():
         RedrawConfig(style="stroke on black")
 
 
+def test_a_first_update_that_is_cut_short_has_not_been(teacher, student):
+    config = RedrawConfig(draws=64, refine_batch=32, style="silhouettes on black")
+    method, whole = (Redraw(teacher, config, seed=3) for _ in range(2))
+    before = method.state_dict()
+    method.update(student)
+    method.load_state_dict(before)
+    assert not len(method.drawings)
+    for one in (method, whole):
+        one.update(student)
+    samples = [one.sample(8).inputs for one in (method, whole)]
+    assert torch.equal(*samples)
+
+
 def test_teacher_and_student_stay_as_they_are(teacher, student):
     before = teacher.fingerprint(), fingerprint(student)
     student.train()
