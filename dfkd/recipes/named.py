@@ -184,10 +184,8 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     """
     values = overlay.renamed(values)
     start = base or recipe(str(values.get("method", DEFAULT)))
-    if "method" in values:
-        method = recipe(str(values["method"])).method
-        values = {**values, "method": method}
-        start = start if method == start.method else with_method(start, method)
+    if "method" in values and values["method"] != start.method:
+        start = with_method(start, str(values["method"]))
     return laid_over(start, values)
 
 

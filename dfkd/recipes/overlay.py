@@ -20,17 +20,22 @@ _RENAMED: Mapping[str, str] = {
     "rhythm": "alternation",
 }
 """Groups of settings by the names that recipes of version 0.1 have for them."""
+_METHODS: Mapping[Any, str] = {"default": "redraw"}
+"""Methods by the names that recipes had for them."""
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the groups of an earlier version their present names.
+    """Give groups and methods of an earlier version their present names.
 
     Raises:
         DfkdError: a group by both of its names.
     """
     if twice := [old for old, new in _RENAMED.items() if old in values and new in values]:
         raise DfkdError(f"{twice[0]} is the old name of {_RENAMED[twice[0]]}: use one of the two")
-    return {_RENAMED.get(key, key): value for key, value in values.items()}
+    named = {_RENAMED.get(key, key): value for key, value in values.items()}
+    if isinstance(method := named.get("method"), str):
+        named["method"] = _METHODS.get(method, method)
+    return named
 
 
 def assigned(assignments: list[str]) -> dict[str, Any]:

@@ -190,9 +190,9 @@ class Run:
         """
         validation, engine = self.decisions.validation, self.engine
         spent = time.perf_counter() - self._began + self.decisions.cached_seconds
-        # The budget pays for the decisions, and in advance for judging the student, whose clock
-        # stands still.
-        judged = 1 + len(self.selector.marks)
+        # The budget pays for the decisions, and in advance for judging the student, while which
+        # its clock stands still; a run that goes on has paid for that.
+        judged = 0 if self.session.saved else 1 + len(self.selector.marks)
         engine.account.earlier_seconds += spent + validation.seconds * judged
         if self.runtime.world_size == 1:
             self.compiled.teacher.before_pass = engine.pulse

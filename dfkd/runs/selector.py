@@ -44,7 +44,7 @@ class Selector(Callback):
     Args:
         validation: judges.
         source: says what builds the network that would be kept now; None: the user's student.
-        marks: shares of the budget.
+        marks: shares of the budget; a session that goes on has those that it began with.
         patience: marks without a better student after which the run is ended; 0: never.
         end: ends it.
         agree: any process's wish to end becomes everybody's.
@@ -67,13 +67,14 @@ class Selector(Callback):
     ) -> None:
         self._validation, self._source = validation, source
         self._patience, self._end, self._agree = patience, end, agree
-        state = saved or {"way": [], "best": None, "without": 0}
+        state = saved or {"marks": list(marks), "way": [], "best": None, "without": 0}
         self.way: list[tuple[float, float, float]] = [tuple(row) for row in state["way"]]
         self._without: int = state["without"]
         self._saved = state["best"]
         self.best: Candidate | None = None
+        self._all: tuple[float, ...] = tuple(state["marks"])
         passed = max((share for share, *_ in self.way), default=0.0)
-        self.marks = tuple(mark for mark in marks if mark > passed)
+        self.marks = tuple(mark for mark in self._all if mark > passed)
 
     def restore(self, *networks: nn.Module) -> None:
         """Bring the best student back from its saved tensors.
@@ -116,4 +117,4 @@ class Selector(Callback):
             "source": self.best.source,
         }
         way = [list(row) for row in self.way]
-        return {"way": way, "best": best, "without": self._without}
+        return {"marks": list(self._all), "way": way, "best": best, "without": self._without}

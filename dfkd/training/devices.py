@@ -37,7 +37,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def safe_precision(name: str, device: str, *networks: nn.Module) -> str:
-    """Return ``fp32`` for ``auto`` where networks convolve volumes on a CPU, else ``name``.
+    """Return ``fp32`` where ``auto`` would convolve volumes in bf16 on a CPU, else ``name``.
 
     On CPUs with AMX a bf16 ``Conv3d`` of one channel reads memory that nobody wrote (torch 2.14:
     values of 1e31, not always).
@@ -48,8 +48,11 @@ def safe_precision(name: str, device: str, *networks: nn.Module) -> str:
         networks: that will be run.
     """
     volumes = any(isinstance(m, nn.Conv3d) for network in networks for m in network.modules())
-    on_cpu = name == "auto" and volumes and resolve_device(device).type == "cpu"
-    return "fp32" if on_cpu else name
+    if name != "auto" or not volumes:
+        return name
+    place = resolve_device(device)
+    unsafe = place.type == "cpu" and resolve_precision(name, place) == "bf16"
+    return "fp32" if unsafe else name
 
 
 def _cpu_has_bf16() -> bool:

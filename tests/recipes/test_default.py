@@ -3,6 +3,7 @@
 import pytest
 
 import dfkd
+from dfkd.errors import DfkdError
 from dfkd.recipes import from_dict, override, recipe, to_dict
 
 
@@ -22,3 +23,8 @@ def test_it_can_be_set_by_either_name():
     for name in ("default", "redraw"):
         assert override(recipe("fast"), [f"method={name}"]).method == "redraw"
     assert from_dict(to_dict(recipe("default"))) == recipe("redraw")
+
+
+def test_a_recipe_that_is_no_method_is_none():
+    with pytest.raises(DfkdError, match="unknown method 'fast_published'"):
+        override(recipe("default"), ["method=fast_published"])

@@ -1,4 +1,4 @@
-"""How the default method draws and corrects: data alone."""
+"""How ReDraw draws and corrects: data alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
