@@ -147,7 +147,7 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
         rows = (metrics.agreement_of_others or {}).items()
         others = "".join(f", {name} {share:.1%}" for name, share in rows)
         print(
-            "agreement with the teacher on held-out synthetic images: "
+            f"agreement with the teacher on {metrics.agreement_on}: "
             f"{metrics.agreement:.1%}{others}; no --eval, no accuracy"
         )
     if metrics.expected:

@@ -81,6 +81,16 @@ class GivenImages:
         return len(self.images)
 
 
+def evenly(total: int, count: int) -> Tensor:
+    """Choose ``count`` of ``total`` indices at even distances: many data sets are sorted by class.
+
+    >>> evenly(10, 4).tolist(), evenly(2, 4).tolist()
+    ([0, 2, 5, 7], [0, 1])
+    """
+    most = min(count, total)
+    return torch.arange(most) * total // max(1, most)
+
+
 def check_fits(data: Any, spec: ImageSpec, num_classes: int | None = None) -> None:
     """Raise unless a network of ``spec`` and ``num_classes`` can be measured on ``ImageData``."""
     if data.shape != spec.shape:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from dfkd.datasets import evenly
 from dfkd.evaluation.accuracy import agreement, predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.evaluation.invariances import CHANGES
@@ -62,8 +63,8 @@ def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) ->
 
 def _shaken(teacher: Teacher, student: nn.Module, held_out: HeldOut, name: str) -> float:
     """Agreement on the first variant of a change, on as many images as one batch has."""
-    images = held_out.images[:: max(1, len(held_out) // HELD_OUT_BATCH)].float() / 255
-    changed = CHANGES[name].variants(images)[0]
+    chosen = evenly(len(held_out), HELD_OUT_BATCH)
+    changed = CHANGES[name].variants(held_out.images[chosen].float() / 255)[0]
     answers = (
         predictions(network, teacher.spec, changed, batch_size=HELD_OUT_BATCH)
         for network in (student, teacher)

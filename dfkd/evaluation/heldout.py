@@ -60,6 +60,12 @@ class HeldOut:
         return HeldOut(images, logits, counts, self.style)
 
     @property
+    def described(self) -> str:
+        """What they are, for a reader of figures."""
+        real = "real and " if self.counts.get("unlabelled") else ""
+        return f"held-out {real}synthetic images"
+
+    @property
     def own_kind(self) -> str:
         """The kind that is nearest to the teacher's data."""
         return next(kind for kind in HELD_OUT_KINDS if self.counts.get(kind))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dfkd.datasets import ImageData, LabelledImages, check_fits
+from dfkd.datasets import ImageData, LabelledImages, check_fits, evenly
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import compute_logits, in_unit_range, predictions
 from dfkd.networks.attack import pgd
@@ -21,9 +21,8 @@ STEPS, IMAGES = 20, 1000
 
 
 def select_evenly(data: ImageData, count: int = IMAGES) -> LabelledImages:
-    """Select at most ``count`` images at even distances: many data sets are sorted by class."""
-    total = len(data.labels)
-    return data.select(torch.arange(min(count, total)) * total // max(1, min(count, total)))
+    """Select at most ``count`` images at even distances."""
+    return data.select(evenly(len(data.labels), count))
 
 
 def check_epsilon(epsilon: float | None, measured: bool) -> None:

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dfkd.distillation.student_init import StudentInit
 from dfkd.evaluation.heldout import HeldOut
-from dfkd.evaluation.holding_out import Effort, hold_out, unclocked
+from dfkd.evaluation.holding_out import Effort, unclocked
 from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
@@ -22,6 +21,7 @@ from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
 from dfkd.runs.costs import Cost, Costs, measure_costs
 from dfkd.runs.forecast import forecast_of, shortage
+from dfkd.runs.held_out_images import held_out_images
 from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
@@ -93,7 +93,31 @@ def decide(
     if saved:
         return _as_before(saved, teacher, fast, student, start, runtime, unlabelled)
     begun, lines = time.perf_counter(), list(_peculiarities(teacher))
-    effort = unclocked(teacher.spec)
+    recipe, effort, sized = _sized(recipe, budget, fast, student, runtime)
+    lines += sized
+    held_out, cached_seconds = held_out_images(teacher, fast, effort, runtime, unlabelled)
+    lines += find_peculiarities(teacher, held_out)
+    recipe, drawn = _with_style(recipe, held_out, runtime)
+    lines += drawn
+    answer = None
+    if mirror.is_open(recipe):
+        answer = mirror.try_mirroring(teacher, held_out)
+        shares = runtime.from_rank_zero(answer.mirrored), runtime.from_rank_zero(answer.moved)
+        answer = replace(answer, mirrored=shares[0], moved=shares[1])
+        recipe = mirror.apply(recipe, answer.keeps)
+        lines.append(answer.summary())
+    validation = Validation(held_out, teacher, student, start.trained)
+    recipe, careful = _with_care(recipe, validation, start, runtime)
+    lines += careful
+    spent = time.perf_counter() - begun + cached_seconds
+    return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds, spent)
+
+
+def _sized(
+    recipe: Recipe, budget: Budget, fast: Teacher, student: nn.Module, runtime: Runtime
+) -> tuple[Recipe, Effort, list[str]]:
+    """Cut the pieces of work to a budget in minutes; say what asking may cost."""
+    effort, lines = unclocked(fast.spec), []
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
         costs = _from_first(measure_costs(fast, student, runtime.autocast), runtime)
@@ -105,41 +129,23 @@ def decide(
             lines.append(short)
     # Whoever says how many images the teacher is shown at once means these as well.
     most = max(2, batches.largest_batch(recipe))
-    effort = replace(effort, images=min(effort.images, most))
-    held_out, cached_seconds = _held_out(teacher, fast, effort, runtime)
-    held_out = _with_unlabelled(held_out, unlabelled, teacher)
-    lines += find_peculiarities(teacher, held_out)
-    recipe, drawn = _with_style(recipe, held_out)
-    lines += drawn
-    answer = None
-    if mirror.is_open(recipe):
-        answer = mirror.try_mirroring(teacher, held_out)
-        shares = runtime.from_rank_zero(answer.mirrored), runtime.from_rank_zero(answer.moved)
-        answer = replace(answer, mirrored=shares[0], moved=shares[1])
-        recipe = mirror.apply(recipe, answer.keeps)
-        lines.append(answer.summary())
-    validation = Validation(held_out, teacher, student, start.trained)
-    if recipe.learner.careful is None:
-        careful = runtime.any_rank(validation.knows or start.teachers)
-        recipe = replace(recipe, learner=replace(recipe.learner, careful=careful))
-        if careful:
-            weights = ", and all of its weights are the teacher's" if start.teachers else ""
-            lines.append(
-                "trained with care: from the start the student answers as the teacher on "
-                f"{validation.start.agreement:.0%} of {len(validation.held_out)} held-out images"
-                f"{weights}"
-            )
-    spent = time.perf_counter() - begun + cached_seconds
-    return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds, spent)
+    return recipe, replace(effort, images=min(effort.images, most)), lines
 
 
-def _with_unlabelled(held_out: HeldOut, images: Tensor | None, teacher: Teacher) -> HeldOut:
-    """Add real images: as many as there are of all other kinds, at even distances."""
-    if images is None:
-        return held_out
-    most = min(len(images), len(held_out))
-    chosen = torch.arange(most) * len(images) // most
-    return held_out.with_unlabelled(images[chosen], teacher)
+def _with_care(
+    recipe: Recipe, validation: Validation, start: StudentInit, runtime: Runtime
+) -> tuple[Recipe, list[str]]:
+    """Train a student that knows already with care, where ``recipe`` leaves it open."""
+    if recipe.learner.careful is not None:
+        return recipe, []
+    careful = runtime.any_rank(validation.knows or start.teachers)
+    recipe = replace(recipe, learner=replace(recipe.learner, careful=careful))
+    weights = ", and all of its weights are the teacher's" if start.teachers else ""
+    line = (
+        "trained with care: from the start the student answers as the teacher on "
+        f"{validation.start.agreement:.0%} of {len(validation.held_out)} held-out images{weights}"
+    )
+    return recipe, [line] if careful else []
 
 
 def _as_before(
@@ -153,23 +159,28 @@ def _as_before(
 ) -> Decisions:
     """The decisions of the run that goes on."""
     effort = Effort(*saved["effort"])
-    held_out, _ = _held_out(teacher, fast, effort, runtime)
-    held_out = _with_unlabelled(held_out, unlabelled, teacher)
+    held_out, _ = held_out_images(teacher, fast, effort, runtime, unlabelled)
     answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
     validation = Validation(held_out, teacher, student, start.trained)
     recipe = from_dict(saved["recipe"])
     return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))
 
 
-def _with_style(recipe: Recipe, held_out: HeldOut) -> tuple[Recipe, list[str]]:
-    """Draw in the style that suits the teacher best, where ``recipe`` leaves it open."""
-    if getattr(recipe.synthesizer, "style", "") is not None or not held_out.style:
+def _with_style(recipe: Recipe, held_out: HeldOut, runtime: Runtime) -> tuple[Recipe, list[str]]:
+    """Draw in the style that suits the teacher best, where ``recipe`` leaves it open.
+
+    A recipe without updates, as that of given images is, draws nothing.
+    """
+    draws = recipe.alternation.warmup_updates or recipe.alternation.steps_per_update
+    if getattr(recipe.synthesizer, "style", "") is not None or not draws:
         return recipe, []
-    chosen = replace(recipe.synthesizer, style=held_out.style)
+    names = list(STYLES)
+    style = names[int(runtime.from_rank_zero(float(names.index(held_out.style))))]
+    chosen = replace(recipe.synthesizer, style=style)
     reason = "the most telling to the teacher"
     if held_out.counts.get("corrected"):
         reason += ", and near to what it remembers"
-    line = f"drawings: {held_out.style}, of {len(STYLES)} styles {reason}"
+    line = f"drawings: {style}, of {len(names)} styles {reason}"
     return replace(recipe, synthesizer=chosen), [line]
 
 
@@ -194,26 +205,8 @@ def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int
     if minutes is not None:
         effort = pace.effort(measure_costs(fast), 60 * minutes)
     effort = replace(effort, images=min(effort.images, max(2, most)))
-    return mirror.try_mirroring(teacher, _held_out(teacher, fast, effort, SINGLE_PROCESS)[0])
-
-
-_CACHE: dict[tuple[Any, ...], tuple[HeldOut, float]] = {}
-"""Held-out images of the teachers that this process has asked last, and the seconds they took."""
-
-
-def _held_out(
-    teacher: Teacher, fast: Teacher, effort: Effort, runtime: Runtime
-) -> tuple[HeldOut, float]:
-    """They, and the seconds that were not spent because they were there."""
-    key = (teacher.fingerprint(), teacher.spec, effort, teacher.device.type, runtime.precision)
-    if key in _CACHE:
-        return _CACHE[key]
-    if len(_CACHE) >= 4:  # the schemes of a comparison have a few teachers
-        _CACHE.clear()
-    start = time.perf_counter()
-    made = hold_out(teacher, effort, fast)
-    _CACHE[key] = made, time.perf_counter() - start
-    return made, 0.0
+    held_out, _ = held_out_images(teacher, fast, effort, SINGLE_PROCESS)
+    return mirror.try_mirroring(teacher, held_out)
 
 
 def _from_first(costs: Costs, runtime: Runtime) -> Costs:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from dfkd.datasets import ImageData
 from dfkd.evaluation.exits import exits_of
+from dfkd.evaluation.expected import expected_of
+from dfkd.evaluation.fidelity import measure_fidelity
 from dfkd.evaluation.measurement import measure_networks
 from dfkd.evaluation.robustness import robustness
 from dfkd.evaluation.validation import Validation, Verdict
@@ -69,6 +71,7 @@ def measured(
     evaluation: Evaluation | None,
     curve: Curve,
     selector: Selector,
+    teacher_accuracy: float | None,
 ) -> dict[str, Any]:
     """Measure a run's networks, over time as well, and say whether it is a success.
 
@@ -82,6 +85,7 @@ def measured(
         evaluation: what is measured on real images, if anything.
         curve: has the students that were kept on the way.
         selector: has judged some there.
+        teacher_accuracy: what is known of it, where the student's is to be predicted.
 
     Returns:
         ``cost`` and the other fields of ``RunMetrics`` that are measurements.
@@ -94,10 +98,16 @@ def measured(
     if data is not None and complete:  # who interrupts does not want to wait for it
         end = (cost.seconds.total, cost.student_steps, quality.student_accuracy or 0.0)
         points = curve.measured(verdict.student, distiller.networks(), teacher.spec, data, end)
+    judging = validation.held_out
+    fidelity = measure_fidelity(teacher, verdict.student, judging)
+    predicted: dict[str, float] | None = None
+    if teacher_accuracy is not None:
+        predicted = expected_of(teacher_accuracy, fidelity, judging)._asdict()
     held_out = HeldOutAgreement.of(verdict, selector.way)
     return {
         **vars(cost), **vars(quality), "held_out": held_out, "curve": points,
-        "failure": failure, "complete": complete,
+        "failure": failure, "complete": complete, "fidelity": fidelity.as_dict(),
+        "expected": predicted,
     }  # fmt: skip
 
 
@@ -125,7 +135,7 @@ def evaluate_networks(
             teacher_accuracy=None,
             student_accuracy=None,
             agreement=verdict.kept.standing.agreement,
-            agreement_on="held-out synthetic images",
+            agreement_on=validation.held_out.described,
             agreement_of_others={name: validation.standing(one).agreement for name, one in others},
         )
     spec = teacher.spec

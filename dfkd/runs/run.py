@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from dfkd.datasets import GivenImages
 from dfkd.distillation.student_init import start_student
-from dfkd.evaluation.expected import expected_of
-from dfkd.evaluation.fidelity import measure_fidelity
 from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, to_dict
@@ -84,6 +82,7 @@ class Run:
         self._unlabelled: GivenImages | None = known.unlabelled
         measured = evaluation if known.data is not None else None
         self.evaluation = with_epsilon(measured, recipe)
+        self._agrees = by_agreement(recipe)
         check_run(self.recipe, teacher, student, measured, images)
         models = (origin.teacher, origin.student, *origin.extra_teachers)
         data = (known.data, known.unlabelled, images)
@@ -175,10 +174,9 @@ class Run:
     def _build_selector(self, saved: Mapping[str, Any] | None) -> None:
         """Judge the student on the way, where it is trained to agree; others are not compared."""
         validation, learner = self.decisions.validation, self.recipe.learner
-        agrees = by_agreement(self.recipe)
         self.selector = Selector(
             validation, lambda: self.distiller.source(),
-            marks_of(self.budget, validation.seconds) if agrees else (),
+            marks_of(self.budget, validation.seconds) if self._agrees else (),
             learner.patience, lambda: self.engine.end(), self.runtime.any_rank, saved,
         )  # fmt: skip
         self.session.watch(self.selector)
@@ -207,9 +205,7 @@ class Run:
         self.teacher.check_untouched(self._digests)
         finished = self.distiller.finished()
         check_network(finished, "the student", engine.account.steps, self._known)
-        self.verdict = verdict = validation.judged(
-            finished, by_agreement(self.recipe), self.selector.best
-        )
+        self.verdict = verdict = validation.judged(finished, self._agrees, self.selector.best)
         asking = self.decisions.seconds + validation.seconds * (1 + len(self.selector.way))
         self.cost = results.run_cost(self.teacher, verdict.student, engine, asking)
         if directory := self.session.writes:
@@ -226,20 +222,11 @@ class Run:
             **results.measured(
                 self.teacher, self.verdict, self.distiller, self.cost, self.complete,
                 self.decisions.validation, self.evaluation, self.curve, self.selector,
+                self._teacher_accuracy if self._agrees else None,
             ),
             **self.facts,
         )  # fmt: skip
         self._examine()
-        self._predict()
-
-    def _predict(self) -> None:
-        """Say where the student agrees, and how accurate that lets it be expected to be."""
-        held_out = self.decisions.validation.held_out
-        fidelity = measure_fidelity(self.teacher, self.verdict.student, held_out)
-        self.metrics = replace(self.metrics, fidelity=fidelity.as_dict())
-        if self._teacher_accuracy is not None and by_agreement(self.recipe):
-            expected = expected_of(self._teacher_accuracy, fidelity, held_out)
-            self.metrics = replace(self.metrics, expected=expected._asdict())
 
     def _examine(self) -> None:
         """Look at a sample of the images, and for what is wrong with the run."""
