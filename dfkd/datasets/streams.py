@@ -147,13 +147,17 @@ def as_given_images(data: Any, spec: ImageSpec, name: str = "images") -> GivenIm
         name: what messages call them.
     """
     if isinstance(data, GivenImages):
-        return data
-    if torch.is_tensor(data):
-        _check(data, torch.zeros(len(data), dtype=torch.long), spec.shape, name)
-        return GivenImages(_bytes(data), None, name)
-    found = as_images(data, spec, name)
-    images, labels = zip(*((_bytes(batch), own) for batch, own in found.batches()), strict=True)
-    return GivenImages(torch.cat(images), torch.cat(labels), found.name)
+        given = data
+    elif torch.is_tensor(data):
+        _check(data, None, spec.shape, name)
+        given = GivenImages(_bytes(data), None, name)
+    else:
+        found = as_images(data, spec, name)
+        parts = ((_bytes(batch), own) for batch, own in found.batches())
+        images, labels = map(torch.cat, zip(*parts, strict=True))
+        given = GivenImages(images, labels, found.name)
+    _check(given.images, given.labels, spec.shape, given.name)
+    return given
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -173,8 +177,8 @@ def _pair(batch: Any, name: str) -> tuple[Tensor, Tensor]:
     raise DfkdError(f"a batch of {name} must be (images, labels), not a {type(batch).__name__}")
 
 
-def _check(images: Tensor, labels: Tensor, shape: tuple[int, ...], name: str) -> None:
-    """Raise unless these are images of that shape in [0, 1], or bytes, and a class for each."""
+def _check(images: Tensor, labels: Tensor | None, shape: tuple[int, ...], name: str) -> None:
+    """Raise unless these are images of that shape in [0, 1], or bytes, and labels a class each."""
     if images.ndim != 4 or tuple(images.shape[1:]) != shape or not len(images):
         have, want = ("x".join(map(str, numbers)) for numbers in (images.shape, shape))
         raise DfkdError(f"{name} holds {have} images and the model takes N x {want}")
@@ -187,5 +191,7 @@ def _check(images: Tensor, labels: Tensor, shape: tuple[int, ...], name: str) ->
                 f"the images of {name} must lie in [0, 1] and reach from {low:.3g} to {high:.3g}: "
                 "give them before they are normalised"
             )
+    if labels is None:
+        return
     if labels.shape != (len(images),) or labels.is_floating_point() or int(labels.min()) < 0:
         raise DfkdError(f"the labels of {name} must be N classes counted from 0, as integers")

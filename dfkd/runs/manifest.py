@@ -67,6 +67,7 @@ def identity(
     teacher_hash: str,
     student: nn.Module,
     images: GivenImages | None,
+    unlabelled: GivenImages | None = None,
 ) -> dict[str, Any]:
     """Return what a resumed run must have in common with the earlier one: plain values by name.
 
@@ -81,9 +82,11 @@ def identity(
         teacher_hash: of its weights.
         student: gives the shapes of its parameters.
         images: the user's, where they replace synthesis.
+        unlabelled: the user's, by which students are judged.
     """
     # What brings other settings along comes first: it is what a refusal should name.
-    first = {"images": images and images.name, "scheme": recipe.scheme, "method": recipe.method}
+    own = {"images": images and images.name, "unlabelled": unlabelled and unlabelled.name}
+    first = {**own, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
     taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}
     return flat({**first, **taught, **to_dict(recipe), "student": shapes})

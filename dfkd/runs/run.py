@@ -105,7 +105,9 @@ class Run:
         layout = settle(student, teacher.spec, runtime.device)
         recipe = resolve_batch_size(self.recipe, size, teacher)
         self._hash, self._digests = teacher.fingerprint(), teacher.digests()
-        identity = manifest.identity(recipe, teacher, self._hash, student, self.images)
+        identity = manifest.identity(
+            recipe, teacher, self._hash, student, self.images, self._unlabelled
+        )
         check_same_run(saved.get("run", identity), identity)
         start = start_student(student, teacher.network, recipe.init, recipe.trunk)
         folded = fold(teacher).teacher

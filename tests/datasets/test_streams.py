@@ -12,6 +12,7 @@ from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 4, 4)
 BYTES = torch.randint(0, 256, (40, 1, 4, 4), dtype=torch.uint8)
+BYTES[0, 0, 0, :2] = torch.tensor([0, 255])  # by chance neither may be there
 FLOATS, LABELS = BYTES.float() / 255, torch.arange(40) % 3
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 FORMS = {

@@ -174,3 +174,15 @@ def test_pictures_may_be_used_as_the_tensor_that_they_were(tiny_teacher):
         assert torch.equal(result, result.images)
     with pytest.raises(dfkd.DfkdError, match="in one process: leave `devices` out"):
         invert(teacher(), [0], 1, compute=Compute(devices=2))
+
+
+@pytest.mark.parametrize("kind", ["images", "unlabelled"])
+@pytest.mark.parametrize("form", [GivenImages, LabelledImages, torch.Tensor])
+def test_given_images_of_another_size_are_one_line(tiny_teacher, tiny_student, kind, form):
+    pixels = torch.zeros(5, 1, 9, 9, dtype=torch.uint8)
+    images = pixels if form is torch.Tensor else form(pixels, torch.zeros(5).long(), "mine")
+    known = Evaluation(unlabelled=images)
+    options = {"images": images} if kind == "images" else {"evaluation": known}
+    recipe = "default" if kind == "images" else "drawings"
+    with pytest.raises(dfkd.DfkdError, match="holds 5x1x9x9 images and the model takes N x 1x8x8"):
+        quick(tiny_teacher, tiny_student, recipe, **options)
