@@ -18,8 +18,6 @@ from dfkd.evaluation.expected import (
     expected_of,
 )
 from dfkd.evaluation.fidelity import measure_fidelity
-from dfkd.evaluation.holding_out import Effort, hold_out
-from dfkd.loading import load_teacher
 from dfkd.runs.distillation import distill
 
 SHARES = st.floats(0.0, 1.0)
@@ -49,16 +47,6 @@ def test_shares_outside_their_range_are_refused(teacher, agreement):
     for predict in (expect_accuracy, lambda *shares: expect_from_unlabelled(*shares, 10)):
         with pytest.raises(DfkdError, match="share"):
             predict(teacher, agreement)
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("bundled:digits_vgg")
-
-
-@pytest.fixture(scope="module")
-def held_out(teacher):
-    return hold_out(teacher, Effort(128, 32, 3, 9))
 
 
 def test_a_copy_agrees_everywhere(teacher, held_out):

@@ -26,16 +26,6 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("bundled:digits_vgg")
-
-
-@pytest.fixture(scope="module")
-def held_out(teacher):
-    return hold_out(teacher, Effort(128, 32, 3, 9))
-
-
 def network():
     """A trained student of the teacher's own architecture; another one, untrained."""
     return copy.deepcopy(load_teacher("bundled:digits_vgg").restore()), untrained()
