@@ -136,3 +136,23 @@ def test_the_start_is_kept_before_the_way(teacher):
     worse: nn.Module = blank(teacher, 5)
     before = Candidate(worse, validation.standing(worse), 0.5, None)
     assert validation.judged(worse, before=before).returned
+
+
+def test_a_run_that_goes_on_has_paid_for_its_judging(
+    tiny_teacher, tiny_student, tmp_path, monkeypatch
+):
+    begin = Validation.__init__
+
+    def dear(self, *arguments):
+        begin(self, *arguments)
+        self.seconds = 1000.0
+
+    monkeypatch.setattr(Validation, "__init__", dear)
+    options = {"recipe": dfkd.recipe("redraw", synthesizer=SMALL)}
+    out = tmp_path / "run"
+    first = dfkd.distill(tiny_teacher, tiny_student, steps=3, output=out, **options)
+    assert 1000 < first.metrics.seconds.total < 1900
+    again = dfkd.Output(out, resume=True)
+    second = dfkd.distill(tiny_teacher, tiny_student, steps=6, output=again, **options)
+    assert second.metrics.student_steps == 6
+    assert 1000 < second.metrics.seconds.total < 1900
