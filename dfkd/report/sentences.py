@@ -117,7 +117,11 @@ def highlights(result: _Record) -> list[tuple[str, str, str]]:
     if not result:
         return []
     student, teacher = result.get("student_accuracy"), result.get("teacher_accuracy")
-    if student is None:
+    predicted = result.get("expected")
+    if student is None and predicted:
+        low, high = (percent(predicted[end]) for end in ("low", "high"))
+        accuracy = (percent(predicted["expected"]), "Expected accuracy", f"{low} to {high}")
+    elif student is None:
         accuracy = (NOT_MEASURED, "Student accuracy", "no --eval")
     else:
         accuracy = (percent(student), "Student accuracy", f"teacher {percent(teacher)}")

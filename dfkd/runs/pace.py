@@ -14,7 +14,7 @@ from dfkd.runs.costs import Costs
 from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.training.budget import Alternation
 
-_ASKING = 0.04
+_ASKING = 0.03
 """Share of a budget that the held-out images may take."""
 STEPS = 250
 """Steps that the student should come to, where smaller batches make that possible."""

@@ -17,7 +17,7 @@ from dfkd.training.budget import Budget
 
 MOST_MARKS = 8
 """Points at which a student is judged, at most."""
-_SHARE = 0.02
+_SHARE = 0.01
 """Of a budget in minutes, what judging on the way may take."""
 _STEPS = 50
 """Of the student that lie between two points, at least, where a budget is in steps."""

@@ -18,6 +18,7 @@ from dfkd.evaluation.expected import (
     expected_of,
 )
 from dfkd.evaluation.fidelity import measure_fidelity
+from dfkd.report import sentences
 from dfkd.runs.distillation import distill
 
 SHARES = st.floats(0.0, 1.0)
@@ -99,7 +100,9 @@ def test_a_run_tells_what_it_is_worth(tiny_teacher, tiny_student, tmp_path):
     assert used["used"]
     assert "to judge students by" in used["purpose"]
     assert "training" not in used["purpose"]
-    assert "if the teacher has" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "if the teacher has" in page
+    assert sentences.highlights(found)[0][1] == "Expected accuracy"
     assert result.metrics.held_out.images == 30 + 2 * 128
 
 

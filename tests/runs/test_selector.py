@@ -41,7 +41,7 @@ def good(teacher):
     ("budget", "seconds", "count"),
     [
         (Budget(4.0, None), 0.1, MOST_MARKS),
-        (Budget(4.0, None), 1.0, 4),
+        (Budget(4.0, None), 0.6, 4),
         (Budget(0.5, None), 1.0, 0),
         (Budget(None, 100), 1.0, 2),
         (Budget(None, 20), 1.0, 0),
