@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dfkd.comparison.compare import compare as compare
     from dfkd.comparison.result import Comparison as Comparison
     from dfkd.datasets import load_data as load_data
+    from dfkd.datasets.written import WrittenSet as WrittenSet
     from dfkd.distillation.schemes.ensemble import ensemble as ensemble
     from dfkd.errors import DfkdError as DfkdError
     from dfkd.evaluation.evaluate import EvaluationRow as EvaluationRow
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dfkd.runs.options import Output as Output
     from dfkd.runs.plan import plan as plan
     from dfkd.runs.run import Run as Run
+    from dfkd.sets.synthesize import synthesize as synthesize
     from dfkd.synthesis.bank import ImageBank as ImageBank
     from dfkd.teacher import Teacher as Teacher
     from dfkd.teacher import Trace as Trace
@@ -64,6 +66,7 @@ _HOMES = {
     "Teacher": "dfkd.teacher",
     "Term": "dfkd.losses.objective",
     "Trace": "dfkd.teacher",
+    "WrittenSet": "dfkd.datasets.written",
     "compare": "dfkd.comparison.compare",
     "diagnose": "dfkd.runs.doctor",
     "distill": "dfkd.runs.distillation",
@@ -79,6 +82,7 @@ _HOMES = {
     "plan": "dfkd.runs.plan",
     "probe": "dfkd.recipes.probe",
     "recipe": "dfkd.recipes",
+    "synthesize": "dfkd.sets.synthesize",
 }
 
 __all__ = [*_HOMES, "__version__"]

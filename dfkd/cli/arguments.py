@@ -4,6 +4,7 @@ Nothing here imports torch: ``dfkd.cli`` reads this to understand a command befo
 slow is loaded.
 """
 
+from dfkd.cli.dataset_arguments import DatasetMerge, Synthesize
 from dfkd.cli.image_options import UNSAID, ImageOptions
 from dfkd.cli.info_arguments import (
     Bench,
@@ -20,6 +21,7 @@ __all__ = [
     "UNSAID",
     "Bench",
     "Compare",
+    "DatasetMerge",
     "Demo",
     "Distill",
     "Doctor",
@@ -30,4 +32,5 @@ __all__ = [
     "ProbeModel",
     "Recipes",
     "Schemes",
+    "Synthesize",
 ]

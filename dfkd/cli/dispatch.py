@@ -5,6 +5,7 @@ from typing import Any
 
 from dfkd.cli import arguments
 from dfkd.cli.compare import run_compare
+from dfkd.cli.dataset import run_merge, run_synthesize
 from dfkd.cli.distill import run_demo, run_distill
 from dfkd.cli.info import (
     run_bench,
@@ -25,6 +26,8 @@ def run(command: Any) -> int:
         arguments.ProbeModel: show_probe,
         arguments.Invert: run_invert,
         arguments.Distill: run_distill,
+        arguments.Synthesize: run_synthesize,
+        arguments.DatasetMerge: run_merge,
         arguments.Compare: run_compare,
         arguments.Evaluate: run_evaluate,
         arguments.Doctor: show_findings,

@@ -28,7 +28,11 @@ COMMANDS: dict[str, type[Any]] = {
     "knowledge": arguments.Knowledge,
     "schemes": arguments.Schemes,
     "bench": arguments.Bench,
+    "synthesize": arguments.Synthesize,
+    "dataset merge": arguments.DatasetMerge,
 }
+GROUP = "dataset"
+"""The command whose second word says what to do."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -56,6 +60,8 @@ def _parse(words: list[str]) -> Any:
     """The command as a value; a mistake in its words becomes one line."""
     if not words:
         raise DfkdError(f"name a command: {', '.join(COMMANDS)}; see dfkd --help")
+    if words[0] == GROUP:
+        words = _grouped(words)
     if not words[0].startswith("-") and words[0] not in COMMANDS:
         raise DfkdError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}")
     with one_line_errors(words, COMMANDS.get(words[0])):
@@ -66,6 +72,16 @@ def _parse(words: list[str]) -> Any:
             args=words,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
+
+
+def _grouped(words: list[str]) -> list[str]:
+    """Join ``dataset`` and what it is to do into one name."""
+    actions = [name.removeprefix(f"{GROUP} ") for name in COMMANDS if name.startswith(f"{GROUP} ")]
+    if words[1:] and words[1] not in actions and not words[1].startswith("-"):
+        raise DfkdError(f"unknown command {GROUP} {words[1]!r}{nearest(words[1], actions)}")
+    if not words[1:] or words[1] not in actions:
+        raise DfkdError(f"name what to do with a dataset: {', '.join(actions)}")
+    return [f"{GROUP} {words[1]}", *words[2:]]
 
 
 def _choice() -> Any:

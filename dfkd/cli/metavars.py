@@ -17,6 +17,7 @@ Data = Annotated[str | None, arg(metavar="DATA")]
 ImageShape = Annotated[str | None, arg(metavar="CxHxW")]
 OptionalStr = Annotated[str | None, arg(metavar="STR")]
 Commas = Annotated[str, arg(metavar="INT,INT...")]
+OptionalCommas = Annotated[str | None, arg(metavar="INT,INT...")]
 Names = Annotated[str | None, arg(metavar="NAME,NAME...")]
 Settings = Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]
 Pairs = Annotated[tuple[str, ...], arg(metavar="PAIR")]
@@ -32,6 +33,21 @@ def _integers(words: list[str]) -> tuple[int, ...]:
     return tuple(int(part) for word in words for part in word.split(",") if part)
 
 
+def _weights(words: list[str]) -> tuple[float, ...]:
+    return tuple(float(part) for part in words[0].split(","))
+
+
+Weights = Annotated[
+    tuple[float, ...] | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT,FLOAT...",
+        instance_from_str=_weights,
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value or ()))],
+    ),
+]
+"""Between commas."""
 Integers = Annotated[
     tuple[int, ...],
     PrimitiveConstructorSpec(

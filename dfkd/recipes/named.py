@@ -84,6 +84,21 @@ def _deep_inversion_imagenet_2() -> Recipe:
     return _pixels(settings.imagenet(2))
 
 
+def _sre2l() -> Recipe:
+    """SRe2L (Yin et al., NeurIPS 2023), for written datasets: 4,000 iterations on crops."""
+    return _pixels(settings.sre2l())
+
+
+def _cda() -> Recipe:
+    """CDA (Yin and Shen, 2023), for written datasets: SRe2L with crops from easy to hard."""
+    return _pixels(settings.cda())
+
+
+def _natural() -> Recipe:
+    """Our pictures: of photographs two resolutions without fine colour, of small images blobs."""
+    return _pixels(settings.natural())
+
+
 def _pixels(config: DeepInversionConfig) -> Recipe:
     return Recipe("deep_inversion", config, alternation=Alternation(warmup_updates=None))
 
@@ -124,6 +139,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "deep_inversion_imagenet_0": _deep_inversion_imagenet_0,
     "deep_inversion_imagenet_1": _deep_inversion_imagenet_1,
     "deep_inversion_imagenet_2": _deep_inversion_imagenet_2,
+    "sre2l": _sre2l,
+    "cda": _cda,
+    "natural": _natural,
 }
 """A recipe for every method, and the other published settings; ``default`` is ReDraw's."""
 

@@ -53,6 +53,39 @@ def detached_average(outputs: PairOutputs) -> Average:
     return {layer.name: (layer.mean.detach(), layer.var.detach()) for layer in layers}
 
 
+def straight_through(
+    outputs: PairOutputs, average: Average, momentum: float
+) -> tuple[PairOutputs, Average]:
+    """Give statistics the values of their running average, and the gradient of the batch (EDC).
+
+    A small batch then has the statistics of many. With s the batch's mean or variance and a the
+    average so far, the value is a' = momentum * a + (1 - momentum) * s, and the gradient that of s
+    (Shao et al., "Elucidating the Design Space of Dataset Condensation", NeurIPS 2024).
+
+    Args:
+        outputs: whose statistics are replaced.
+        average: of earlier steps; a layer that it does not have begins with the batch's own.
+        momentum: of the earlier steps, in [0, 1).
+
+    Returns:
+        The outputs, and the average that goes on.
+    """
+    layers: tuple[LayerStatistics, ...] = outputs.teacher.statistics
+    ongoing: Average = {}
+    replaced = []
+    for layer in layers:
+        own = layer.mean.detach(), layer.var.detach()
+        before = average.get(layer.name, own)
+        mean, var = (now.lerp(old, momentum) for now, old in zip(own, before, strict=True))
+        ongoing[layer.name] = mean, var
+        # The batch's own cancels in the value, and alone has a gradient.
+        replaced.append(
+            layer._replace(mean=mean + layer.mean - own[0], var=var + layer.var - own[1])
+        )
+    traced = outputs.teacher._replace(statistics=tuple(replaced))
+    return outputs._replace(teacher=traced), ongoing
+
+
 def statistics_term(weight: float, first_layer_weight: float = 1.0) -> Term:
     """Weigh the distance from the stored statistics, with a factor of the first layer's own.
 

@@ -24,6 +24,17 @@ def synset_indices(
     return [known.get(name) for name in names]
 
 
+def synsets_of(classes: Sequence[str], folded: Callable[[str], str]) -> tuple[str | None, ...]:
+    """Return the synset of each class where ``classes`` are ImageNet's 1,000; else None for each.
+
+    Args:
+        classes: names, or numbers.
+        folded: makes spellings of a name alike.
+    """
+    known = table() if _are_those_of_imagenet(classes, folded) else ()
+    return known or (None,) * len(classes)
+
+
 def _are_those_of_imagenet(classes: Sequence[str], folded: Callable[[str], str]) -> bool:
     if len(classes) != CLASSES:
         return False

@@ -28,6 +28,7 @@ from dfkd.synthesis.methods.deep_inversion_config import (
     default_config,
     objective,
 )
+from dfkd.synthesis.steps import Average, straight_through
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.training.augment import crop, flip, jitter, with_flip
@@ -41,7 +42,8 @@ class DeepInversion(Method):
         teacher: must store statistics unless ``r_feature`` is 0.
         config: the setting; ``default_config(teacher)`` when left out. Without a word of mirror
             images there are none.
-        classes: targets, cycled in this order; drawn at random when left out.
+        classes: targets, cycled in this order: class indices, or N x classes probabilities;
+            drawn at random when left out.
         extra: a further term of the objective.
         config: the setting.
         seed: see ``Method``.
@@ -52,11 +54,12 @@ class DeepInversion(Method):
     """
 
     parts = ("pixels", "optimizer", "bank")
-    values = ("targets", "best", "best_cost", "position")
+    values = ("targets", "best", "best_cost", "position", "average")
+    average: Average  # of the statistics so far, at this resolution
 
     def __init__(
         self, teacher: Teacher, config: DeepInversionConfig | None = None, seed: int = 0, *,
-        classes: Sequence[int] | None = None, extra: Term | None = None,
+        classes: Sequence[int] | Tensor | None = None, extra: Term | None = None,
     ) -> None:  # fmt: skip
         spec = teacher.spec
         super().__init__(teacher, with_flip(config or default_config(teacher), None), seed)
@@ -91,6 +94,8 @@ class DeepInversion(Method):
         images = self.pixels()
         shown = self._augment(images)
         outputs = self.ask(self.forward, shown, student, targets=self.targets)
+        if config.running:
+            outputs, self.average = straight_through(outputs, self.average, config.running)
         progress = self.position / config.total_iterations
         loss, components = self.objective(outputs, progress)
         self.optimizer.zero_grad(set_to_none=True)
@@ -134,7 +139,8 @@ class DeepInversion(Method):
         if self.classes is None:
             targets = self.teacher.task.sample_targets(len(order), self._rng, device)
         else:
-            targets = torch.tensor([self.classes[i % len(self.classes)] for i in order])
+            known = torch.as_tensor(self.classes)
+            targets = known[torch.tensor(order) % len(known)]
         self.targets = targets.to(device)
         self.position = 0.0
         side = 2 if config.low_resolution_iterations else 1
@@ -161,13 +167,14 @@ class DeepInversion(Method):
             self.pixels = Pixels(images, unit)
         parameters = self.pixels.parameters()
         self.optimizer = torch.optim.Adam(parameters, config.lr, config.betas)
+        self.average = {}
         self.best = images.clone()
         self.best_cost = torch.full((len(images),), math.inf, device=images.device)
 
     def _augment(self, images: Tensor) -> Tensor:
         config = self.config
         if config.crop < 1:
-            images = crop(images, config.crop, self._rng)
+            images = crop(images, config.crop_at(self.position), self._rng)
         images = jitter(images, config.jitter // (2 if self.halved else 1), self._rng)
         return flip(images, config.flip or 0.0, self._rng)
 

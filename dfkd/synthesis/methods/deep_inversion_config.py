@@ -31,6 +31,9 @@ class DeepInversionConfig:
         jitter: largest roll in pixels, halved at half resolution.
         flip: probability of a mirror image; None leaves it to the teacher (``dfkd.runs.mirror``).
         crop: smallest share of the area that the teacher is shown (SRe2L's crops); 1 is all.
+        curriculum: that share falls from 1 to ``crop`` on a cosine, from easy to hard (CDA's).
+        running: weight of earlier steps in a running average of the statistics, which is matched
+            in the batch's place while the gradient is the batch's (EDC); 0 is off.
         clip: keep images in [0, 1] after every step.
         basis: ``pixel``, ``chroma`` (colour at a quarter of the resolution) or ``fourier``.
         colour_gain, colour_cutoff: of the Fourier basis, see ``FourierPixels``.
@@ -56,6 +59,8 @@ class DeepInversionConfig:
     jitter: int = 30
     flip: float | None = None
     crop: float = 1.0
+    curriculum: bool = False
+    running: float = 0.0
     clip: bool = True
     basis: str = "pixel"
     colour_gain: float = 0.4
@@ -77,6 +82,8 @@ class DeepInversionConfig:
             raise DfkdError("colour_gain and colour_cutoff must be positive")
         if not (0 <= (self.flip or 0) <= 1 and 0 < self.crop <= 1):
             raise DfkdError("flip must be in [0, 1] and crop in (0, 1]")
+        if not 0 <= self.running < 1:
+            raise DfkdError(f"running must be in [0, 1), not {self.running}")
         if self.basis not in BASES:
             raise DfkdError(f"basis must be one of {', '.join(BASES)}, not {self.basis!r}")
 
@@ -91,6 +98,13 @@ class DeepInversionConfig:
         done, total = (position, low) if position < low else (position - low, self.iterations)
         rise = min(1.0, (done + 1) / self.warmup) if self.warmup else 1.0
         return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
+
+    def crop_at(self, position: float) -> float:
+        """Return the smallest share of the area that is shown at an iteration."""
+        if not self.curriculum:
+            return self.crop
+        done = min(position / self.total_iterations, 1.0)
+        return self.crop + (1 - self.crop) * 0.5 * (1 + math.cos(math.pi * done))
 
     def position(self, share: float) -> float:
         """Find the iteration to be at when ``share`` in [0, 1] of a batch's time is spent.
@@ -130,6 +144,19 @@ def small() -> DeepInversionConfig:
     return replace(
         cifar(), batch_size=64, r_feature=3.0, tv_l2=1e-2, smooth_start=True, clip=True, flip=None
     )
+
+
+def sre2l() -> DeepInversionConfig:
+    """Return SRe2L's setting (Yin et al., NeurIPS 2023): crops, cross-entropy, statistics."""
+    return DeepInversionConfig(
+        batch_size=100, iterations=4000, lr=0.25, warmup=0, r_feature=0.01, tv_l2=0.0, l2=0.0,
+        jitter=0, crop=0.08,
+    )  # fmt: skip
+
+
+def cda() -> DeepInversionConfig:
+    """Return CDA's setting (Yin and Shen, 2023): SRe2L's, with crops from easy to hard."""
+    return replace(sre2l(), curriculum=True)
 
 
 def natural() -> DeepInversionConfig:

@@ -1,0 +1,128 @@
+"""``dfkd synthesize`` and ``dfkd dataset``."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dfkd.cli import arguments
+from dfkd.cli.build_recipe import build_recipe
+from dfkd.cli.common import Shown, compute_of, console, teachers_of
+from dfkd.cli.flags import as_flags
+from dfkd.datasets.written.manifest import read_manifest
+from dfkd.errors import DfkdError, unwritable
+from dfkd.loading.uri import local_paths
+from dfkd.report.progress import Progress
+from dfkd.runs.options import Output
+from dfkd.sets.order import SetOrder
+from dfkd.sets.plan import Maker
+from dfkd.sets.run import SetResult, SetRun, close, missing_shards
+from dfkd.sets.synthesize import recipe_for
+
+_HELPER = "DFKD_HELPER"
+"""Set in the environment of processes that one with ``--devices`` has started."""
+
+
+def run_synthesize(command: arguments.Synthesize) -> int:
+    """Work on a set, with as many processes as are asked for, until it is complete."""
+    if command.devices < 1:
+        raise DfkdError(f"`devices` must be at least 1, not {command.devices}")
+    uris = [command.teacher, *command.teachers]
+    output = Output(command.out, command.overwrite)
+    teachers = teachers_of(uris, command.facts)
+    order = _order(command, teachers[0])
+    makers = [Maker(*each) for each in zip(teachers, uris, strict=True)]
+    reads = [*local_paths(uris), *command.facts.class_names]
+    reads += [command.config] if command.config else []
+    with Progress("Synthesizing", console()) as progress:
+        shown = [Shown(progress, _tell_decisions)]
+        run = SetRun(makers, order, compute_of(_alone(command)), output, shown, reads)
+        helpers = _start_helpers(command.devices)
+        try:
+            result = run.run()
+        finally:
+            for helper in helpers:
+                helper.wait()
+    return _tell_end(result)
+
+
+def _alone(command: arguments.Synthesize) -> Any:
+    """Each of several processes works as one alone does."""
+    return type("Options", (), {"device": command.device, "compile": command.compile})
+
+
+def _order(command: arguments.Synthesize, teacher: Any) -> SetOrder:
+    recipe = build_recipe(
+        recipe_for(command.method, teacher), config=command.config, assignments=command.set
+    )
+    return SetOrder(
+        recipe, command.per_class, command.count, _numbers(command.classes, "classes"),
+        command.priors, command.mixtures, command.steps, command.shard_size, command.seed,
+    )  # fmt: skip
+
+
+def _numbers(text: str | None, name: str) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise DfkdError(f"`{name}` wants indices such as 1,7, not {text!r}") from None
+
+
+def _start_helpers(devices: int) -> list[subprocess.Popen[bytes]]:
+    """Start the processes beside this one: the same command, which finds the plan there."""
+    if devices == 1 or os.environ.get(_HELPER):
+        return []
+    threads = max(1, torch.get_num_threads() // devices)
+    torch.set_num_threads(threads)
+    words = [sys.executable, "-m", "dfkd", *sys.argv[1:]]
+    environments = (
+        {**os.environ, _HELPER: "1", "OMP_NUM_THREADS": str(threads), "LOCAL_RANK": str(rank)}
+        for rank in range(1, devices)
+    )
+    quiet = subprocess.DEVNULL
+    # No new session: Ctrl-C in a terminal reaches them as well.
+    return [subprocess.Popen(words, env=own, stdout=quiet) for own in environments]
+
+
+def _tell_decisions(facts: Mapping[str, Any]) -> None:
+    for line in facts["decisions"]:
+        print(as_flags(line))
+
+
+def _tell_end(result: SetResult) -> int:
+    if not result.complete:
+        there = result.shards - len(
+            missing_shards(result.directory, read_manifest(result.directory))
+        )
+        print(
+            f"interrupted: {there} of {result.shards} shards are in {result.directory}; the same "
+            "command goes on",
+            file=sys.stderr,
+        )
+        return 130
+    images = len(result.dataset)
+    print(f"{images:,} images in {result.shards} shards, {result.made} of them made here")
+    print(result.directory)
+    return 0
+
+
+def run_merge(command: arguments.DatasetMerge) -> int:
+    """Close a set; says what is missing."""
+    plan = read_manifest(command.directory)
+    missing = missing_shards(command.directory, plan)
+    if missing:
+        raise DfkdError(
+            f"{command.directory} lacks {len(missing)} of {len(plan.shards)} shards, the first is "
+            f"{missing[0]}: copy them there, or run dfkd synthesize again"
+        )
+    try:
+        closed = close(command.directory, plan)
+    except OSError as error:
+        raise unwritable(error, command.directory) from error
+    print(
+        f"{closed.count:,} images in {len(closed.shards)} shards: {command.directory} is complete"
+    )
+    return 0

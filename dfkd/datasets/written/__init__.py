@@ -1,0 +1,13 @@
+"""Synthetic datasets on the disk: manifest, shards, and what reads them."""
+
+from dfkd.datasets.written.manifest import ClassEntry, SetManifest, ShardEntry, TeacherEntry
+from dfkd.datasets.written.reader import SetBatches, WrittenSet
+
+__all__ = [
+    "ClassEntry",
+    "SetBatches",
+    "SetManifest",
+    "ShardEntry",
+    "TeacherEntry",
+    "WrittenSet",
+]

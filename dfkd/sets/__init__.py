@@ -1,0 +1,1 @@
+"""Synthetic datasets as a product: made, shared between processes, checked, labelled, handed on."""

@@ -1,0 +1,201 @@
+"""What set is wanted: how many images of which class, by which method, cut into which shards."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from dfkd.datasets.written import ShardEntry
+from dfkd.errors import DfkdError, check_settings
+from dfkd.networks.seeding import seed_of
+from dfkd.recipes import Recipe, to_dict
+from dfkd.recipes.overlay import flat
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
+from dfkd.teacher import Teacher
+
+SAMPLED_SHARD = 1000
+"""Images of a shard of a method that draws them from what it has learned."""
+_MOST_SHARDS = 100_000
+_SOFT_LEAST = 0.5  # share of an image's own class in a mixture
+
+
+@dataclass(frozen=True)
+class SetOrder:
+    """The arguments of ``dfkd.synthesize`` that say what set is wanted.
+
+    Attributes:
+        recipe: the method and its settings.
+        per_class: images of each class; or
+        count: of all, shared out by ``priors`` or evenly. One of the two.
+        classes: indices of the classes to make; all when left out.
+        priors: weights of those classes, in their order.
+        mixtures: share of the images that are made for two classes at once.
+        steps: iterations of a batch of pictures; of a method that learns, the student's steps.
+        shard_size: images of a shard; what the method optimises together when left out.
+        seed: of all of it.
+
+    Raises:
+        DfkdError: neither or both counts, or a value out of range.
+    """
+
+    recipe: Recipe
+    per_class: Annotated[int, "[1, inf)"] | None = None
+    count: Annotated[int, "[1, inf)"] | None = None
+    classes: tuple[int, ...] | None = None
+    priors: tuple[float, ...] | None = None
+    mixtures: Annotated[float, "[0, 1]"] = 0.0
+    steps: Annotated[int, "[1, inf)"] | None = None
+    shard_size: Annotated[int, "[1, inf)"] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "`")
+        if (self.per_class is None) == (self.count is None):
+            raise DfkdError("say how many images: either `per_class` or `count`")
+        if self.priors is not None and self.count is None:
+            raise DfkdError("`priors` share out `count` images: give that in place of `per_class`")
+        if not 0 <= self.seed < 2**63:
+            raise DfkdError(f"`seed` must be in [0, 2**63), not {self.seed}")
+        if self.mixtures and not self.pictures:
+            raise DfkdError(
+                f"`mixtures` are made by pictures' methods (natural, sre2l, cda), and "
+                f"{self.recipe.method} has no targets of its own"
+            )
+
+    @property
+    def pictures(self) -> bool:
+        """Whether images are optimised for targets of their own; others are drawn and sorted."""
+        return isinstance(self.recipe.synthesizer, DeepInversionConfig)
+
+    def class_counts(self, teacher: Teacher) -> list[int]:
+        """Return how many images each of the teacher's classes is to have.
+
+        Raises:
+            DfkdError: a class that the teacher has not, or twice; priors that are miscounted; more
+                classes than images.
+        """
+        last = teacher.num_classes - 1
+        wanted = range(last + 1) if self.classes is None else self.classes
+        if wrong := [index for index in wanted if not 0 <= index <= last]:
+            raise DfkdError(
+                f"class {wrong[0]} is out of range: the teacher has classes 0 to {last}"
+            )
+        if len(set(wanted)) < len(wanted) or not wanted:
+            raise DfkdError("`classes` wants each class once")
+        if self.per_class is not None:
+            own = [self.per_class] * len(wanted)
+        else:
+            own = shared_out(self.count or 0, self._weights(len(wanted)))
+        if self.priors is None and min(own) == 0:
+            raise DfkdError(
+                f"{len(wanted)} classes and {self.count} images: give `count` at least one image "
+                "a class, or choose `classes`"
+            )
+        counts = [0] * (last + 1)
+        for index, number in zip(wanted, own, strict=True):
+            counts[index] = number
+        return counts
+
+    def _weights(self, number: int) -> list[float]:
+        weights = [1.0] * number if self.priors is None else list(self.priors)
+        if len(weights) != number:
+            raise DfkdError(f"`priors` wants a weight a class: {number}, not {len(weights)}")
+        if not (min(weights) >= 0 and 0 < sum(weights) < float("inf")):
+            raise DfkdError("`priors` must be weights that are not negative and not all 0")
+        return weights
+
+    def sizes(self, total: int) -> list[int]:
+        """Return how many images each shard is to have: as even as can be.
+
+        Raises:
+            DfkdError: more shards than a directory should have.
+        """
+        own = self.recipe.synthesizer.batch_size if self.pictures else SAMPLED_SHARD
+        shards = -(-total // (self.shard_size or own))
+        if shards > _MOST_SHARDS:
+            raise DfkdError(
+                f"{total} images make {shards} shards, and {_MOST_SHARDS} is the most: raise "
+                "`shard_size`"
+            )
+        ends = [total * i // shards for i in range(shards + 1)]
+        return [end - start for start, end in pairwise(ends)]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what another session must have in common with the first, as plain values."""
+        asked = {name: value for name, value in asdict(self).items() if name != "recipe"}
+        settings = to_dict(self.recipe)
+        kept = {name: settings[name] for name in ("method", "synthesizer")}
+        if not self.pictures:  # whose images depend on who learned from them
+            kept |= {name: settings[name] for name in ("learner", "alternation")}
+        return _plain(flat(asked | kept))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def shared_out(total: int, weights: Sequence[float]) -> list[int]:
+    """Share out whole things by weights, to the largest remainders; the sum is exact.
+
+    >>> shared_out(10, [1, 1, 1]), shared_out(4, [3, 1])
+    ([4, 3, 3], [3, 1])
+    """
+    whole = sum(weights)
+    exact = [total * weight / whole for weight in weights]
+    own = [int(value) for value in exact]
+    order = sorted(range(len(own)), key=lambda i: (own[i] - exact[i], i))
+    for place in order[: total - sum(own)]:
+        own[place] += 1
+    return own
+
+
+def in_turn(counts: Sequence[int]) -> list[int]:
+    """Return classes in the order of a set: each spread over it as evenly as its count allows.
+
+    >>> in_turn([2, 0, 4])
+    [2, 0, 2, 2, 0, 2]
+    """
+    places = (
+        [((j + 0.5) / count, -count, index) for j in range(count)]
+        for index, count in enumerate(counts)
+    )
+    return [index for *_, index in heapq.merge(*places)]
+
+
+def shard_entries(order: SetOrder, counts: Sequence[int], teachers: int) -> list[ShardEntry]:
+    """Cut a set into shards, which the teachers make in turn."""
+    return [
+        ShardEntry(size, seed_of(order.seed, place), place % teachers)
+        for place, size in enumerate(order.sizes(sum(counts)))
+    ]
+
+
+def mixed(classes: Tensor, share: float, num_classes: int, seed: int) -> Tensor:
+    """Turn some targets into mixtures with a second class of the shard.
+
+    Args:
+        classes: N indices.
+        share: of the images that become mixtures.
+        num_classes: of the teacher.
+        seed: of which, with what and how much.
+
+    Returns:
+        N x classes probabilities; the own class has at least half.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    count = len(classes)
+    others = classes[torch.randperm(count, generator=generator)]
+    weight = 1 - (1 - _SOFT_LEAST) * torch.rand(count, generator=generator)
+    chosen = torch.randperm(count, generator=generator) < round(share * count)
+    own = torch.where(chosen, weight, torch.ones(()))[:, None]
+    one, other = (torch.eye(num_classes)[index] for index in (classes, others))
+    return own * one + (1 - own) * other
+
+
+def with_size(config: DeepInversionConfig, size: int) -> DeepInversionConfig:
+    """Return a setting that optimises ``size`` images together."""
+    return replace(config, batch_size=size, capacity=size)

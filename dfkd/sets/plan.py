@@ -1,0 +1,162 @@
+"""The plan of a set: its manifest before the first image, written once by whoever comes first."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfkd.datasets.written import ClassEntry, SetManifest, TeacherEntry
+from dfkd.datasets.written.manifest import MANIFEST, read_manifest
+from dfkd.errors import DfkdError
+from dfkd.recipes.overlay import merge
+from dfkd.runs.decisions import ask_mirror
+from dfkd.runs.inversion_order import with_steps
+from dfkd.runs.run_entries import DirectoryLayout
+from dfkd.sets.makers import LEARNING_STEPS
+from dfkd.sets.order import SetOrder, shard_entries
+from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
+from dfkd.tasks.labels import folded
+from dfkd.tasks.synsets import synsets_of
+from dfkd.tasks.words import shown
+from dfkd.teacher import Teacher
+from dfkd.teacher.folding import fold
+from dfkd.training.augment import with_flip
+
+WORK = "work"
+"""Directory of claims while a set is being made; gone when it is closed."""
+
+
+def _is_set(path: Path) -> bool:
+    try:
+        read_manifest(path)
+    except DfkdError:
+        return False
+    return True
+
+
+SET = DirectoryLayout(
+    r"manifest\.json|labels\.json|card\.(md|png)|show\.html",
+    {
+        "shards": DirectoryLayout(r"\d{5}\.safetensors"),
+        "labels": DirectoryLayout(r"\d{5}\.safetensors"),
+        WORK: DirectoryLayout(r"[0-9a-f.]+\.(claim|stale|now)"),
+    },
+    _is_set,
+    ("manifest.json",),
+)
+"""A set's directory: what ``synthesize`` and ``dfkd dataset`` write."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A teacher to make images from, and where it came from."""
+
+    teacher: Teacher
+    source: str = "a module"
+
+
+def check_makers(makers: Sequence[Maker]) -> None:
+    """Raise unless all teachers have the same images and classes."""
+    if not makers:
+        raise DfkdError("a set needs a teacher")
+    first = makers[0].teacher
+    for other in makers[1:]:
+        if other.teacher.spec != first.spec or other.teacher.class_names != first.class_names:
+            raise DfkdError(
+                f"{shown(other.source, 60)} has other images or classes than "
+                f"{shown(makers[0].source, 60)}: teachers in turn must agree on both"
+            )
+
+
+def settle_plan(directory: Path, order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
+    """Return the plan in ``directory``; where there is none, decide what is open and write it.
+
+    Raises:
+        DfkdError: an order that the teachers cannot fill, or another set's plan.
+        OSError: it cannot be written.
+    """
+    plan = outline(order, makers)
+    if (directory / MANIFEST).exists():
+        return check_same(directory, plan)
+    settings, lines = _complete(order, makers[0].teacher)
+    settled = plan.recipe | {"settings": _plain(asdict(settings))}
+    return _lay_down(directory, replace(plan, recipe=settled, decisions=tuple(lines)))
+
+
+def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
+    """Cut the set into shards; nothing is asked yet.
+
+    Raises:
+        DfkdError: an order that the teachers cannot fill.
+    """
+    check_makers(makers)
+    teacher = makers[0].teacher
+    counts = order.class_counts(teacher)
+    named = zip(teacher.class_names, synsets_of(teacher.class_names, folded), counts, strict=True)
+    return SetManifest(
+        image=teacher.spec,
+        classes=tuple(ClassEntry(*each) for each in named),
+        teachers=tuple(TeacherEntry(m.source, m.teacher.fingerprint()) for m in makers),
+        recipe={
+            "method": order.recipe.method,
+            "steps": None if order.pictures else order.steps or LEARNING_STEPS,
+            "mixtures": order.mixtures,
+            "asked": order.identity(),
+        },
+        seed=order.seed,
+        shards=tuple(shard_entries(order, counts, len(makers))),
+        versions={"dfkd": version("dfkd"), "torch": torch.__version__},
+    )
+
+
+def _complete(order: SetOrder, teacher: Teacher) -> tuple[Any, list[str]]:
+    """The method's settings with nothing left open, and what was decided, in words."""
+    settings, lines = order.recipe.synthesizer, []
+    if isinstance(settings, DeepInversionConfig) and order.steps:
+        settings = with_steps(settings, order.steps)
+    if getattr(settings, "flip", 0.0) is None:
+        answer = ask_mirror(teacher, fold(teacher).teacher, None, max(32, settings.batch_size))
+        settings = with_flip(settings, answer.keeps)
+        lines.append(answer.summary())
+    return settings, lines
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def settings_of(manifest: SetManifest, order: SetOrder) -> Any:
+    """Return the settings that a plan has settled on, as the method's own dataclass."""
+    return merge(order.recipe.synthesizer, manifest.recipe["settings"])
+
+
+def _lay_down(directory: Path, plan: SetManifest) -> SetManifest:
+    """Write a plan; of several processes the first one's counts. Returns that."""
+    directory.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{MANIFEST}.", suffix=".part", dir=directory)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(plan.to_text())
+        os.chmod(name, 0o644)
+        with contextlib.suppress(FileExistsError):
+            os.link(name, directory / MANIFEST)  # unlike a rename it replaces nothing
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return check_same(directory, plan)
+
+
+def check_same(directory: Path, plan: SetManifest) -> SetManifest:
+    """Return the plan in ``directory``; raise where it is of another set than ``plan``."""
+    found = read_manifest(directory)
+    if told := found.differences(plan):
+        raise DfkdError(
+            f"{directory} holds another set ({shown('; '.join(told), 120)}): choose another "
+            "`output`, or give what it was begun with"
+        )
+    return found
