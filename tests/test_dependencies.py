@@ -42,7 +42,8 @@ def imported() -> set[str]:
 
 
 def test_what_is_imported_is_required_and_what_is_required_imported():
-    optional = required(PROJECT["optional-dependencies"]["timm"])
+    extras = PROJECT["optional-dependencies"]
+    optional = required(extras["timm"] + extras["data"])
     needed = required(PROJECT["dependencies"])
     assert imported() - optional - needed == set(), "imported and not required"
     assert needed - USED_BY_TORCH - imported() == set(), "required and imported by nothing"

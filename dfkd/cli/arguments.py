@@ -4,7 +4,9 @@ Nothing here imports torch: ``dfkd.cli`` reads this to understand a command befo
 slow is loaded.
 """
 
-from dfkd.cli.dataset_arguments import DatasetMerge, Synthesize
+from dfkd.cli.check_arguments import DatasetCard, DatasetCheck
+from dfkd.cli.dataset_arguments import DatasetLabel, DatasetMerge, Synthesize
+from dfkd.cli.handover_arguments import DatasetExport, DatasetImport
 from dfkd.cli.image_options import UNSAID, ImageOptions
 from dfkd.cli.info_arguments import (
     Bench,
@@ -15,13 +17,21 @@ from dfkd.cli.info_arguments import (
     Recipes,
     Schemes,
 )
+from dfkd.cli.quality_arguments import DatasetQuality, DatasetSelect
 from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
 
 __all__ = [
     "UNSAID",
     "Bench",
     "Compare",
+    "DatasetCard",
+    "DatasetCheck",
+    "DatasetExport",
+    "DatasetImport",
+    "DatasetLabel",
     "DatasetMerge",
+    "DatasetQuality",
+    "DatasetSelect",
     "Demo",
     "Distill",
     "Doctor",

@@ -4,23 +4,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import build_recipe
-from dfkd.cli.common import Shown, compute_of, console, teachers_of
+from dfkd.cli.common import Shown, compute_of, console, teacher_of, teachers_of
 from dfkd.cli.flags import as_flags
+from dfkd.datasets.written import WrittenSet
+from dfkd.datasets.written.labels import LabelStore, epoch_name
 from dfkd.datasets.written.manifest import read_manifest
 from dfkd.errors import DfkdError, unwritable
 from dfkd.loading.uri import local_paths
 from dfkd.report.progress import Progress
 from dfkd.runs.options import Output
+from dfkd.sets.labelling import label_set, views_for
 from dfkd.sets.order import SetOrder
 from dfkd.sets.plan import Maker
 from dfkd.sets.run import SetResult, SetRun, close, missing_shards
 from dfkd.sets.synthesize import recipe_for
+from dfkd.training import devices
 
 _HELPER = "DFKD_HELPER"
 """Set in the environment of processes that one with ``--devices`` has started."""
@@ -106,6 +111,28 @@ def _tell_end(result: SetResult) -> int:
     images = len(result.dataset)
     print(f"{images:,} images in {result.shards} shards, {result.made} of them made here")
     print(result.directory)
+    return 0
+
+
+def run_label(command: arguments.DatasetLabel) -> int:
+    """Write the teacher's answers to many views of a set."""
+    data = WrittenSet(command.directory)
+    source = command.teacher or data.manifest.teachers[0].source
+    teacher = teacher_of(source, command.facts).to(devices.resolve_device(command.device))
+    given = {name: getattr(command, name) for name in ("crop", "light", "mix")}
+    given |= {} if command.flip is None else {"flip": command.flip}
+    with Progress("Labelling", console()) as progress:
+        complete = label_set(
+            data, teacher, epochs=command.epochs, top_k=command.top_k,
+            views=replace(views_for(data), **given), seed=command.seed, callbacks=[Shown(progress)],
+        )  # fmt: skip
+    if not complete:
+        print("interrupted: the same command goes on", file=sys.stderr)
+        return 130
+    store = LabelStore(data)
+    size = sum((data.directory / epoch_name(epoch)).stat().st_size for epoch in range(store.epochs))
+    print(f"{store.epochs} epochs of labels for {len(data):,} images, {size / 1e6:,.1f} MB")
+    print(f"dfkd distill set:{data.directory} STUDENT needs no teacher")
     return 0
 
 

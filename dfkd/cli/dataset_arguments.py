@@ -67,6 +67,40 @@ class Synthesize:
 
 
 @dataclass(frozen=True)
+class DatasetLabel:
+    """Ask the teacher about many views of every image; `dfkd distill set:DIR` then needs none.
+
+    Attributes:
+        directory: of the set.
+        teacher: MODEL that it was made from; the one that the set names where none is given.
+        epochs: Views of each image.
+        top_k: Answers to keep of each view, the largest; 0 keeps all, as is done of fewer than
+            1,000 classes.
+        crop: Smallest share of its area that a view shows.
+        flip: Probability of a mirror image; where none is given as the set was made.
+        light: Largest relative change of brightness and contrast.
+        mix: Share of views that have a part of another image pasted in.
+        seed: Of the views.
+        device: auto, cpu, cuda or mps.
+        facts: What images the model takes, where its source does not say.
+        debug: Show the traceback of a mistake.
+    """
+
+    directory: SetDirectory
+    teacher: metavars.OptionalStr = None
+    epochs: int = 20
+    top_k: metavars.OptionalInt = None
+    crop: float = 0.5
+    flip: metavars.OptionalFloat = None
+    light: float = 0.2
+    mix: float = 0.5
+    seed: int = 0
+    device: str = "auto"
+    facts: Annotated[ImageOptions, arg(name="")] = UNSAID
+    debug: metavars.Debug = False
+
+
+@dataclass(frozen=True)
 class DatasetMerge:
     """Close a set whose shards were made elsewhere: check all, write their checksums.
 

@@ -5,8 +5,11 @@ from typing import Any
 
 from dfkd.cli import arguments
 from dfkd.cli.compare import run_compare
-from dfkd.cli.dataset import run_merge, run_synthesize
+from dfkd.cli.dataset import run_label, run_merge, run_synthesize
+from dfkd.cli.dataset_check import run_card, run_check
+from dfkd.cli.dataset_quality import run_quality, run_select
 from dfkd.cli.distill import run_demo, run_distill
+from dfkd.cli.handover import run_export, run_import
 from dfkd.cli.info import (
     run_bench,
     run_evaluate,
@@ -27,7 +30,14 @@ def run(command: Any) -> int:
         arguments.Invert: run_invert,
         arguments.Distill: run_distill,
         arguments.Synthesize: run_synthesize,
+        arguments.DatasetLabel: run_label,
         arguments.DatasetMerge: run_merge,
+        arguments.DatasetCheck: run_check,
+        arguments.DatasetCard: run_card,
+        arguments.DatasetExport: run_export,
+        arguments.DatasetImport: run_import,
+        arguments.DatasetQuality: run_quality,
+        arguments.DatasetSelect: run_select,
         arguments.Compare: run_compare,
         arguments.Evaluate: run_evaluate,
         arguments.Doctor: show_findings,

@@ -26,6 +26,9 @@ from dfkd.cli.common import (
 from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
 from dfkd.datasets import GivenImages, load_data, load_images
+from dfkd.datasets.sources import path_of
+from dfkd.datasets.written import WrittenSet
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.evaluation.expected import ExpectedAccuracy
 from dfkd.loading.uri import local_paths
@@ -74,19 +77,16 @@ def run_distill(command: arguments.Distill) -> int:
     models = (command.teacher, command.student, *command.teachers)
     reads = local_paths(
         (*models, *getattr(recipe.scheme_config, "peers", ())),
-        (command.images, command.eval, command.unlabelled),
+        (command.images, command.eval, command.unlabelled, command.teacher),
     )
     reads += [path for path in (command.config, *command.facts.class_names) if path]
     run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
-    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, recipe)
-    if command.recompute:
-        _check_recompute(recipe, teacher, command.images)
-    images = load_images(command.images, teacher) if command.images else None
+    teacher, images = _sources(command, recipe)
     init = command.init or recipe.init
     loaded, init = student_of(command.student, teacher, recipe.seed, init)
     evaluation = _evaluation(command, teacher)
     for data in (images, evaluation.data, evaluation.unlabelled):
-        if data is not None:
+        if data is not None and not isinstance(data, LabelStore):
             tell_data(data)
     recipe = replace(recipe, init=cast(Any, init))
     if command.dry_run:
@@ -110,12 +110,28 @@ def run_distill(command: arguments.Distill) -> int:
     return _tell_end(result, command.out)
 
 
+def _sources(
+    command: arguments.Distill, recipe: Recipe
+) -> tuple[Teacher, GivenImages | LabelStore | None]:
+    """The teacher and the images, if any are given; of a written dataset it is not there."""
+    kind, _, place = command.teacher.partition(":")
+    if kind == "set":
+        if command.images or command.method:
+            raise DfkdError("a set brings its own images: leave `images` and `method` out")
+        data = WrittenSet(path_of(place))
+        return distillation.absent_teacher(data), LabelStore(data)
+    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, recipe)
+    if command.recompute:
+        _check_recompute(recipe, teacher, command.images)
+    return teacher, load_images(command.images, teacher) if command.images else None
+
+
 def _tell_plan(
     command: arguments.Distill,
     teacher: Teacher,
     student: nn.Module,
     recipe: Recipe,
-    images: GivenImages | None,
+    images: GivenImages | LabelStore | None,
     output: Output,
 ) -> int:
     found = plan(

@@ -29,7 +29,14 @@ COMMANDS: dict[str, type[Any]] = {
     "schemes": arguments.Schemes,
     "bench": arguments.Bench,
     "synthesize": arguments.Synthesize,
+    "dataset label": arguments.DatasetLabel,
     "dataset merge": arguments.DatasetMerge,
+    "dataset check": arguments.DatasetCheck,
+    "dataset card": arguments.DatasetCard,
+    "dataset export": arguments.DatasetExport,
+    "dataset import": arguments.DatasetImport,
+    "dataset quality": arguments.DatasetQuality,
+    "dataset select": arguments.DatasetSelect,
 }
 GROUP = "dataset"
 """The command whose second word says what to do."""

@@ -85,6 +85,7 @@ class Distill:
     Attributes:
         teacher: MODEL: bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY,
             package.module:FACTORY or run:DIR; after a ? weights=FILE and the factory's keywords.
+            set:DIR is a written dataset: its images and labels stand in for a teacher.
         student: MODEL, likewise; it needs no weights. teacher:SIDE is the teacher's own network,
             shown images of a smaller side.
         out: Directory of the run.
@@ -99,7 +100,7 @@ class Distill:
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
         eval: DATA, real labelled images for figures and nothing else: npz:FILE, folder:DIR,
-            idx:DIR or bundled:NAME.
+            idx:DIR, set:DIR or bundled:NAME.
         unlabelled: DATA, real images without need of labels: the teacher is asked about them, and
             students are judged by them; none trains.
         teacher_accuracy: What is known of the teacher's accuracy, such as .986: predicts the

@@ -12,12 +12,13 @@ import numpy as np
 
 from dfkd.datasets.folder import read_folder
 from dfkd.datasets.images import GivenImages, LabelledImages, labelled
+from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
 from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
 
-_URI_FORMS = "npz:FILE, folder:DIR, idx:DIR or bundled:NAME"
+_URI_FORMS = "npz:FILE, folder:DIR, idx:DIR, set:DIR or bundled:NAME"
 
 
 def load_data(
@@ -26,7 +27,8 @@ def load_data(
     """Load the labelled images that a DATA URI names, all of them into memory.
 
     Args:
-        uri: ``npz:FILE``, ``folder:DIR``, ``idx:DIR`` or ``bundled:NAME``.
+        uri: ``npz:FILE``, ``folder:DIR``, ``idx:DIR``, ``set:DIR`` (a written dataset) or
+            ``bundled:NAME``.
         spec: size and channels to which the pictures of a folder are brought
             (scaled to cover, then cropped around the centre).
         class_names: the model's classes in their order. The directories of a folder are classes
@@ -37,10 +39,12 @@ def load_data(
             known.
     """
     kind, _, place = uri.partition(":")
-    if kind not in ("npz", "folder", "idx", "bundled") or not place:
+    if kind not in ("npz", "folder", "idx", "set", "bundled") or not place:
         raise DfkdError(f"not DATA: {uri!r}; write {_URI_FORMS}")
     if kind == "folder":
         return _with_labels(read_folder(path_of(place), spec, class_names, uri))
+    if kind == "set":
+        return WrittenSet(path_of(place)).load()
     if kind == "idx":
         images, labels = _read_idx_folder(path_of(place))
     else:

@@ -24,7 +24,8 @@ class Fidelity(NamedTuple):
             none for it.
         overconfidence: mean confidence of the student, less its agreement: above 0 it is surer than
             it should be.
-        shaken: agreement on images that were changed, by the change.
+        shaken: agreement on images that were changed, by the change; none where the teacher is not
+            there to be asked.
     """
 
     kinds: Mapping[str, float]
@@ -57,7 +58,7 @@ def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) ->
         kinds,
         tuple(float(part.mean()) if len(part) else None for part in by_class),
         float(confidence - agreed.mean()),
-        {name: _shaken(teacher, student, held_out, name) for name in SHAKEN},
+        {name: _shaken(teacher, student, held_out, name) for name in SHAKEN if teacher.present},
     )
 
 

@@ -16,7 +16,7 @@ TEACHER_FORMS = (
 )
 URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
 
-LOCAL_DATA = ("npz", "folder", "idx")
+LOCAL_DATA = ("npz", "folder", "idx", "set")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from dfkd.datasets import GivenImages, check_fits
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.loading import check_student
 from dfkd.losses.objective import parse
@@ -22,7 +23,7 @@ def check_run(
     teacher: Teacher,
     student: nn.Module,
     evaluation: Evaluation | None,
-    images: GivenImages | None,
+    images: GivenImages | LabelStore | None,
 ) -> None:
     """Raise a ``DfkdError`` unless all of it goes together; see ``dfkd.distill``."""
     check_student(student, teacher)

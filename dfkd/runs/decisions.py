@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.datasets import evenly
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import StudentInit
 from dfkd.evaluation.heldout import HeldOut
 from dfkd.evaluation.holding_out import Effort, unclocked
@@ -26,6 +28,9 @@ from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
+
+_STORED = 512
+"""Images of a written dataset by which its students are judged, at most."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def decide(
     runtime: Runtime,
     saved: Mapping[str, Any] | None = None,
     unlabelled: Tensor | None = None,
+    store: LabelStore | None = None,
 ) -> Decisions:
     """Fill in what ``recipe`` leaves open, by the teacher's answers and by what the work costs.
 
@@ -89,7 +95,10 @@ def decide(
         runtime: decides alike in all processes.
         saved: ``state_dict`` of the run that goes on.
         unlabelled: real images, uint8 N x C x H x W, that are held out as well.
+        store: a written dataset, whose teacher is not there to be asked.
     """
+    if store is not None:
+        return _without_teacher(recipe, teacher, student, start, store)
     if saved:
         return _as_before(saved, teacher, fast, student, start, runtime, unlabelled)
     begun, lines = time.perf_counter(), list(_peculiarities(teacher))
@@ -164,6 +173,24 @@ def _as_before(
     validation = Validation(held_out, teacher, student, start.trained)
     recipe = from_dict(saved["recipe"])
     return Decisions(recipe, validation, effort, answer, tuple(saved["lines"]))
+
+
+def _without_teacher(
+    recipe: Recipe, teacher: Teacher, student: nn.Module, start: StudentInit, store: LabelStore
+) -> Decisions:
+    """Judge a student by images of the set itself: there is nobody to ask about others.
+
+    Its views are what the student is shown, mirrored or not; nothing is mirrored beyond that.
+    """
+    chosen = evenly(len(store), _STORED)
+    rows = store.data.rows(chosen, "images", "logits")
+    held_out = HeldOut(rows["images"], rows["logits"].float(), {"stored": len(chosen)})
+    validation = Validation(held_out, teacher, student, start.trained)
+    recipe = mirror.apply(recipe, False)
+    careful = replace(recipe.learner, careful=bool(recipe.learner.careful))
+    labels = f"{store.epochs} epochs of labels" if store.epochs else "a label an image"
+    lines = (f"no teacher is present: {len(store):,} images with {labels} stand in for it",)
+    return Decisions(replace(recipe, learner=careful), validation, Effort(0, 0, 0, 0), None, lines)
 
 
 def _with_style(recipe: Recipe, held_out: HeldOut, runtime: Runtime) -> tuple[Recipe, list[str]]:

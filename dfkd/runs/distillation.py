@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 
 from dfkd import recipes
-from dfkd.datasets import as_given_images, as_images
+from dfkd.datasets import GivenImages, as_given_images, as_images
+from dfkd.datasets.written import WrittenSet
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe
 from dfkd.runs.callbacks import Callback
@@ -18,12 +20,13 @@ from dfkd.runs.options import Compute, Evaluation, Output
 from dfkd.runs.result import Result as Result
 from dfkd.runs.run import Run
 from dfkd.teacher import Teacher
+from dfkd.teacher.absent import AbsentTeacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Budget
 
 
 def distill(
-    teacher: Teacher,
+    teacher: Teacher | WrittenSet,
     student: nn.Module,
     recipe: str | Recipe = "default",
     *,
@@ -40,7 +43,8 @@ def distill(
     """Train ``student`` to answer as ``teacher`` does, from synthetic images alone.
 
     Args:
-        teacher: frozen; bit-identical afterwards.
+        teacher: frozen; bit-identical afterwards. A written dataset stands in for its own teacher:
+            the student learns from images and labels of the set, and nobody is asked.
         student: normalised images -> N x classes logits; trained in place.
         recipe: a name of ``dfkd.list_methods()``, or settings from ``dfkd.recipe``.
         minutes: the budget in wall time; 4 where no budget is given.
@@ -68,6 +72,10 @@ def distill(
         call = distill_call(call, old)
     if images is not None and not isinstance(call.recipe, Recipe) and call.recipe != "default":
         raise DfkdError("images stand in for a method's: leave recipe out, or give its settings")
+    if isinstance(teacher, WrittenSet):
+        if images is not None:
+            raise DfkdError("a set brings its own images: leave `images` out")
+        images, teacher = LabelStore(teacher), absent_teacher(teacher)
     output = call.output
     run = Run(
         teacher,
@@ -75,13 +83,25 @@ def distill(
         recipes.recipe(call.recipe) if isinstance(call.recipe, str) else call.recipe,
         Budget(4.0 if minutes is None and steps is None else minutes, steps),
         evaluation=_evaluation(call.evaluation, teacher.spec),
-        images=None if images is None else as_given_images(images, teacher.spec),
+        images=given_or_stored(images, teacher.spec),
         compute=call.compute or Compute(),
         output=output if isinstance(output, Output) else Output(output),
         callbacks=call.callbacks,
         origin=origin or Origin(),
     )
     return run.carry_out()
+
+
+def given_or_stored(images: Any, spec: ImageSpec) -> GivenImages | LabelStore | None:
+    """Return what there is to learn from in a method's place, if anything."""
+    if images is None or isinstance(images, LabelStore):
+        return images
+    return as_given_images(images, spec)
+
+
+def absent_teacher(data: WrittenSet) -> AbsentTeacher:
+    """Return the teacher of a set, which is not there: only its images and classes are known."""
+    return AbsentTeacher(data.manifest.image, data.manifest.class_names)
 
 
 def _evaluation(value: Any, spec: ImageSpec) -> Evaluation | None:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from dfkd.datasets import GivenImages
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.protocols import Source
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.overlay import flat
@@ -40,12 +41,15 @@ class Origin:
 
 def real_data(
     evaluation: Evaluation | None,
-    images: GivenImages | None,
+    images: GivenImages | LabelStore | None,
     unlabelled: GivenImages | None = None,
 ) -> dict[str, Any]:
     """Return whether real data was used, and for what, as the manifest has it."""
     purposes = []
-    if images is not None:
+    if isinstance(images, LabelStore):
+        if images.data.manifest.real_data_used:
+            purposes.append(f"{len(images)} images of {images.name}, of real ones, for training")
+    elif images is not None:
         labels = "without labels" if images.labels is None else "with its labels"
         purposes.append(f"{len(images)} images of {images.name}, {labels}, for training")
     if unlabelled is not None:
@@ -66,7 +70,7 @@ def identity(
     teacher: Teacher,
     teacher_hash: str,
     student: nn.Module,
-    images: GivenImages | None,
+    images: GivenImages | LabelStore | None,
     unlabelled: GivenImages | None = None,
 ) -> dict[str, Any]:
     """Return what a resumed run must have in common with the earlier one: plain values by name.

@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from dfkd import recipes
-from dfkd.datasets import as_given_images
 from dfkd.networks.copying import copy_network
 from dfkd.recipes import Recipe
 from dfkd.recipes.batches import largest_batch
 from dfkd.report.units import NARROW, size_of_bytes
+from dfkd.runs.distillation import given_or_stored
 from dfkd.runs.forecast import Forecast, forecast
 from dfkd.runs.manifest import Origin
 from dfkd.runs.options import Compute, Output
@@ -84,7 +84,7 @@ def plan(
         recipes.recipe(recipe) if isinstance(recipe, str) else recipe,
         Budget(4.0 if minutes is None and steps is None else minutes, steps),
         evaluation=None,
-        images=None if images is None else as_given_images(images, teacher.spec),
+        images=given_or_stored(images, teacher.spec),
         compute=replace(compute or Compute(), compile="off"),
         output=output if isinstance(output, Output) else Output(output),
         callbacks=(),

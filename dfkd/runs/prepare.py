@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from dfkd.datasets import GivenImages
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, batches, build_synthesizer
 from dfkd.runs.options import BatchSize
 from dfkd.synthesis.fixed_images import FixedImages
+from dfkd.synthesis.stored_labels import StoredLabels
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Compilation, Workload, compile_teacher
 from dfkd.teacher.recompute import fitting_batch, recomputing
@@ -119,8 +121,12 @@ def resolve_size(size: int | Literal["auto"], teacher: Teacher, wanted: int) -> 
     return fitting_batch(teacher, wanted) if size == "auto" else size
 
 
-def build_source(recipe: Recipe, teacher: Teacher, images: GivenImages | None) -> Synthesizer:
-    """Build the recipe's method, or a source of the user's ``images`` in its place."""
+def build_source(
+    recipe: Recipe, teacher: Teacher, images: GivenImages | LabelStore | None
+) -> Synthesizer:
+    """Build the recipe's method, or a source of given ``images`` in its place."""
     if images is None:
         return build_synthesizer(recipe, teacher)
+    if isinstance(images, LabelStore):
+        return StoredLabels(images, recipe.seed, teacher.device)
     return FixedImages(teacher, images.images, images.labels, recipe.seed)

@@ -139,7 +139,9 @@ def evaluate_networks(
             agreement_of_others={name: validation.standing(one).agreement for name, one in others},
         )
     spec = teacher.spec
-    models = [("teacher", teacher.network, spec), ("student", verdict.student, spec)]
+    models = [("teacher", teacher.network, spec)] if teacher.present else []
+    own = len(models)
+    models.append(("student", verdict.student, spec))
     models += [(name, network, spec) for name, network in distiller.networks().items()]
     rows = [asdict(row) for row in measure_networks(models, evaluation)]
     attacked: dict[str, Any] = {}
@@ -147,16 +149,16 @@ def evaluate_networks(
         accuracies, attack = robustness(models, evaluation, epsilon)
         for row, value in zip(rows, accuracies, strict=True):
             row["robust_accuracy"] = value
-        attacked = {"robust_accuracy": accuracies[1], "robustness": attack}
+        attacked = {"robust_accuracy": accuracies[own], "robustness": attack}
     exits = exits_of(rows)
     shares = {row["name"]: row["share_of_compute"] for row in exits.get("exits", ())}
     for row in rows if shares else ():
         row["share_of_compute"] = ({"student": 1.0} | shares).get(row["name"])
     return Quality(
-        teacher_accuracy=rows[0]["accuracy"],
-        student_accuracy=rows[1]["accuracy"],
-        agreement=rows[1]["agreement"],
-        agreement_on="evaluation images",
+        teacher_accuracy=rows[0]["accuracy"] if own else None,
+        student_accuracy=rows[own]["accuracy"],
+        agreement=rows[1]["agreement"] if own else verdict.kept.standing.agreement,
+        agreement_on="evaluation images" if own else validation.held_out.described,
         comparison=rows,
         **attacked,
         **exits,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dfkd.datasets import GivenImages
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import start_student
 from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
@@ -67,7 +68,7 @@ class Run:
         budget: Budget,
         *,
         evaluation: Evaluation | None,
-        images: GivenImages | None,
+        images: GivenImages | LabelStore | None,
         compute: Compute,
         output: Output,
         callbacks: Sequence[Callback],
@@ -114,6 +115,7 @@ class Run:
         self.decisions = decide(
             recipe, self.budget, teacher, folded, student, start, runtime, saved.get("decisions"),
             None if self._unlabelled is None else self._unlabelled.images,
+            self.images if isinstance(self.images, LabelStore) else None,
         )  # fmt: skip
         self._build(folded)
         # What a later session must not find out anew.
@@ -234,7 +236,7 @@ class Run:
         """Look at a sample of the images, and for what is wrong with the run."""
         source = self.engine.synthesizer
         self._sample: Tensor | None = None
-        if source.images_made or self.engine.account.steps:
+        if self.teacher.present and (source.images_made or self.engine.account.steps):
             self._sample = source.sample(_SHOWN).inputs
             health = measure_health(self.teacher, self.verdict.student, self._sample)
             self.metrics = replace(self.metrics, health=asdict(health))

@@ -48,6 +48,7 @@ _PATIENCE = 40
 def make_pictures(
     teacher: Teacher, config: DeepInversionConfig, classes: Sequence[int], seed: int,
     mixtures: float, pulse: Callable[[float], None],
+    watch: Callable[[DeepInversion, float], None] = lambda synthesizer, share: None,
 ) -> ShardRows:  # fmt: skip
     """Optimise one image for each target, all of the shard together.
 
@@ -58,6 +59,7 @@ def make_pictures(
         seed: of the shard.
         mixtures: share of the images that are made for two classes.
         pulse: called before every step with the share that is done; may raise.
+        watch: called before every step with the images at work and that share; it changes nothing.
     """
     labels = torch.tensor(classes)
     targets = mixed(labels, mixtures, teacher.num_classes, seed) if mixtures else labels
@@ -66,6 +68,7 @@ def make_pictures(
     metrics: dict[str, Any] = {}
     for step in range(config.total_iterations):
         pulse(step / config.total_iterations)
+        watch(synthesizer, step / config.total_iterations)
         with within_memory("synthesis"):
             metrics = synthesizer.step()
     check_losses(metrics, config.total_iterations)

@@ -77,12 +77,15 @@ class Teacher:
             work there, and stopped.
         layout: in which order it keeps its weights, once ``to`` has tried.
         source: what builds its network, where that is known.
+        present: whether it can be asked; of a written dataset (``dfkd.teacher.absent``) it cannot.
 
     Raises:
         DfkdError: the task cannot read the network's answer to ``spec``, the network fails, changes
             itself or has non-finite weights, or its class names are miscounted. It is then as it
             came.
     """
+
+    present = True
 
     def __init__(
         self,

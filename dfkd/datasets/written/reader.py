@@ -77,6 +77,8 @@ class WrittenSet(Dataset[tuple[Tensor, int]]):
 
     def place(self, index: int) -> tuple[int, int]:
         """Return the shard of an image, and its row there."""
+        if not 0 <= index < self._ends[-1]:
+            raise IndexError(index)
         shard = bisect_right(self._ends, index)
         return shard, index - (self._ends[shard - 1] if shard else 0)
 

@@ -71,7 +71,10 @@ def write_shard(path: Path, rows: Mapping[str, Tensor]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: rows[name].detach().cpu().contiguous() for name in sorted(rows)}
     with replacing(path) as part:
-        save_file(plain, part)
+        try:
+            save_file(plain, part)
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(str(error).rpartition("I/O error: ")[2]) from error
         return digest(part)
 
 

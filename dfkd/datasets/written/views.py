@@ -1,0 +1,158 @@
+"""Views: an image as a student is shown it, cut, mirrored, lit and mixed, from kept numbers.
+
+A view is a row of numbers. Whoever applies it to the image gets the same picture again, in any
+batch, worker or order: so a teacher can answer once and be gone. Pixels are moved by kornia.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dfkd.errors import check_within
+from dfkd.networks.seeding import seed_of
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What views may do to an image.
+
+    Attributes:
+        crop: smallest share of its area that is shown, in (0, 1]; 1 shows all.
+        flip: probability of its mirror image, in [0, 1].
+        light: largest relative change of brightness and of contrast, in [0, 1).
+        mix: share of views that have a part of another image pasted in (CutMix), in [0, 1].
+
+    Raises:
+        DfkdError: a value out of range.
+    """
+
+    crop: float = 0.5
+    flip: float = 0.0
+    light: float = 0.2
+    mix: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_within(self, "(0, 1]", "crop")
+        check_within(self, "[0, 1]", "flip", "mix")
+        check_within(self, "[0, 1)", "light")
+
+
+class Views(NamedTuple):
+    """The views of N images in one epoch.
+
+    Attributes:
+        box: left, top, right and bottom of what is shown, in 1/65535 of the sides, int32 N x 4.
+        flip: whether it is mirrored, uint8 N.
+        light: factors of brightness and contrast, float16 N x 2.
+        partner: whose view is pasted in, an index of the set, int32 N; its own: none.
+        patch: where, as ``box``, int32 N x 4.
+    """
+
+    box: Tensor
+    flip: Tensor
+    light: Tensor
+    partner: Tensor
+    patch: Tensor
+
+    def select(self, indices: Tensor) -> "Views":
+        """Return the views of some images, in the order of ``indices``."""
+        return Views(*(column[indices] for column in self))
+
+
+_UNIT = 65535
+_STRETCH = 4 / 3
+"""Largest ratio of a crop's sides to each other, in units of the image's."""
+
+
+def draw_views(count: int, config: ViewConfig, seed: int, epoch: int) -> Views:
+    """Draw the views of a set's images for one epoch.
+
+    Crops have an area uniform in [``crop``, 1] and sides that differ by a ratio log-uniform in
+    [3/4, 4/3] (Szegedy et al., CVPR 2015, section 6). A patch has an area uniform in [0, 1]
+    (CutMix, Yun et al., ICCV 2019), and its partner is another image of the set.
+
+    Args:
+        count: images of the set.
+        config: what is allowed.
+        seed: of the set's views.
+        epoch: of the pass, from 0.
+    """
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    area = config.crop + (1 - config.crop) * uniform(count)
+    stretch = _STRETCH ** (uniform(count) - 0.5) if config.crop < 1 else torch.ones(count)
+    box = _placed(torch.stack([area.sqrt() * stretch, area.sqrt() / stretch], 1), uniform(count, 2))
+    side = (1 - uniform(count)).sqrt()
+    patch = _placed(torch.stack([side, side], 1), uniform(count, 2))
+    own = torch.arange(count)
+    other = (own + torch.randint(1, max(2, count), (count,), generator=generator)) % count
+    partner = torch.where(uniform(count) < config.mix, other, own)
+    light = 1 + config.light * (2 * uniform(count, 2) - 1)
+    flip = (uniform(count) < config.flip).to(torch.uint8)
+    return Views(box, flip, light.half(), partner.int(), patch)
+
+
+def plain_views(count: int) -> Views:
+    """Return the views that show every image as it is."""
+    whole = torch.tensor([0, 0, _UNIT, _UNIT], dtype=torch.int32).expand(count, 4)
+    own, none = torch.arange(count).int(), torch.zeros(count, dtype=torch.uint8)
+    return Views(whole, none, torch.ones(count, 2).half(), own, whole)
+
+
+def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) -> Tensor:
+    """Return the views of some images of a set, float in [0, 1], N x C x H x W.
+
+    Args:
+        read: (indices) -> uint8 images of the set.
+        views: of all of its images.
+        indices: which to show.
+    """
+    partners = views.partner[indices].long()
+    shown, pasted = _alone(read(indices), views.select(indices)), partners != indices
+    if not pasted.any():
+        return shown
+    others = _alone(read(partners[pasted]), views.select(partners[pasted]))
+    height, width = shown.shape[-2:]
+    size = torch.tensor([width, height, width, height])
+    edges = (views.patch[indices[pasted]].double() / _UNIT * size).round().long()[:, :, None, None]
+    left, top, right, bottom = edges.unbind(1)
+    x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
+    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    shown[pasted] = torch.where(inside[:, None], others, shown[pasted])
+    return shown
+
+
+def _placed(sides: Tensor, place: Tensor) -> Tensor:
+    """Put parts of given sides, in units of the image's, somewhere: left, top, right, bottom."""
+    sides = sides.clamp(max=1.0)
+    corner = (1 - sides) * place
+    return (torch.cat([corner, corner + sides], 1) * _UNIT).round().int()
+
+
+def _alone(images: Tensor, views: Views) -> Tensor:
+    """Cut, mirror and light; uint8 in, float out."""
+    from kornia.enhance import adjust_brightness, adjust_contrast
+    from kornia.geometry.transform import crop_and_resize
+
+    shown = images.float() / 255
+    height, width = shown.shape[-2:]
+    whole = (views.box == torch.tensor([0, 0, _UNIT, _UNIT])).all(1)
+    if not whole.all():
+        # kornia's corners are the centres of pixels.
+        size = torch.tensor([width, height, width, height]) / _UNIT
+        edges = views.box.float() * size - torch.tensor([0.0, 0.0, 1.0, 1.0])
+        left, top, right, bottom = edges.clamp(min=0.0).unbind(1)
+        corners = torch.stack([left, top, right, top, right, bottom, left, bottom], 1)
+        cut = crop_and_resize(shown, corners.view(-1, 4, 2), (height, width))
+        shown = torch.where(whole[:, None, None, None], shown, cut)
+    shown = torch.where(views.flip.bool()[:, None, None, None], shown.flip(-1), shown)
+    brightness, contrast = views.light.float().unbind(1)
+    if not (views.light == 1).all():
+        shown = adjust_contrast(adjust_brightness(shown, brightness - 1), contrast)
+    return shown.clamp(0, 1)
