@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dfkd.runs.options import Output as Output
     from dfkd.runs.plan import plan as plan
     from dfkd.runs.run import Run as Run
+    from dfkd.runs.visualization import visualize as visualize
     from dfkd.sets.synthesize import synthesize as synthesize
     from dfkd.synthesis.bank import ImageBank as ImageBank
     from dfkd.teacher import Teacher as Teacher
@@ -83,6 +84,7 @@ _HOMES = {
     "probe": "dfkd.recipes.probe",
     "recipe": "dfkd.recipes",
     "synthesize": "dfkd.sets.synthesize",
+    "visualize": "dfkd.runs.visualization",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -19,6 +19,7 @@ from dfkd.cli.info_arguments import (
 )
 from dfkd.cli.quality_arguments import DatasetQuality, DatasetSelect
 from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
+from dfkd.cli.visual_arguments import DatasetShow, Visualize
 
 __all__ = [
     "UNSAID",
@@ -32,6 +33,7 @@ __all__ = [
     "DatasetMerge",
     "DatasetQuality",
     "DatasetSelect",
+    "DatasetShow",
     "Demo",
     "Distill",
     "Doctor",
@@ -43,4 +45,5 @@ __all__ = [
     "Recipes",
     "Schemes",
     "Synthesize",
+    "Visualize",
 ]

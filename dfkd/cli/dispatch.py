@@ -20,6 +20,7 @@ from dfkd.cli.info import (
     show_schemes,
 )
 from dfkd.cli.invert import run_invert
+from dfkd.cli.visualize import run_show, run_visualize
 
 
 def run(command: Any) -> int:
@@ -28,6 +29,7 @@ def run(command: Any) -> int:
         arguments.Demo: run_demo,
         arguments.ProbeModel: show_probe,
         arguments.Invert: run_invert,
+        arguments.Visualize: run_visualize,
         arguments.Distill: run_distill,
         arguments.Synthesize: run_synthesize,
         arguments.DatasetLabel: run_label,
@@ -38,6 +40,7 @@ def run(command: Any) -> int:
         arguments.DatasetImport: run_import,
         arguments.DatasetQuality: run_quality,
         arguments.DatasetSelect: run_select,
+        arguments.DatasetShow: run_show,
         arguments.Compare: run_compare,
         arguments.Evaluate: run_evaluate,
         arguments.Doctor: show_findings,

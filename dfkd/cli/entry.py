@@ -20,6 +20,7 @@ COMMANDS: dict[str, type[Any]] = {
     "demo": arguments.Demo,
     "probe": arguments.ProbeModel,
     "invert": arguments.Invert,
+    "visualize": arguments.Visualize,
     "distill": arguments.Distill,
     "compare": arguments.Compare,
     "evaluate": arguments.Evaluate,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type[Any]] = {
     "dataset import": arguments.DatasetImport,
     "dataset quality": arguments.DatasetQuality,
     "dataset select": arguments.DatasetSelect,
+    "dataset show": arguments.DatasetShow,
 }
 GROUP = "dataset"
 """The command whose second word says what to do."""

@@ -39,7 +39,7 @@ def write_grid(
     Raises:
         ValueError: there is no image, or their number is not that of the captions.
     """
-    pixels = [_showable(image) for image in to_uint8(images)]
+    pixels = [showable(image) for image in to_uint8(images)]
     if not pixels or len(pixels) != len(captions):
         raise ValueError(f"{len(pixels)} images and {len(captions)} captions: need as many, not 0")
     height, width = pixels[0].shape[:2]
@@ -92,7 +92,7 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
     for index, (picture, label) in enumerate(zip(to_uint8(images), labels, strict=True)):
         paths.append(folder / f"{index:05d}_class{int(label)}.png")
         with replacing(paths[-1]) as part:
-            Image.fromarray(_showable(picture)).save(part, "PNG")
+            Image.fromarray(showable(picture)).save(part, "PNG")
     return paths
 
 
@@ -103,7 +103,8 @@ def to_uint8(images: Tensor) -> PixelArray:
     return array
 
 
-def _showable(picture: PixelArray) -> PixelArray:
+def showable(picture: PixelArray) -> PixelArray:
+    """Return what Pillow can show of H x W x C bytes: the leading three channels, or one."""
     return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., 0]
 
 

@@ -8,19 +8,26 @@ from typing import Any
 from markupsafe import Markup
 
 from dfkd.report import html, sentences, units
+from dfkd.report.gallery import Gallery
 from dfkd.report.log import read_metrics
 from dfkd.training.files import write_text
 
 MOST_BARS = 24  # classes that are listed by name; more become one chart
 
 
-def write_page(directory: Path, manifest: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
+def write_page(
+    directory: Path,
+    manifest: Mapping[str, Any],
+    result: Mapping[str, Any],
+    gallery: Gallery | None = None,
+) -> Path:
     """Write ``report.html`` into a run's directory.
 
     Args:
         directory: its ``metrics.jsonl`` and ``grid.png`` are shown if they are there.
         manifest: what ``manifest.json`` holds; what is absent is left out or said to be unknown.
         result: what ``result.json`` holds; likewise.
+        gallery: its pictures, in place of ``grid.png``.
     """
     rows = sentences.models(result)
     headings, cells = units.comparison(rows)
@@ -46,6 +53,7 @@ def write_page(directory: Path, manifest: Mapping[str, Any], result: Mapping[str
         command=html.command(manifest.get("command")),
         details=html.details(manifest),
         recipe=json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else "",
+        **({"gallery": None} if gallery is None else gallery.parts()),
     )  # fmt: skip
     path = directory / "report.html"
     write_text(path, document)

@@ -22,6 +22,7 @@ from dfkd.runs.mirror import Mirror
 from dfkd.runs.options import Compute, Output
 from dfkd.runs.prepare import accelerate, compile_mode
 from dfkd.runs.session import Session
+from dfkd.synthesis.evolution import Evolution
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
@@ -44,6 +45,8 @@ class Inversion:
     Attributes:
         config: the setting as it is used, once prepared.
         metrics: what ``result.json`` holds, once evaluated.
+        evolution: how the first batch came to be.
+        confidences: the teacher's of each picture in its class, once evaluated.
 
     Raises:
         DfkdError: whatever can be seen to be wrong before any work.
@@ -57,12 +60,14 @@ class Inversion:
         output: Output,
         callbacks: Sequence[Callback] = (),
         origin: manifest.Origin | None = None,
+        evolution: Evolution | None = None,
     ) -> None:
         self._started = time.perf_counter()
         order.check(teacher, compute)
         self.teacher, self.order, self.compute = teacher, order, compute
         self.origin = origin or manifest.Origin()
         self.session = Session(output, local_paths((self.origin.teacher,)), callbacks)
+        self.evolution = evolution or Evolution(teacher.spec)
         self._earlier: float = self.session.saved.get("seconds", 0.0)
         self._interrupted = [False]
 
@@ -155,6 +160,7 @@ class Inversion:
         batch = self.synthesizer.finish()
         assert batch.prediction is not None
         assert batch.target is not None
+        self.evolution.finish(batch.inputs)
         self._made.append((batch.inputs, batch.prediction.logits, batch.target))
         self._share = 0.0
         return stopped
@@ -162,6 +168,8 @@ class Inversion:
     def _step(self) -> None:
         """One step, and what is due after it."""
         minutes, before = self.order.minutes, self.seconds
+        if not self._made:
+            self.evolution.watch(self.synthesizer, self._share)
         with within_memory("synthesis"):
             metrics = self.synthesizer.step()
         self._metrics = {f"synthesis/{name}": value for name, value in metrics.items()}
@@ -200,7 +208,7 @@ class Inversion:
         return {
             "synthesizer": self.synthesizer.state_dict(), "made": checkpoint.snapshot(made),
             "steps": self.steps, "share": self._share, "seconds": self.seconds,
-            "unscheduled": self._unscheduled,
+            "unscheduled": self._unscheduled, "evolution": self.evolution.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -213,11 +221,15 @@ class Inversion:
         ]
         self.steps, self._share = state["steps"], state["share"]
         self._unscheduled = state["unscheduled"]
+        if "evolution" in state:  # version 0.1 kept none
+            self.evolution.load_state_dict(state["evolution"])
 
     def evaluate(self) -> None:
         """Count the pictures that the teacher recognises as their class."""
         made = [torch.cat(parts)[: self.order.count] for parts in zip(*self._made, strict=True)]
         self.images, logits, self.targets = made
+        own = logits.float().softmax(1).gather(1, self.targets[:, None])
+        self.confidences: list[float] = own[:, 0].tolist()
         seconds = round(self.seconds, 2)
         self.metrics = InversionMetrics(
             own_top1=(logits.argmax(1) == self.targets).float().mean().item(),
@@ -245,5 +257,8 @@ class Inversion:
         record |= {name: self.facts[name] for name in ("mirror", "decisions")}
         record |= {"complete": self.complete}
         names = [self.teacher.class_names[index] for index in self.targets.tolist()]
-        figures = self.metrics.as_dict()
-        pictures.write_pictures(directory, self.images.cpu(), self.targets, names, figures, record)
+        figures, images = self.metrics.as_dict(), self.images.cpu()
+        gallery = pictures.gallery_of_run(
+            images, self.targets.tolist(), self.confidences, names, self.evolution
+        )
+        pictures.write_pictures(directory, images, self.targets, names, figures, record, gallery)

@@ -33,7 +33,6 @@ class Claims:
         self._token = (
             f"{socket.gethostname()} {os.getpid()} {_born(os.getpid())} {uuid.uuid4().hex}"
         )
-        directory.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def holding(self, index: int) -> Iterator[bool]:
@@ -54,6 +53,7 @@ class Claims:
                 path.unlink(missing_ok=True)
 
     def _take(self, path: Path) -> bool:
+        self.directory.mkdir(exist_ok=True)  # whoever closes a set removes it
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:

@@ -143,9 +143,10 @@ def _lay_down(directory: Path, plan: SetManifest) -> SetManifest:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(plan.to_text())
-        os.chmod(name, 0o644)
-        with contextlib.suppress(FileExistsError):
-            os.link(name, directory / MANIFEST)  # unlike a rename it replaces nothing
+        # Unlike a rename a link replaces nothing; and whoever closed the set has tidied up.
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.chmod(name, 0o644)
+            os.link(name, directory / MANIFEST)
     finally:
         Path(name).unlink(missing_ok=True)
     return check_same(directory, plan)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from dfkd.datasets.written import SetManifest, WrittenSet
-from dfkd.datasets.written.manifest import write_manifest
+from dfkd.datasets.written.manifest import MANIFEST, read_manifest, write_manifest
 from dfkd.datasets.written.shards import ShardFile, digest, shard_name, write_shard
 from dfkd.errors import DfkdError, unwritable
 from dfkd.runs import run_directory
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
 from dfkd.runs.prepare import accelerate, compile_mode
+from dfkd.runs.run_entries import listed
 from dfkd.sets.claims import Claims
 from dfkd.sets.makers import Halted, ShardRows, make_pictures, make_sampled
 from dfkd.sets.order import SetOrder, in_turn
@@ -84,9 +85,9 @@ class SetRun:
         self._began = time.perf_counter()
         self.makers, self.order, self.compute = makers, order, compute
         self.directory, self._callbacks = output.path, callbacks
-        again = (output.path / "manifest.json").is_file() and not output.overwrite
+        again = not output.overwrite and is_begun(output.path)
         run_directory.prepare(output.path, output.overwrite, again, SET, reads)
-        if again:
+        if again and (output.path / MANIFEST).exists():
             check_same(output.path, outline(order, makers))
         elif output.overwrite:
             run_directory.create(output.path, overwrite=True, layout=SET)
@@ -193,6 +194,12 @@ class SetRun:
             callback.on_log(progress, done, {}, ())
 
 
+def is_begun(directory: Path) -> bool:
+    """Tell whether there is nothing but a set in a directory, perhaps just begun by another."""
+    entries = listed(directory) if directory.is_dir() else []
+    return bool(entries) and all(map(SET.owns, entries))
+
+
 def missing_shards(directory: Path, plan: SetManifest) -> list[int]:
     """List the shards of a plan that are not there yet, in their order."""
     return [i for i in range(len(plan.shards)) if not (directory / shard_name(i)).exists()]
@@ -211,7 +218,11 @@ def close(directory: Path, plan: SetManifest) -> SetManifest:
         ShardFile(path, plan.image.shape, len(plan.classes), entry.count)
         sums.append(digest(path))
     closed = plan.closed(sums)
-    write_manifest(directory, closed)
+    try:
+        write_manifest(directory, closed)
+    except FileNotFoundError:  # another process closed it meanwhile, and tidied up
+        if not read_manifest(directory).complete:
+            raise
     _tidy(directory)
     return closed
 
