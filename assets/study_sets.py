@@ -73,11 +73,25 @@ def main():
     words.add_argument("--synthesis-steps", type=int, default=1000)
     words.add_argument("--steps", type=int, default=600)
     words.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    words.add_argument(
+        "--epochs", type=int, nargs="*", default=[],
+        help="in place of all that: students of the first set with labels of so many epochs",
+    )  # fmt: skip
     given = words.parse_args()
     global STUDENTS
     teacher = STUDENTS = dfkd.load_teacher(given.teacher)
     tests, real = dfkd.load_data(given.teacher), dfkd.load_data(given.train)
-    for count in given.per_class:
+    for epochs in given.epochs:
+        place = given.out / f"labels_{epochs}"
+        shutil.rmtree(place, ignore_errors=True)
+        source = given.out / f"natural_{given.per_class[0]}"
+        shutil.copytree(source, place, ignore=shutil.ignore_patterns("labels*"))
+        data = WrittenSet(place)
+        label_set(data, teacher, epochs=epochs)
+        size = sum(path.stat().st_size for path in (place / "labels").iterdir())
+        found = trained(data, given.student, tests, given.steps, given.seeds, "kd")
+        tell(teacher=given.teacher, images=len(data), epochs=epochs, bytes=size, accuracies=found)
+    for count in [] if given.epochs else given.per_class:
         sets = {}
         for method in ("natural", "sre2l"):
             place = given.out / f"{method}_{count}"
