@@ -7,6 +7,9 @@ from dataclasses import fields
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+_ROOM = 160
+"""Characters of a list of choices: a message is a line."""
+
 
 class DfkdError(ValueError):
     """Something the user can mend: the message is one clear line that says what to do.
@@ -22,7 +25,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if matches:
         return f"; did you mean {matches[0]!r}?"
-    return f"; choose from {', '.join(choices)}" if choices else ""
+    if not choices:
+        return ""
+    line = ", ".join(choices)
+    if len(line) > _ROOM:
+        line = line[:_ROOM].rpartition(",")[0] + ", …"
+    return f"; choose from {line}"
 
 
 def unwritable(error: Exception, place: object) -> DfkdError:
@@ -49,9 +57,8 @@ def check_settings(settings: Any, quote: str = "") -> None:
         value, wanted = getattr(settings, field.name), declared(field.type)
         if wanted and value is not None and not _is_within(value, wanted):
             kind = "in " * isinstance(wanted, str)
-            shown = value if isinstance(wanted, str) else repr(value)
             raise DfkdError(
-                f"{quote}{field.name}{quote} must be {kind}{in_words(wanted)}, not {shown}"
+                f"{quote}{field.name}{quote} must be {kind}{in_words(wanted)}, not {value!r}"
             )
 
 
@@ -85,9 +92,12 @@ def _is_within(value: Any, wanted: str | tuple[str, ...]) -> bool:
     if isinstance(value, tuple):
         return all(_is_within(part, wanted) for part in value)
     low, high = (float(end) for end in wanted[1:-1].split(","))
-    above = value > low or (value == low and wanted[0] == "[")
-    below = value < high or (value == high and wanted[-1] == "]")
-    return bool(above and below)
+    try:
+        above = value > low or (value == low and wanted[0] == "[")
+        below = value < high or (value == high and wanted[-1] == "]")
+        return bool(above and below)
+    except TypeError:  # no number
+        return False
 
 
 def check_within(settings: object, interval: str, *names: str) -> None:

@@ -156,6 +156,7 @@ _HOW = {
     "name": "by name",
     "spelling": "by name, however spelt",
     "number": "by number",
+    "directory": "by index and name",
     "synset": "by ImageNet's synsets",
     "file name": "by the class in their names",
 }

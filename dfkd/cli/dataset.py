@@ -5,21 +5,25 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import build_recipe
-from dfkd.cli.common import Shown, compute_of, console, teacher_of, teachers_of
+from dfkd.cli.common import Shown, console, teacher_of, teachers_of
 from dfkd.cli.flags import as_flags
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.labels import LabelStore, epoch_name
-from dfkd.datasets.written.manifest import read_manifest
+from dfkd.datasets.written.manifest import SetManifest, read_manifest
+from dfkd.datasets.written.shards import ShardFile, shard_name
 from dfkd.errors import DfkdError, unwritable
 from dfkd.loading.uri import local_paths
 from dfkd.report.progress import Progress
-from dfkd.runs.options import Output
+from dfkd.runs.options import Compute, Output
+from dfkd.sets.content import impossible_values
+from dfkd.sets.known_teachers import check_loads
 from dfkd.sets.labelling import label_set, views_for
 from dfkd.sets.order import SetOrder
 from dfkd.sets.plan import Maker
@@ -29,14 +33,17 @@ from dfkd.training import devices
 
 _HELPER = "DFKD_HELPER"
 """Set in the environment of processes that one with ``--devices`` has started."""
+_MOST_PROCESSES = 256
 
 
 def run_synthesize(command: arguments.Synthesize) -> int:
     """Work on a set, with as many processes as are asked for, until it is complete."""
-    if command.devices < 1:
-        raise DfkdError(f"`devices` must be at least 1, not {command.devices}")
+    if not 1 <= command.devices <= _MOST_PROCESSES:
+        raise DfkdError(f"`devices` must be in [1, {_MOST_PROCESSES}], not {command.devices}")
     uris = [command.teacher, *command.teachers]
-    output = Output(command.out, command.overwrite)
+    # What one process has replaced is what the others join.
+    output = Output(command.out, command.overwrite and _HELPER not in os.environ)
+    _take_own_gpu()
     teachers = teachers_of(uris, command.facts)
     order = _order(command, teachers[0])
     makers = [Maker(*each) for each in zip(teachers, uris, strict=True)]
@@ -44,7 +51,8 @@ def run_synthesize(command: arguments.Synthesize) -> int:
     reads += [command.config] if command.config else []
     with Progress("Synthesizing", console()) as progress:
         shown = [Shown(progress, _tell_decisions)]
-        run = SetRun(makers, order, compute_of(_alone(command)), output, shown, reads)
+        alone = Compute(device=cast(Any, command.device), compile=cast(Any, command.compile))
+        run = SetRun(makers, order, alone, output, shown, reads)
         helpers = _start_helpers(command.devices)
         try:
             result = run.run()
@@ -54,9 +62,10 @@ def run_synthesize(command: arguments.Synthesize) -> int:
     return _tell_end(result)
 
 
-def _alone(command: arguments.Synthesize) -> Any:
-    """Each of several processes works as one alone does."""
-    return type("Options", (), {"device": command.device, "compile": command.compile})
+def _take_own_gpu() -> None:
+    """Give each of the processes of a launcher, which numbers them, a GPU of its own."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
 def _order(command: arguments.Synthesize, teacher: Any) -> SetOrder:
@@ -118,6 +127,8 @@ def run_label(command: arguments.DatasetLabel) -> int:
     """Write the teacher's answers to many views of a set."""
     data = WrittenSet(command.directory)
     source = command.teacher or data.manifest.teachers[0].source
+    if not command.teacher:
+        check_loads(source)
     teacher = teacher_of(source, command.facts).to(devices.resolve_device(command.device))
     given = {name: getattr(command, name) for name in ("crop", "light", "mix")}
     given |= {} if command.flip is None else {"flip": command.flip}
@@ -136,6 +147,15 @@ def run_label(command: arguments.DatasetLabel) -> int:
     return 0
 
 
+def _check_values(directory: Path, plan: SetManifest) -> None:
+    """Raise where a shard that was made elsewhere has what it cannot have."""
+    for index, entry in enumerate(plan.shards):
+        path = directory / shard_name(index)
+        file = ShardFile(path, plan.image.shape, len(plan.classes), entry.count)
+        for _, line in impossible_values(file, entry.count, entry.seed, plan):
+            raise DfkdError(f"{path} {line}: run dfkd dataset check --repair")
+
+
 def run_merge(command: arguments.DatasetMerge) -> int:
     """Close a set; says what is missing."""
     plan = read_manifest(command.directory)
@@ -145,6 +165,9 @@ def run_merge(command: arguments.DatasetMerge) -> int:
             f"{command.directory} lacks {len(missing)} of {len(plan.shards)} shards, the first is "
             f"{missing[0]}: copy them there, or run dfkd synthesize again"
         )
+    if plan.complete:
+        WrittenSet(command.directory).check_bytes()
+    _check_values(command.directory, plan)
     try:
         closed = close(command.directory, plan)
     except OSError as error:

@@ -11,7 +11,8 @@ from dfkd.errors import DfkdError, unwritable
 from dfkd.report.table import text_table
 from dfkd.report.units import MISSING, number, percent, whole
 from dfkd.runs.options import Output
-from dfkd.sets.quality import Distances, NetworkFigures, SetQuality, measure_quality
+from dfkd.sets.quality import measure_quality
+from dfkd.sets.quality_figures import Distances, NetworkFigures, SetQuality
 from dfkd.sets.recut import prepare_copy
 from dfkd.sets.rules import RULES, SelectionOrder
 from dfkd.sets.selection import DRAWS, ChoiceFigures, compare_rules, select

@@ -118,6 +118,11 @@ def _sources(
     if kind == "set":
         if command.images or command.method:
             raise DfkdError("a set brings its own images: leave `images` and `method` out")
+        if command.facts != arguments.UNSAID or command.recompute:
+            raise DfkdError(
+                "a set says what its images are, and no teacher is asked: leave `image`, `mean`, "
+                "`std`, `class_names` and `recompute` out"
+            )
         data = WrittenSet(path_of(place))
         return distillation.absent_teacher(data), LabelStore(data)
     teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, recipe)

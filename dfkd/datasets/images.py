@@ -27,7 +27,8 @@ class Reading:
 
     Attributes:
         how: what gave the labels: ``number`` (they are in the data), ``name``, ``spelling``
-            (names but for case and what joins words), ``synset``, ``file name`` or ``nothing``.
+            (names but for case and what joins words), ``directory`` (as an export calls them),
+            ``synset``, ``file name`` or ``nothing``.
         classes: the directories of a folder.
         skipped: how many files of a folder were not read, by their ending or what they are.
     """

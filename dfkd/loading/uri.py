@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfkd.errors import DfkdError
+from dfkd.tasks.words import shown
 
 NAMED_KINDS = ("bundled", "torchvision", "timm", "run", "teacher")
 TEACHER_FORMS = (
@@ -68,7 +69,7 @@ def parse_uri(text: str) -> ModelURI:
     # From the right: file names may have a colon.
     source, colon, factory = base.rpartition(":")
     if not source or not factory or kind in NAMED_KINDS:
-        raise DfkdError(f"not a MODEL: {text!r}; write {URI_FORMS}")
+        raise DfkdError(f"not a MODEL: {shown(text, 60)!r}; write {URI_FORMS}")
     if not factory.isidentifier():
         raise DfkdError(f"{factory!r} in {text!r} is no name of a function; write {URI_FORMS}")
     is_file = source.endswith(".py")

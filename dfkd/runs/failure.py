@@ -40,7 +40,7 @@ def failure_of(
     if not guesses(quality.student_accuracy):
         return ""
     at = f"{quality.student_accuracy:.1%} of {images:,} images are right"
-    if guesses(quality.teacher_accuracy):
+    if quality.teacher_accuracy is not None and guesses(quality.teacher_accuracy):
         return (
             f"Student and teacher are at chance ({at}): do the labels and the normalisation fit "
             "the teacher? See --class-names, --mean and --std."

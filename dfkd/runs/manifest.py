@@ -89,7 +89,8 @@ def identity(
         unlabelled: the user's, by which students are judged.
     """
     # What brings other settings along comes first: it is what a refusal should name.
-    own = {"images": images and images.name, "unlabelled": unlabelled and unlabelled.name}
+    given = images.identity if isinstance(images, LabelStore) else images and images.name
+    own = {"images": given, "unlabelled": unlabelled and unlabelled.name}
     first = {**own, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
     taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}

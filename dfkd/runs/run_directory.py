@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfkd.errors import DfkdError
 from dfkd.runs.run_entries import RUN, DirectoryLayout, classify_entries, listed, misplaced
+from dfkd.tasks.words import shown
 
 
 def prepare(
@@ -32,6 +33,7 @@ def prepare(
     """
     if resume and overwrite:
         raise DfkdError("`resume` continues what `overwrite` replaces: give one of them")
+    check_name(path)
     try:
         if not resume:
             _check_place(path)
@@ -117,6 +119,19 @@ def _remove(entries: Iterable[Path]) -> None:
             entry.unlink()
 
 
+def check_name(path: Path) -> None:
+    """Raise where no file can be called like that, or only by some of the libraries that write."""
+    try:
+        sound = b"\0" not in str(path).encode("utf-8")
+        path.exists()
+    except UnicodeEncodeError:
+        sound = False
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    if not sound:
+        raise DfkdError(f"`output` {shown(path, 150)} is no name in UTF-8; choose another")
+
+
 def _check_place(path: Path) -> None:
     """Raise where more than a run lives in ``path``, or it only points elsewhere."""
     if path.is_symlink():
@@ -152,4 +167,6 @@ def _check_links(path: Path, layout: DirectoryLayout) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DfkdError:
-    return DfkdError(f"`output` {path} cannot be written ({error.strerror}); choose another")
+    return DfkdError(
+        f"`output` {shown(path, 150)} cannot be written ({error.strerror}); choose another"
+    )

@@ -18,6 +18,7 @@ from dfkd.report.units import percent, whole
 from dfkd.runs.run_entries import misplaced
 from dfkd.sets.check import check_set
 from dfkd.sets.findings import SetCheck
+from dfkd.sets.label_damage import KIND
 from dfkd.sets.plan import SET
 from dfkd.sets.repair import check_inside
 from dfkd.sets.whole import StoredAnswers, answers_of
@@ -30,7 +31,7 @@ _MOST_CLASSES = 50
 """That are listed openly."""
 _SIDE = 112
 """Pixels; larger images are shown smaller."""
-_HARMLESS = ("constant", "saturated", "duplicates", "near-duplicates", "leftover", "stranger")
+_HARMLESS = ("constant", "saturated", "duplicates", "near-duplicates", "leftover", "stranger", KIND)
 """Kinds of findings that a card can tell, in place of numbers that are not those of the set."""
 
 

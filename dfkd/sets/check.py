@@ -16,8 +16,10 @@ from dfkd.sets.duplicates import copies, look_alikes, think_alikes
 from dfkd.sets.findings import SetCheck, SetFinding, at_most, counted, some
 from dfkd.sets.foreign_files import foreign_files
 from dfkd.sets.known_teachers import by_hash
+from dfkd.sets.label_damage import label_damage
 from dfkd.sets.order import in_turn
 from dfkd.sets.order_again import order_of
+from dfkd.sets.plan import as_teachers
 from dfkd.sets.shard_damage import shard_damage
 from dfkd.teacher import Teacher
 
@@ -61,8 +63,7 @@ def check_set(
     if wrong := _nonsense(manifest):
         line = f"{MANIFEST} counts {wrong}: fetch the set again, or make it anew"
         return SetCheck((SetFinding("manifest damaged", line),))
-    teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher or ())
-    return _checked(directory, manifest, by_hash(manifest, teachers))
+    return _checked(directory, manifest, by_hash(manifest, as_teachers(teacher or ())))
 
 
 def _checked(directory: Path, manifest: SetManifest, teachers: Mapping[str, Teacher]) -> SetCheck:
@@ -80,6 +81,7 @@ def _checked(directory: Path, manifest: SetManifest, teachers: Mapping[str, Teac
         own = teachers.get(manifest.teachers[entry.teacher].hash)
         content.read(directory, index, manifest, own)
     whole = _Whole(content)
+    findings += at_most(label_damage(directory, manifest))
     findings += [*content.findings, *whole.counts(manifest), *whole.images(), *whole.agreement()]
     return SetCheck(
         tuple(findings), manifest.complete, present, len(manifest.shards), len(whole.labels),

@@ -72,7 +72,7 @@ class SetContent:
             )
             labels, logits = (file.read(key, 0, entry.count) for key in ("labels", "logits"))
             again = not manifest.complete and manifest.selected is None
-            for kind, line in _values(file, entry.count, entry.seed, manifest):
+            for kind, line in impossible_values(file, entry.count, entry.seed, manifest):
                 finding = SetFinding(kind, f"{name} {line}", (index,), mends=again)
                 self.findings.append(finding)
             self._look(file, start, manifest.image)
@@ -143,10 +143,17 @@ def saturation_bound(spec: ImageSpec) -> float:
     return 1 - (1 - share) / 4
 
 
-def _values(
+def impossible_values(
     file: ShardFile, count: int, seed: int, manifest: SetManifest
 ) -> Iterator[tuple[str, str]]:
-    """Yield kinds and lines of what a shard's columns have that they cannot have."""
+    """Yield kinds and lines of what a shard's columns have that they cannot have.
+
+    Args:
+        file: the shard.
+        count: its images.
+        seed: its own.
+        manifest: of the set.
+    """
     labels, last = file.read("labels", 0, count), len(manifest.classes) - 1
     if bool(((labels < 0) | (labels > last)).any()):
         wrong = int(labels[(labels < 0) | (labels > last)][0])

@@ -74,12 +74,18 @@ def makers_of(manifest: SetManifest, teachers: Sequence[Teacher] = ()) -> list[M
     ]
 
 
+def check_loads(source: str) -> None:
+    """Raise unless a manifest may have its teacher loaded: not where it names code."""
+    if not _may_load(source):
+        raise DfkdError(
+            f"the set was made from {shown(source, 60)}, which its manifest cannot load: give that "
+            "as `teacher`"
+        )
+
+
 def _loaded(manifest: SetManifest, entry: TeacherEntry) -> Teacher:
     named = shown(entry.source, 60)
-    if not _may_load(entry.source):
-        raise DfkdError(
-            f"the set was made from {named}, which its manifest cannot load: give that as `teacher`"
-        )
+    check_loads(entry.source)
     try:
         teacher = load_maker(manifest, entry.source)
     except DfkdError as error:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.labels import (
+    MOST_EPOCHS,
     LabelManifest,
     answers_as_rows,
     epoch_name,
@@ -23,6 +24,7 @@ from dfkd.networks.foreign import within_memory
 from dfkd.runs.callbacks import Callback
 from dfkd.sets.claims import Claims
 from dfkd.sets.plan import WORK
+from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 from dfkd.training.augment import FLIP
 from dfkd.training.interruption import interruption
@@ -78,8 +80,10 @@ def label_set(
                 f"{directory} has other labels already: remove labels.json and labels/, or ask for "
                 f"{_told(found)}"
             )
-        if found is not None and found.complete and len(found.epochs) == epochs:
-            return True
+        if found is not None:
+            _drop_damaged(directory, found)
+            if found.complete and len(found.epochs) == epochs and not _missing(directory, found):
+                return True
         write_label_manifest(directory, plan)
         with interruption() as interrupted:
             if not _answer_all(data, teacher, plan, interrupted, callbacks):
@@ -93,9 +97,12 @@ def label_set(
 def _plan(
     data: WrittenSet, teacher: Teacher, epochs: int, top_k: int | None, views: ViewConfig, seed: int
 ) -> LabelManifest:
-    if not 1 <= epochs <= 10_000:
-        raise DfkdError(f"`epochs` must be in [1, 10000], not {epochs}")
+    if not 1 <= epochs <= MOST_EPOCHS:
+        raise DfkdError(f"`epochs` must be in [1, {MOST_EPOCHS}], not {epochs}")
+    if not 0 <= seed < 2**63:
+        raise DfkdError(f"`seed` must be in [0, 2**63), not {seed}")
     check_own(data, teacher)
+    data.check_bytes()
     classes = teacher.num_classes
     if top_k is None:
         top_k = _TOP if classes >= _FULL else 0
@@ -109,7 +116,7 @@ def check_own(data: WrittenSet, teacher: Teacher) -> None:
     if teacher.fingerprint() not in [one.hash for one in data.manifest.teachers]:
         raise DfkdError(
             f"{data.directory} was made from another teacher (other weights, by their hash): give "
-            f"the one of {data.manifest.teachers[0].source}"
+            f"the one of {shown(data.manifest.teachers[0].source, 60)}"
         )
 
 
@@ -136,6 +143,14 @@ def _answer_all(
             for callback in callbacks:
                 callback.on_log(done / len(plan.epochs), done, {}, ())
     return True
+
+
+def _drop_damaged(directory: Path, found: LabelManifest) -> None:
+    """Remove the epochs that are not what ``labels.json`` says: they are made again."""
+    for epoch, known in enumerate(found.epochs):
+        path = directory / epoch_name(epoch)
+        if path.is_symlink() or (path.is_file() and known and digest(path) != known):
+            path.unlink()
 
 
 def _missing(directory: Path, plan: LabelManifest) -> list[int]:

@@ -14,12 +14,16 @@ from dfkd.errors import DfkdError, check_settings
 from dfkd.networks.seeding import seed_of
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.overlay import flat
+from dfkd.sets.order_values import as_number, as_numbers, as_whole, as_wholes
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
 
 SAMPLED_SHARD = 1000
 """Images of a shard of a method that draws them from what it has learned."""
 _MOST_SHARDS = 100_000
+_MOST_IMAGES = 100_000_000
+_MOST_OF_A_SHARD = 1_000_000
+"""Images; all of a shard are in memory at once."""
 _SOFT_LEAST = 0.5  # share of an image's own class in a mixture
 
 
@@ -45,14 +49,15 @@ class SetOrder:
     recipe: Recipe
     per_class: Annotated[int, "[1, inf)"] | None = None
     count: Annotated[int, "[1, inf)"] | None = None
-    classes: tuple[int, ...] | None = None
-    priors: tuple[float, ...] | None = None
+    classes: Sequence[int] | None = None
+    priors: Sequence[float] | None = None
     mixtures: Annotated[float, "[0, 1]"] = 0.0
     steps: Annotated[int, "[1, inf)"] | None = None
     shard_size: Annotated[int, "[1, inf)"] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._make_plain()
         check_settings(self, "`")
         if (self.per_class is None) == (self.count is None):
             raise DfkdError("say how many images: either `per_class` or `count`")
@@ -65,6 +70,21 @@ class SetOrder:
                 f"`mixtures` are made by pictures' methods (natural, sre2l, cda), and "
                 f"{self.recipe.method} has no targets of its own"
             )
+
+    def _make_plain(self) -> None:
+        """Numbers of other libraries become Python's, as the manifest writes them."""
+        plain: dict[str, Any] = {
+            "seed": as_whole("seed", self.seed), "mixtures": as_number("mixtures", self.mixtures),
+        }  # fmt: skip
+        for name in ("per_class", "count", "steps", "shard_size"):
+            if (value := getattr(self, name)) is not None:
+                plain[name] = as_whole(name, value)
+        if self.classes is not None:
+            plain["classes"] = as_wholes("classes", self.classes)
+        if self.priors is not None:
+            plain["priors"] = as_numbers("priors", self.priors)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @property
     def pictures(self) -> bool:
@@ -112,7 +132,7 @@ class SetOrder:
         """Return how many images each shard is to have: as even as can be.
 
         Raises:
-            DfkdError: more shards than a directory should have.
+            DfkdError: more shards than a directory should have, or more images than memory.
         """
         own = self.recipe.synthesizer.batch_size if self.pictures else SAMPLED_SHARD
         shards = -(-total // (self.shard_size or own))
@@ -120,6 +140,11 @@ class SetOrder:
             raise DfkdError(
                 f"{total} images make {shards} shards, and {_MOST_SHARDS} is the most: raise "
                 "`shard_size`"
+            )
+        if -(-total // shards) > _MOST_OF_A_SHARD or total > _MOST_IMAGES:
+            raise DfkdError(
+                f"a set has at most {_MOST_IMAGES:,} images, and a shard {_MOST_OF_A_SHARD:,}: "
+                f"lower `count`, `per_class` or `shard_size`, for {total:,} in {shards:,} shards"
             )
         ends = [total * i // shards for i in range(shards + 1)]
         return [end - start for start, end in pairwise(ends)]

@@ -14,6 +14,8 @@ import torch
 from dfkd.datasets.written import ClassEntry, SetManifest, TeacherEntry
 from dfkd.datasets.written.manifest import MANIFEST, read_manifest
 from dfkd.errors import DfkdError
+from dfkd.recipes import build_synthesizer
+from dfkd.recipes.named import with_round
 from dfkd.recipes.overlay import merge
 from dfkd.runs.decisions import ask_mirror
 from dfkd.runs.inversion_order import with_steps
@@ -61,6 +63,20 @@ class Maker:
     source: str = "a module"
 
 
+def as_teachers(value: Any) -> list[Teacher]:
+    """Return one teacher or several as a list.
+
+    Raises:
+        DfkdError: something else, such as the words that name one.
+    """
+    found = list(value) if isinstance(value, list | tuple) else [value]
+    for one in found:
+        if not isinstance(one, Teacher):
+            kind = type(one).__name__
+            raise DfkdError(f"`teacher` must be what dfkd.load_teacher returns, not {kind}")
+    return found
+
+
 def check_makers(makers: Sequence[Maker]) -> None:
     """Raise unless all teachers have the same images and classes."""
     if not makers:
@@ -84,6 +100,8 @@ def settle_plan(directory: Path, order: SetOrder, makers: Sequence[Maker]) -> Se
     plan = outline(order, makers)
     if (directory / MANIFEST).exists():
         return check_same(directory, plan)
+    for maker in makers:  # what a method cannot ask of a teacher is told before a plan lies there
+        build_synthesizer(with_round(order.recipe), maker.teacher)
     settings, lines = _complete(order, makers[0].teacher)
     settled = plan.recipe | {"settings": _plain(asdict(settings))}
     return _lay_down(directory, replace(plan, recipe=settled, decisions=tuple(lines)))

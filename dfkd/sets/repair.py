@@ -14,7 +14,7 @@ from dfkd.sets.findings import SetCheck
 from dfkd.sets.foreign_files import is_leftover
 from dfkd.sets.known_teachers import makers_of
 from dfkd.sets.order_again import order_of
-from dfkd.sets.plan import SET, outline
+from dfkd.sets.plan import SET, as_teachers, outline
 from dfkd.sets.run import SetRun
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
@@ -50,7 +50,7 @@ def repair_set(
         return found
     manifest = read_manifest(directory)
     check_inside(directory)
-    teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher or ())
+    teachers = as_teachers(teacher or ())
     try:
         if found.damaged:
             run = _begin(directory, manifest, teachers, compute or Compute(), found.damaged)

@@ -85,6 +85,7 @@ class SetRun:
         self._began = time.perf_counter()
         self.makers, self.order, self.compute = makers, order, compute
         self.directory, self._callbacks = output.path, callbacks
+        run_directory.check_name(output.path)
         again = not output.overwrite and is_begun(output.path)
         run_directory.prepare(output.path, output.overwrite, again, SET, reads)
         if again and (output.path / MANIFEST).exists():

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dfkd.errors import DfkdError
 from dfkd.recipes import Recipe, recipe
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
 from dfkd.sets.order import SetOrder
-from dfkd.sets.plan import Maker, check_makers
+from dfkd.sets.plan import Maker, as_teachers, check_makers
 from dfkd.sets.run import SetResult, SetRun
 from dfkd.synthesis.methods.deep_inversion_config import default_config
+from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 
 NATURAL = "natural"
@@ -67,13 +69,14 @@ def synthesize(
     Raises:
         DfkdError: an order that cannot be filled, another set in ``output``, or no room there.
     """
-    teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher)
+    teachers = as_teachers(teacher)
     makers = [Maker(one) for one in teachers]
     check_makers(makers)
     chosen = recipe_for(method, teachers[0]) if isinstance(method, str) else method
+    if not isinstance(chosen, Recipe):
+        raise DfkdError(f"`method` must be a name or a recipe, not {shown(repr(chosen), 60)}")
     order = SetOrder(
-        chosen, per_class, count, None if classes is None else tuple(classes),
-        None if priors is None else tuple(priors), mixtures, steps, shard_size, seed,
+        chosen, per_class, count, classes, priors, mixtures, steps, shard_size, seed,
     )  # fmt: skip
     output = output if isinstance(output, Output) else Output(output)
     return SetRun(makers, order, compute or Compute(), output, callbacks).run()

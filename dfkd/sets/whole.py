@@ -44,12 +44,10 @@ def answers_of(data: WrittenSet) -> StoredAnswers:
     """Read labels and stored answers of all images.
 
     Raises:
-        DfkdError: a label that is of no class.
+        DfkdError: a shard that has changed, or a label that is of no class.
     """
+    data.check_bytes()
     labels = data.column("labels")
-    last = len(data.manifest.classes) - 1
-    if int(labels.min()) < 0 or int(labels.max()) > last:
-        raise DfkdError(f"{data.directory} is damaged: it has labels that are not in 0 to {last}")
     logits = data.column("logits").double()
     own = logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
     # What is not finite says nothing of the label: such an image comes last.

@@ -16,6 +16,9 @@ from dfkd.tasks.words import first_few, shown
 
 Indices = list[int | None]
 
+_LONGEST = 60
+"""Characters of a class's name in a directory's."""
+
 REMEDY = "give `class_names=FILE`: the model's classes in their order, one name a line"
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -155,9 +158,41 @@ def _once(keys: Iterable[Hashable]) -> dict[Hashable, int]:
     return {key: index for key, index in found.items() if key not in twice}
 
 
+def directory_names(class_names: Sequence[str]) -> list[str]:
+    """Return a directory for each class, which sorts as the classes do.
+
+    Each begins with the class's index, so that no two are alike on a file system that ignores case
+    and none is reserved. What follows of the name is ASCII letters, digits, ``-`` and ``_``.
+
+    Args:
+        class_names: in the order of the labels.
+
+    >>> directory_names(["T-shirt/top", "Café", "con"]), directory_names(["0", "1"])
+    (['0_T-shirt_top', '1_Cafe', '2_con'], ['0', '1'])
+    """
+    width = len(str(len(class_names) - 1))
+    plain = numbered(class_names)
+    return [
+        f"{index:0{width}d}{'' if plain else _suffix(name)}"
+        for index, name in enumerate(class_names)
+    ]
+
+
+def _suffix(name: str) -> str:
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    word = re.sub(r"[^A-Za-z0-9-]+", "_", letters).strip("_")[:_LONGEST]
+    return f"_{word}" if word else ""
+
+
+def _by_directory(names: Sequence[str], classes: Sequence[str]) -> Indices:
+    known = {name: index for index, name in enumerate(directory_names(classes))}
+    return [known.get(name) for name in names]
+
+
 _RULES: dict[str, Callable[[Sequence[str], Sequence[str]], Indices]] = {
     "name": _by_name,
     "spelling": _by_spelling,
     "number": _by_number,
+    "directory": _by_directory,
     "synset": lambda names, classes: synset_indices(names, classes, folded),
 }

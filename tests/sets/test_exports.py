@@ -19,7 +19,8 @@ from dfkd.cli import main
 from dfkd.errors import DfkdError
 from dfkd.sets.exports import EXPORTERS, CalibrationInputs, calibration_loader, export_set
 from dfkd.sets.exports.calibration import balanced_choice
-from dfkd.sets.exports.naming import directory_names, distinct_names
+from dfkd.sets.exports.naming import distinct_names
+from dfkd.tasks.labels import directory_names
 from support.handed_on import channels_first, check_same_images, write_set
 
 

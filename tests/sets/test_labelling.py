@@ -176,3 +176,14 @@ def test_the_commands_label_and_distil(data, tmp_path):
     assert "brings its own images" in refused.stderr
     inside = dfkd_("distill", f"set:{place}", STUDENT, "--out", f"{place}/run")
     assert inside.returncode == 2
+
+
+def test_a_run_goes_on_only_from_the_set_that_it_began_with(data, digits, tmp_path):
+    student = dfkd.load_student(STUDENT, digits)
+    dfkd.distill(data, student, steps=3, output=tmp_path / "run")
+    label_set(data, digits, epochs=1)
+    with pytest.raises(DfkdError, match="resume"):
+        dfkd.distill(
+            data, dfkd.load_student(STUDENT, digits), steps=6,
+            output=dfkd.Output(tmp_path / "run", resume=True),
+        )  # fmt: skip

@@ -169,6 +169,13 @@ def test_two_processes_of_one_command_make_the_set_of_one(tmp_path, uninterrupte
     assert content(directory) == uninterrupted
 
 
+def test_processes_of_one_command_replace_a_set_once(tmp_path, uninterrupted):
+    directory = tmp_path / "set"
+    dfkd.synthesize(teacher(), output=directory, per_class=1, **SMALL)
+    assert start(directory, "--devices", "2", "--overwrite").wait() == 0
+    assert content(directory) == uninterrupted
+
+
 def test_an_interrupted_run_says_what_is_there(tmp_path, uninterrupted):
     directory = tmp_path / "set"
     process = start(directory)

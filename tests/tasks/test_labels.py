@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfkd.tasks import synsets
-from dfkd.tasks.labels import REMEDY, match, why_not
+from dfkd.tasks.labels import REMEDY, directory_names, match, why_not
 
 UNNAMED = [str(number) for number in range(10)]
 IMAGENET = list(synsets._categories())
@@ -143,3 +143,12 @@ def test_messages_stay_short(length: int, count: int, shared: int) -> None:
     said = f"{'f' * 60}: {why_not([*names, 'x'], classes, WHAT)}; {REMEDY}"
     assert len(said) <= 300
     assert "\n" not in said
+
+
+@given(st.lists(st.text(max_size=8), min_size=2, max_size=12, unique=True), st.randoms())
+def test_exported_directories_are_the_classes_that_they_were(names, random):
+    written = list(enumerate(directory_names(names)))
+    random.shuffle(written)
+    found = match([directory for _, directory in written], names)
+    assert found is not None
+    assert list(found.indices) == [index for index, _ in written]

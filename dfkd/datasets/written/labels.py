@@ -13,20 +13,19 @@ from typing import Any
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dfkd.datasets.written.epochs import read_epoch
+from dfkd.datasets.written.manifest import MANIFEST
 from dfkd.datasets.written.reader import WrittenSet
-from dfkd.datasets.written.shards import digest
+from dfkd.datasets.written.shards import digest, write_columns
 from dfkd.datasets.written.views import ViewConfig, Views, show_views
 from dfkd.errors import DfkdError
 from dfkd.tasks.words import shown
-from dfkd.training.files import replacing, write_text
+from dfkd.training.files import write_text
 
 LABELS = "labels.json"
-_VIEWS = {"box": torch.int32, "flip": torch.uint8, "light": torch.float16, "partner": torch.int32,
-          "patch": torch.int32}  # fmt: skip
+MOST_EPOCHS = 10_000
 _LONGEST = 10_000_000
 
 
@@ -84,10 +83,17 @@ def read_label_manifest(directory: Path) -> LabelManifest | None:
     try:
         if path.stat().st_size > _LONGEST:
             raise ValueError("it is too long")
-        return TypeAdapter(LabelManifest).validate_python(json.loads(path.read_text("utf-8")))
+        values = json.loads(path.read_text("utf-8"))
+        found = TypeAdapter(LabelManifest).validate_python(values)
+        if not 1 <= len(found.epochs) <= MOST_EPOCHS or found.top_k < 0:
+            raise ValueError(f"{len(found.epochs)} epochs, top_k {found.top_k}")
+        return found
     except (OSError, ValueError, ValidationError, RecursionError) as error:
         reason = shown(str(error).partition("\n")[0], 80)
-        raise DfkdError(f"{path} is damaged ({reason}): run dfkd dataset label again") from None
+        raise DfkdError(
+            f"{path} is damaged ({reason}): remove it and labels/ beside it, and run dfkd dataset "
+            "label again"
+        ) from None
 
 
 def answers_as_rows(logits: Tensor, top_k: int) -> dict[str, Tensor]:
@@ -118,11 +124,7 @@ def rows_as_answers(rows: Mapping[str, Tensor], num_classes: int) -> Tensor:
 
 def write_epoch(path: Path, views: Views, answers: Mapping[str, Tensor]) -> str:
     """Write an epoch, whole or not at all; return the SHA-256 of its bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {**views._asdict(), **answers}
-    with replacing(path) as part:
-        save_file({name: columns[name].contiguous() for name in sorted(columns)}, part)
-        return digest(part)
+    return write_columns(path, {**views._asdict(), **answers})
 
 
 class LabelStore:
@@ -143,6 +145,9 @@ class LabelStore:
     def __init__(self, data: WrittenSet, check: bool = False) -> None:
         self.data, self.manifest = data, read_label_manifest(data.directory)
         self._epoch: tuple[int, Views, dict[str, Tensor]] | None = None
+        data.check_bytes()
+        if not bool(data.column("logits").isfinite().all()):
+            raise DfkdError(f"{data.directory} has answers that are not finite: make it anew")
         self._images = data.column("images")
         if self.manifest is None:
             return
@@ -150,6 +155,11 @@ class LabelStore:
             raise DfkdError(
                 f"{data.directory} has {len(data)} images and labels of {self.manifest.images}: "
                 "remove labels.json and labels/, and run dfkd dataset label again"
+            )
+        if self.manifest.teacher not in [one.hash for one in data.manifest.teachers]:
+            raise DfkdError(
+                f"{data.directory} has labels of another teacher: remove labels.json and labels/, "
+                "and run dfkd dataset label again"
             )
         if not self.manifest.complete:
             raise DfkdError(f"{data.directory} has unfinished labels: run dfkd dataset label again")
@@ -161,6 +171,13 @@ class LabelStore:
     def name(self) -> str:
         """What messages call it."""
         return self.data.name
+
+    @property
+    def identity(self) -> str:
+        """Its name and the hash of all that it says of itself: another set is another run."""
+        files = (self.data.directory / name for name in (MANIFEST, LABELS))
+        sums = [digest(file) for file in files if file.is_file()]
+        return " ".join([self.name, *(one[:16] for one in sums)])
 
     @property
     def epochs(self) -> int:
@@ -198,38 +215,12 @@ class LabelStore:
 
     def _read(self, epoch: int) -> tuple[Views, dict[str, Tensor]]:
         if self._epoch is None or self._epoch[0] != epoch:
-            path = self.data.directory / epoch_name(epoch)
-            found = read_epoch(path, len(self.data), len(self.data.manifest.classes))
+            assert self.manifest is not None
+            path, classes = self.data.directory / epoch_name(epoch), self.data.manifest.classes
+            known, top_k = self.manifest.epochs[epoch], self.manifest.top_k
+            found = read_epoch(path, len(self.data), len(classes), top_k, known)
             self._epoch = (epoch, *found)
         return self._epoch[1:]
-
-
-def read_epoch(path: Path, count: int, classes: int) -> tuple[Views, dict[str, Tensor]]:
-    """Read and check an epoch.
-
-    Raises:
-        DfkdError: it is missing, damaged, or of another set.
-    """
-    try:
-        columns = load_file(path)
-    except (SafetensorError, OSError) as error:
-        reason = shown(str(error), 80)
-        raise DfkdError(f"{path} is damaged ({reason}): run dfkd dataset label again") from None
-    answers = {name: v for name, v in columns.items() if name not in _VIEWS}
-    sound = all(
-        columns.get(name, torch.empty(0)).dtype == kind and len(columns[name]) == count
-        for name, kind in _VIEWS.items()
-    )
-    sound = sound and set(answers) in ({"logits"}, {"values", "classes"})
-    sound = sound and all(v.ndim == 2 and len(v) == count for v in answers.values())
-    if sound and "logits" in answers:
-        sound = answers["logits"].shape[1] == classes
-    elif sound:
-        sound = bool((answers["classes"].long() < classes).all())
-    partners = columns.get("partner", torch.zeros(1)).long()
-    if not sound or not bool(((partners >= 0) & (partners < count)).all()):
-        raise DfkdError(f"{path} holds no labels of {count} images: run dfkd dataset label again")
-    return Views(*(columns[name] for name in Views._fields)), answers
 
 
 def plain_summary(manifest: LabelManifest | None) -> dict[str, Any]:

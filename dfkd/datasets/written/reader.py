@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dfkd.datasets.images import GivenImages, LabelledImages
 from dfkd.datasets.written.manifest import read_manifest
-from dfkd.datasets.written.shards import ShardFile, shard_name
+from dfkd.datasets.written.shards import ShardFile, digest, shard_name
 from dfkd.errors import DfkdError
 from dfkd.networks.seeding import seed_of
 
@@ -108,8 +108,23 @@ class WrittenSet(Dataset[tuple[Tensor, int]]):
         """Read all of one shard."""
         return self._shard(index).rows()
 
+    def check_bytes(self) -> None:
+        """Raise a ``DfkdError`` unless all shards have the manifest's bytes and classes.
+
+        Whoever reads the whole set calls it first: a bit that flipped is no pixel to learn from.
+        """
+        for index, entry in enumerate(self.manifest.shards):
+            path = self.directory / shard_name(index)
+            if not path.is_file() or digest(path) != entry.sha256:
+                raise DfkdError(f"{path} is not what the manifest says: run dfkd dataset check")
+            labels = self._shard(index).mapped("labels")
+            if int(labels.min()) < 0 or int(labels.max()) >= len(self.manifest.classes):
+                last = len(self.manifest.classes) - 1
+                raise DfkdError(f"{path} is damaged: it has labels that are not in 0 to {last}")
+
     def load(self) -> LabelledImages:
-        """Read all images and labels into memory."""
+        """Read all images and labels into memory, once their bytes are found unchanged."""
+        self.check_bytes()
         return LabelledImages(self.column("images"), self.column("labels"), self.name)
 
     def given(self) -> GivenImages:
@@ -155,18 +170,24 @@ class SetBatches(IterableDataset[dict[str, Tensor]]):
         world_size: int = 1,
         names: Sequence[str] = ("images", "labels"),
     ) -> None:
-        if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size:
+        if not 0 <= rank < world_size or batch_size < 1 or batch_size % world_size:
             raise DfkdError(f"{world_size} ranks cannot share batches of {batch_size} images")
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.rank, self.world_size, self.names = rank, world_size, tuple(names)
-        self.epoch = 0
+        # In shared memory: workers that outlive an epoch see the next one's number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """Of the pass whose order is next."""
+        return int(self._epoch)
 
     def __len__(self) -> int:
         return -(-len(self.data) // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     def order(self) -> Tensor:
         """Return the permutation of this epoch."""

@@ -68,8 +68,21 @@ def write_shard(path: Path, rows: Mapping[str, Tensor]) -> str:
         OSError: it cannot be written.
     """
     check_rows(rows)
+    return write_columns(path, rows)
+
+
+def write_columns(path: Path, columns: Mapping[str, Tensor]) -> str:
+    """Write tensors by name, whole or not at all; return the SHA-256 of the file's bytes.
+
+    Args:
+        path: the file; its directory is made where there is none.
+        columns: copied to the CPU.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: rows[name].detach().cpu().contiguous() for name in sorted(rows)}
+    plain = {name: columns[name].detach().cpu().contiguous() for name in sorted(columns)}
     with replacing(path) as part:
         try:
             save_file(plain, part)

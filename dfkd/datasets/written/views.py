@@ -6,12 +6,12 @@ batch, worker or order: so a teacher can answer once and be gone. Pixels are mov
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dfkd.errors import check_within
+from dfkd.errors import check_settings
 from dfkd.networks.seeding import seed_of
 
 
@@ -29,15 +29,13 @@ class ViewConfig:
         DfkdError: a value out of range.
     """
 
-    crop: float = 0.5
-    flip: float = 0.0
-    light: float = 0.2
-    mix: float = 0.5
+    crop: Annotated[float, "(0, 1]"] = 0.5
+    flip: Annotated[float, "[0, 1]"] = 0.0
+    light: Annotated[float, "[0, 1)"] = 0.2
+    mix: Annotated[float, "[0, 1]"] = 0.5
 
     def __post_init__(self) -> None:
-        check_within(self, "(0, 1]", "crop")
-        check_within(self, "[0, 1]", "flip", "mix")
-        check_within(self, "[0, 1)", "light")
+        check_settings(self, "`")
 
 
 class Views(NamedTuple):
@@ -62,7 +60,8 @@ class Views(NamedTuple):
         return Views(*(column[indices] for column in self))
 
 
-_UNIT = 65535
+UNIT = 65535
+"""Of a side, in which places are kept."""
 _STRETCH = 4 / 3
 """Largest ratio of a crop's sides to each other, in units of the image's."""
 
@@ -100,7 +99,7 @@ def draw_views(count: int, config: ViewConfig, seed: int, epoch: int) -> Views:
 
 def plain_views(count: int) -> Views:
     """Return the views that show every image as it is."""
-    whole = torch.tensor([0, 0, _UNIT, _UNIT], dtype=torch.int32).expand(count, 4)
+    whole = torch.tensor([0, 0, UNIT, UNIT], dtype=torch.int32).expand(count, 4)
     own, none = torch.arange(count).int(), torch.zeros(count, dtype=torch.uint8)
     return Views(whole, none, torch.ones(count, 2).half(), own, whole)
 
@@ -120,7 +119,7 @@ def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) 
     others = _alone(read(partners[pasted]), views.select(partners[pasted]))
     height, width = shown.shape[-2:]
     size = torch.tensor([width, height, width, height])
-    edges = (views.patch[indices[pasted]].double() / _UNIT * size).round().long()[:, :, None, None]
+    edges = (views.patch[indices[pasted]].double() / UNIT * size).round().long()[:, :, None, None]
     left, top, right, bottom = edges.unbind(1)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
@@ -132,7 +131,7 @@ def _placed(sides: Tensor, place: Tensor) -> Tensor:
     """Put parts of given sides, in units of the image's, somewhere: left, top, right, bottom."""
     sides = sides.clamp(max=1.0)
     corner = (1 - sides) * place
-    return (torch.cat([corner, corner + sides], 1) * _UNIT).round().int()
+    return (torch.cat([corner, corner + sides], 1) * UNIT).round().int()
 
 
 def _alone(images: Tensor, views: Views) -> Tensor:
@@ -142,10 +141,10 @@ def _alone(images: Tensor, views: Views) -> Tensor:
 
     shown = images.float() / 255
     height, width = shown.shape[-2:]
-    whole = (views.box == torch.tensor([0, 0, _UNIT, _UNIT])).all(1)
+    whole = (views.box == torch.tensor([0, 0, UNIT, UNIT])).all(1)
     if not whole.all():
         # kornia's corners are the centres of pixels.
-        size = torch.tensor([width, height, width, height]) / _UNIT
+        size = torch.tensor([width, height, width, height]) / UNIT
         edges = views.box.float() * size - torch.tensor([0.0, 0.0, 1.0, 1.0])
         left, top, right, bottom = edges.clamp(min=0.0).unbind(1)
         corners = torch.stack([left, top, right, top, right, bottom, left, bottom], 1)

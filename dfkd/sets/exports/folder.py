@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from dfkd.datasets.written import WrittenSet
-from dfkd.sets.exports.naming import directory_names
 from dfkd.sets.exports.samples import PICTURE_MODES, exported_samples, picture, write_note
+from dfkd.tasks.labels import directory_names
 
 METADATA = "metadata.jsonl"
 

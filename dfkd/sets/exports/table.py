@@ -90,6 +90,7 @@ def export_set(
             _add_croissant(data, place)
             return []
         run_directory.prepare(place, overwrite, layout=EXPORT, reads=[data.directory])
+        data.check_bytes()
         with staged(place, EXPORT, overwrite) as made:
             return row.write(data, made, count)
     except OSError as error:

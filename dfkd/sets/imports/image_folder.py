@@ -9,7 +9,6 @@ from dfkd.datasets.listing import Listing, look_into
 from dfkd.errors import DfkdError
 from dfkd.sets.exports.folder import METADATA
 from dfkd.sets.exports.known import note_in
-from dfkd.sets.exports.naming import directory_names
 from dfkd.sets.imports.incoming import (
     MOST_BYTES,
     IncomingSample,
@@ -17,7 +16,7 @@ from dfkd.sets.imports.incoming import (
     PictureReader,
     as_label,
 )
-from dfkd.tasks.labels import REMEDY, match, why_not
+from dfkd.tasks.labels import REMEDY, directory_names, match, why_not
 from dfkd.tasks.words import shown
 
 _LINE = 1 << 20
