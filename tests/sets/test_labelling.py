@@ -8,12 +8,15 @@ import torch
 from safetensors.torch import load_file
 
 import dfkd
+from dfkd.datasets.written.epochs import read_epoch
 from dfkd.datasets.written.labels import (
     LabelStore,
     answers_as_rows,
     epoch_name,
     rows_as_answers,
+    write_epoch,
 )
+from dfkd.datasets.written.views import plain_views
 from dfkd.errors import DfkdError
 from dfkd.runs.distillation import absent_teacher
 from dfkd.sets.labelling import label_set
@@ -60,6 +63,17 @@ def test_top_k_keeps_the_largest_and_shares_out_the_rest():
     assert torch.allclose(found.exp().sum(1), torch.ones(5), atol=5e-3)
     whole = rows_as_answers(answers_as_rows(logits, 0), 300)
     assert torch.allclose(whole, logits, atol=1e-2)
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(256, 1), (257, 2), (32768, 2), (32769, 4)])
+def test_a_class_takes_the_bytes_that_its_index_needs(tmp_path, classes, kept):
+    logits = torch.randn(3, classes, generator=torch.Generator().manual_seed(0))
+    logits[:, -1] = 20.0
+    path = tmp_path / "00000.safetensors"
+    write_epoch(path, plain_views(3), answers_as_rows(logits, 2))
+    _, rows = read_epoch(path, 3, classes, 2)
+    assert rows["classes"].element_size() == kept
+    assert torch.equal(rows_as_answers(rows, classes).argmax(1), logits.argmax(1))
 
 
 def test_labelling_goes_on_and_several_may_share_it(data, digits):

@@ -54,9 +54,22 @@ def read_epoch(
     return Views(*(columns[name] for name in Views._fields)), answers
 
 
+KINDS_OF_CLASSES = {torch.uint8: "U8", torch.int16: "I16", torch.int32: "I32"}
+"""What class indices are kept as, by safetensors' names."""
+
+
+def class_kind(classes: int) -> torch.dtype:
+    """Return the smallest type that holds the index of every class.
+
+    >>> class_kind(10), class_kind(1000)
+    (torch.uint8, torch.int16)
+    """
+    return next(kind for kind in KINDS_OF_CLASSES if classes <= torch.iinfo(kind).max + 1)
+
+
 def _check_header(file: Any, count: int, classes: int, top_k: int) -> None:
     """Compare types and shapes, before any value is read."""
-    kind = "U8" if classes <= 256 else "I32"
+    kind = KINDS_OF_CLASSES[class_kind(classes)]
     few = {"values": ("F16", (top_k,)), "classes": (kind, (top_k,))}
     wanted = {**_VIEWS, **(few if top_k else {"logits": ("F16", (classes,))})}
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

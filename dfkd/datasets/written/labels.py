@@ -15,7 +15,7 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from dfkd.datasets.written.epochs import read_epoch
+from dfkd.datasets.written.epochs import class_kind, read_epoch
 from dfkd.datasets.written.manifest import MANIFEST
 from dfkd.datasets.written.reader import WrittenSet
 from dfkd.datasets.written.shards import digest, write_columns
@@ -107,7 +107,7 @@ def answers_as_rows(logits: Tensor, top_k: int) -> dict[str, Tensor]:
         largest = torch.finfo(torch.half).max
         return {"logits": logits.clamp(-largest, largest).half()}
     values, classes = logits.log_softmax(1).topk(top_k, dim=1)
-    kind = torch.uint8 if logits.shape[1] <= 256 else torch.int32
+    kind = class_kind(logits.shape[1])
     return {"values": values.clamp_min(-60000).half(), "classes": classes.to(kind)}
 
 

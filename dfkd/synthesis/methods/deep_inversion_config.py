@@ -167,7 +167,7 @@ def natural() -> DeepInversionConfig:
     one in which coarse structure moves most needs a third of the iterations.
     """
     return DeepInversionConfig(
-        batch_size=16, low_resolution_iterations=440, iterations=70, warmup=23, lr=0.05,
+        batch_size=16, low_resolution_iterations=600, iterations=200, warmup=40, lr=0.05,
         tv_l2=1.5e-3, jitter=16, crop=0.4, basis="fourier", smooth_start=True, capacity=2048,
     )  # fmt: skip
 
