@@ -10,14 +10,22 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 STALE = 120.0
 """Seconds without a sign of life after which a claim of another machine is stale."""
 _TOUCHES = 8
 """Signs of life within that time."""
+
+_WAIT = 0.5
+"""Seconds between two looks for work that others have left."""
+
+
+class Halted(BaseException):
+    """Ctrl-C ends a piece of work; what is unfinished of it is dropped."""
 
 
 class Claims:
@@ -64,7 +72,7 @@ class Claims:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path, aside)
                 aside.unlink(missing_ok=True)
-            return False  # for now: the next look finds it free
+            return False  # the next look finds it free
         with os.fdopen(handle, "w") as file:
             file.write(self._token)
         return True
@@ -98,6 +106,57 @@ class Claims:
         while not ended.wait(self.stale / _TOUCHES):
             with contextlib.suppress(OSError):
                 os.utime(path)
+
+
+def share_work(
+    claims: Claims,
+    missing: Callable[[], Sequence[int]],
+    make: Callable[[int], None],
+    interrupted: Sequence[bool],
+) -> tuple[int, bool]:
+    """Make what nobody else makes, until nothing is missing or Ctrl-C asks for an end.
+
+    Args:
+        claims: of this process.
+        missing: lists the pieces that are not there yet.
+        make: makes one of them; ``Halted`` ends the work.
+        interrupted: a cell that turns true at Ctrl-C.
+
+    Returns:
+        How many pieces were made here, and whether all are there.
+    """
+    made = 0
+    while waiting := missing():
+        before = made
+        for index in waiting:
+            if interrupted[0]:
+                return made, False
+            with claims.holding(index) as mine:
+                if not mine or index not in missing():
+                    continue
+                try:
+                    make(index)
+                except Halted:
+                    return made, False
+            made += 1
+        if made == before:  # others are at work on all that is left
+            time.sleep(_WAIT)
+    return made, True
+
+
+def tidy(claims: Claims, made: Path, names: str = "*") -> None:
+    """Remove all claims, and what killed processes left unfinished.
+
+    Args:
+        claims: whose directory goes as well.
+        made: the directory of what was made.
+        names: a pattern of the files there, without the ending of unfinished ones.
+    """
+    for path in (*made.glob(f"{names}.part"), *claims.directory.glob("*")):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        claims.directory.rmdir()
 
 
 def _born(number: int) -> str:

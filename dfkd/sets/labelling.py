@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.labels import (
+    LABELS,
     MOST_EPOCHS,
     LabelManifest,
     answers_as_rows,
@@ -22,7 +23,7 @@ from dfkd.datasets.written.views import ViewConfig, draw_views, show_views
 from dfkd.errors import DfkdError, unwritable
 from dfkd.networks.foreign import within_memory
 from dfkd.runs.callbacks import Callback
-from dfkd.sets.claims import Claims
+from dfkd.sets.claims import Claims, Halted, share_work, tidy
 from dfkd.sets.plan import WORK
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
@@ -124,25 +125,25 @@ def _answer_all(
     data: WrittenSet, teacher: Teacher, plan: LabelManifest, interrupted: Sequence[bool],
     callbacks: Sequence[Callback],
 ) -> bool:  # fmt: skip
-    """Make what nobody else makes, until every epoch is there; False at an interruption."""
-    claims = Claims(data.directory / WORK)
-    images = data.column("images")
-    while missing := _missing(data.directory, plan):
-        for epoch in missing:
+    """Answer what nobody else answers, until every epoch is there; False at an interruption."""
+    images, count = data.column("images"), len(plan.epochs)
+
+    def missing() -> list[int]:
+        return _missing(data.directory, plan)
+
+    def make(epoch: int) -> None:
+        views, logits = draw_views(len(data), plan.views, plan.seed, epoch), []
+        for part in torch.arange(len(data)).split(_BATCH):
             if interrupted[0]:
-                return False
-            path = data.directory / epoch_name(epoch)
-            with claims.holding(epoch) as mine:
-                if mine and not path.exists():
-                    views = draw_views(len(data), plan.views, plan.seed, epoch)
-                    parts = torch.arange(len(data)).split(_BATCH)
-                    logits = [_answers(teacher, show_views(images.__getitem__, views, part))
-                              for part in parts]  # fmt: skip
-                    write_epoch(path, views, answers_as_rows(torch.cat(logits), plan.top_k))
-            done = len(plan.epochs) - len(_missing(data.directory, plan))
-            for callback in callbacks:
-                callback.on_log(done / len(plan.epochs), done, {}, ())
-    return True
+                raise Halted
+            logits.append(_answers(teacher, show_views(images.__getitem__, views, part)))
+        answers = answers_as_rows(torch.cat(logits), plan.top_k)
+        write_epoch(data.directory / epoch_name(epoch), views, answers)
+        done = count - len(missing())
+        for callback in callbacks:
+            callback.on_log(done / count, done, {}, ())
+
+    return share_work(Claims(data.directory / WORK), missing, make, interrupted)[1]
 
 
 def _drop_damaged(directory: Path, found: LabelManifest) -> None:
@@ -165,12 +166,13 @@ def _answers(teacher: Teacher, images: Tensor) -> Tensor:
 
 def _close(directory: Path, plan: LabelManifest) -> None:
     sums = tuple(digest(directory / epoch_name(epoch)) for epoch in range(len(plan.epochs)))
-    write_label_manifest(directory, replace(plan, epochs=sums))
-    work = directory / WORK
-    for path in (*work.glob("*"), *(directory / "labels").glob("*.part")):
-        path.unlink(missing_ok=True)
-    if work.is_dir():
-        work.rmdir()
+    try:
+        write_label_manifest(directory, replace(plan, epochs=sums))
+    except FileNotFoundError:  # another process closed them meanwhile, and tidied up
+        if read_label_manifest(directory) != replace(plan, epochs=sums):
+            raise
+    tidy(Claims(directory / WORK), directory, f"{LABELS}.*")
+    tidy(Claims(directory / WORK), directory / "labels")
 
 
 def _told(found: LabelManifest) -> str:

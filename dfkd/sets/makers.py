@@ -22,6 +22,7 @@ from dfkd.recipes import Recipe, build_synthesizer
 from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
 from dfkd.runs.inversion_order import check_losses
+from dfkd.sets.claims import Halted
 from dfkd.sets.order import mixed, with_size
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
@@ -33,10 +34,6 @@ from dfkd.training.engine import Engine
 ShardRows = dict[str, Tensor]
 LEARNING_STEPS = 500
 """Steps of the student that a method learns against, where nobody says how many."""
-
-
-class Halted(BaseException):
-    """Ctrl-C ends the work on a shard; what is unfinished of it is dropped."""
 
 
 _DRAWN = 256

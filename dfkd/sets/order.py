@@ -156,10 +156,11 @@ class SetOrder:
         kept = {name: settings[name] for name in ("method", "synthesizer")}
         if not self.pictures:  # whose images depend on who learned from them
             kept |= {name: settings[name] for name in ("learner", "alternation")}
-        return _plain(flat(asked | kept))
+        return plain_values(flat(asked | kept))
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON gives them back: tuples become lists."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

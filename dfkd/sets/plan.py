@@ -21,7 +21,7 @@ from dfkd.runs.decisions import ask_mirror
 from dfkd.runs.inversion_order import with_steps
 from dfkd.runs.run_entries import DirectoryLayout
 from dfkd.sets.makers import LEARNING_STEPS
-from dfkd.sets.order import SetOrder, shard_entries
+from dfkd.sets.order import SetOrder, plain_values, shard_entries
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.tasks.labels import folded
 from dfkd.tasks.synsets import synsets_of
@@ -103,7 +103,7 @@ def settle_plan(directory: Path, order: SetOrder, makers: Sequence[Maker]) -> Se
     for maker in makers:  # what a method cannot ask of a teacher is told before a plan lies there
         build_synthesizer(with_round(order.recipe), maker.teacher)
     settings, lines = _complete(order, makers[0].teacher)
-    settled = plan.recipe | {"settings": _plain(asdict(settings))}
+    settled = plan.recipe | {"settings": plain_values(asdict(settings))}
     return _lay_down(directory, replace(plan, recipe=settled, decisions=tuple(lines)))
 
 
@@ -143,10 +143,6 @@ def _complete(order: SetOrder, teacher: Teacher) -> tuple[Any, list[str]]:
         settings = with_flip(settings, answer.keeps)
         lines.append(answer.summary())
     return settings, lines
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def settings_of(manifest: SetManifest, order: SetOrder) -> Any:

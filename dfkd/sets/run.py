@@ -4,13 +4,11 @@ However many processes work on one directory, in whatever order, killed and begu
 moment: the finished set has the same bytes.
 """
 
-import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dfkd.datasets.written import SetManifest, WrittenSet
 from dfkd.datasets.written.manifest import MANIFEST, read_manifest, write_manifest
@@ -21,8 +19,8 @@ from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
 from dfkd.runs.prepare import accelerate, compile_mode
 from dfkd.runs.run_entries import listed
-from dfkd.sets.claims import Claims
-from dfkd.sets.makers import Halted, ShardRows, make_pictures, make_sampled
+from dfkd.sets.claims import Claims, Halted, share_work, tidy
+from dfkd.sets.makers import ShardRows, make_pictures, make_sampled
 from dfkd.sets.order import SetOrder, in_turn
 from dfkd.sets.plan import SET, WORK, Maker, check_same, outline, settings_of, settle_plan
 from dfkd.synthesis.methods.deep_inversion_config import traced_shapes
@@ -32,8 +30,6 @@ from dfkd.teacher.folding import fold
 from dfkd.training import devices
 from dfkd.training.interruption import interruption
 
-_WAIT = 0.5
-"""Seconds between two looks for a shard that others have left."""
 _REPORT = 2.0
 
 
@@ -92,7 +88,7 @@ class SetRun:
             check_same(output.path, outline(order, makers))
         elif output.overwrite:
             run_directory.create(output.path, overwrite=True, layout=SET)
-        self._share, self._reported, self._interrupted = 0.0, 0.0, [False]
+        self._reported, self._interrupted = 0.0, [False]
 
     def run(self) -> SetResult:
         """Work until the set is complete, or Ctrl-C asks for an end."""
@@ -112,35 +108,25 @@ class SetRun:
             raise unwritable(error, self.directory) from error
         for maker, own in zip(self.makers, self._digests, strict=True):
             maker.teacher.check_untouched(own)
-        spent, missing = (
-            time.perf_counter() - self._began,
-            missing_shards(self.directory, self.plan),
-        )
+        complete = not missing_shards(self.directory, self.plan)
+        spent = time.perf_counter() - self._began
         return SetResult(
-            self.directory, not missing, made, len(self.plan.shards), spent, self.plan.decisions
+            self.directory, complete, made, len(self.plan.shards), spent, self.plan.decisions
         )
 
     def _work(self, claims: Claims) -> int:
-        """Make what nobody else makes; returns how many shards."""
-        made = 0
-        while missing := missing_shards(self.directory, self.plan):
-            before = made
-            for index in missing:
-                if self._interrupted[0]:
-                    return made
-                path = self.directory / shard_name(index)
-                with claims.holding(index) as mine:
-                    if not mine or path.exists():
-                        continue
-                    try:
-                        write_shard(path, self.make(index))
-                    except Halted:
-                        return made
-                made += 1
-                self._report(1.0, missing)
-            if made == before:  # others are at work on all that is left
-                time.sleep(_WAIT)
-        close(self.directory, self.plan)
+        """Make what nobody else makes and close the set; returns how many shards were made here."""
+
+        def make(index: int) -> None:
+            write_shard(self.directory / shard_name(index), self.make(index))
+            self._report(1.0)
+
+        def missing() -> list[int]:
+            return missing_shards(self.directory, self.plan)
+
+        made, complete = share_work(claims, missing, make, self._interrupted)
+        if complete:
+            close(self.directory, self.plan)
         return made
 
     def make(self, index: int) -> ShardRows:
@@ -152,13 +138,13 @@ class SetRun:
         entry = self.plan.shards[index]
         start = sum(shard.count for shard in self.plan.shards[:index])
         classes = self._targets[start : start + entry.count]
-        missing, method = missing_shards(self.directory, self.plan), self.plan.recipe
+        method = self.plan.recipe
         maker, settings = self.makers[entry.teacher], settings_of(self.plan, self.order)
 
         def pulse(share: float) -> None:
             if self._interrupted[0]:
                 raise Halted
-            self._report(share, missing)
+            self._report(share)
 
         teacher = self._fast[entry.teacher]
         if self.order.pictures:
@@ -183,7 +169,7 @@ class SetRun:
             found.append(accelerate(folded, work, compile=compiled).teacher)
         return found
 
-    def _report(self, share: float, missing: Sequence[int]) -> None:
+    def _report(self, share: float) -> None:
         now = time.perf_counter()
         if share < 1 and now - self._reported < _REPORT:
             return
@@ -224,18 +210,6 @@ def close(directory: Path, plan: SetManifest) -> SetManifest:
     except FileNotFoundError:  # another process closed it meanwhile, and tidied up
         if not read_manifest(directory).complete:
             raise
-    _tidy(directory)
+    tidy(Claims(directory / WORK), directory)
+    tidy(Claims(directory / WORK), directory / "shards")
     return closed
-
-
-def _tidy(directory: Path) -> None:
-    """Remove claims, and the unfinished files of processes that were killed."""
-    work = directory / WORK
-    leftovers: Mapping[Path, Any] = dict.fromkeys(
-        [*directory.glob("*.part"), *(directory / "shards").glob("*.part"), *work.glob("*")]
-    )
-    for path in leftovers:
-        with contextlib.suppress(OSError):
-            path.unlink()
-    with contextlib.suppress(OSError):
-        work.rmdir()

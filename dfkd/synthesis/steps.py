@@ -76,7 +76,7 @@ def straight_through(
     for layer in layers:
         own = layer.mean.detach(), layer.var.detach()
         before = average.get(layer.name, own)
-        mean, var = (now.lerp(old, momentum) for now, old in zip(own, before, strict=True))
+        mean, var = (new.lerp(old, momentum) for new, old in zip(own, before, strict=True))
         ongoing[layer.name] = mean, var
         # The batch's own cancels in the value, and alone has a gradient.
         replaced.append(
