@@ -34,7 +34,8 @@ def teacher_of(uri: str, facts: arguments.ImageOptions) -> Teacher:
 def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teacher]:
     """Load the teachers of MODEL URIs; ``facts`` overrule what the source of the first says.
 
-    A further one, which often knows its own, takes those of images where its source has none.
+    A further one, which often knows its own, takes those of images where its source has none. A
+    prior is the first one's.
 
     Raises:
         DfkdError: more files of class names than models, one that cannot be read, or two classes
@@ -48,8 +49,11 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
     for uri, own in zip_longest(uris, names):
         said = arguments.UNSAID if found and given and load_model(uri).spec else facts
         found.append(
-            load_teacher(uri, image=said.image, mean=said.mean, std=said.std, class_names=own)
-        )
+            load_teacher(
+                uri, image=said.image, mean=said.mean, std=said.std, class_names=own,
+                prior=None if found else facts.prior,
+            )
+        )  # fmt: skip
         check_distinct(found[-1].class_names, uri)
     return found
 

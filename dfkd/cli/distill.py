@@ -207,7 +207,7 @@ def _recipe(command: arguments.Distill) -> Recipe:
 def _check_recompute(recipe: Recipe, teacher: Teacher, images: str | None) -> None:
     """Raise where no pass of the teacher is made that could be recomputed."""
     shapes, _ = batches.traced(recipe, teacher.spec)
-    if images or not shapes or not teacher.layers:
+    if images or not shapes or not teacher.remembers:
         raise DfkdError(
             "--recompute is for passes that read the teacher's statistics and no features, "
             "and this run makes none: leave it out"

@@ -16,12 +16,15 @@ class ImageOptions:
         mean: One number a channel, in units of [0, 1] intensity.
         std: One positive number a channel.
         class_names: A text file with one name a line; repeated, one for each model in turn.
+        prior: What images are compared with: batch_norm, nothing, or another name of `dfkd probe`;
+            what the teacher's batch-norms store, if any, where none is given.
     """
 
     image: metavars.ImageShape = None
     mean: metavars.Channels = None
     std: metavars.Channels = None
     class_names: UseAppendAction[metavars.Files] = ()
+    prior: metavars.PriorName = None
 
 
 UNSAID = ImageOptions()

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfkd.evaluation.accuracy import compute_logits
-from dfkd.losses.statistics import LayerStatistics, scale_free_distance
+from dfkd.losses.statistics import layer_statistics, scale_free_distance
 from dfkd.networks.copying import trying
 from dfkd.networks.modes import set_mode
 from dfkd.teacher import Teacher
@@ -51,7 +52,7 @@ def measure_health(teacher: Teacher, student: nn.Module, images: Tensor) -> Heal
         student: copied for the pass in training mode.
         images: N x C x H x W in [0, 1], two at least.
     """
-    trace = teacher.trace(images, statistics=bool(teacher.layers))
+    trace = teacher.trace(images, statistics=teacher.remembers)
     wanted = trace.logits.argmax(1)
     with trying(student) as trial:
         answers = []
@@ -104,5 +105,5 @@ def _duplicates(images: Tensor) -> float:
     return float((distances.amin(1) < 0.5 / 255).float().mean())
 
 
-def _gaps(records: tuple[LayerStatistics, ...]) -> dict[str, float]:
-    return {one.name: float(scale_free_distance((one,))) for one in records}
+def _gaps(record: Any) -> dict[str, float]:
+    return {one.name: float(scale_free_distance((one,))) for one in layer_statistics(record)}

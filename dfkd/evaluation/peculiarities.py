@@ -13,6 +13,7 @@ from torch import Tensor
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
+from dfkd.losses.statistics import layer_statistics
 from dfkd.tasks.classification import Classification
 from dfkd.teacher import Teacher
 
@@ -100,11 +101,12 @@ def _without_gradient(teacher: Teacher, held_out: HeldOut) -> str:
 
 @torch.no_grad()
 def _other_range(teacher: Teacher, held_out: HeldOut) -> str:
-    if not teacher.layers:
+    if not teacher.remembers:
         return ""
     # Drawings: the corrected images have been fitted to what the layer remembers.
     images = held_out.images[held_out.places("drawn")][:HELD_OUT_BATCH]
-    records = teacher.trace(images.to(teacher.device).float() / 255, statistics=True).statistics
+    traced = teacher.trace(images.to(teacher.device).float() / 255, statistics=True)
+    records = layer_statistics(traced.statistics)
     if not records:
         return ""
     ratio = _ratio(records[0].running_var, records[0].var)

@@ -19,10 +19,12 @@ from dfkd.loading.uri import ModelURI, parse_uri
 from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
+from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import set_mode
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
+from dfkd.teacher.priors import named_prior
 from dfkd.teacher.spec import ImageSpec, parse_shape
 
 __all__ = [
@@ -83,6 +85,7 @@ def load_teacher(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
+    prior: str | None = None,
     trust: bool = False,
 ) -> Teacher:
     """Load the teacher that ``uri`` names, frozen.
@@ -93,13 +96,18 @@ def load_teacher(
         mean: one number a channel, in units of [0, 1] intensity; left out, the source's.
         std: one positive number a channel; left out, the source's.
         class_names: one a class; left out, the source's.
+        prior: what images are compared with: NAME or NAME:ARGUMENT, a name of
+            ``dfkd.teacher.priors.PRIORS``; left out, its batch-norms' statistics, if any.
         trust: see ``load_model``.
 
     Raises:
         DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives.
     """
     loaded = load_model(uri, trust=trust)
-    teacher = Teacher(loaded.network, _image_spec(uri, loaded.spec, image, mean, std), class_names)
+    spec = _image_spec(uri, loaded.spec, image, mean, std)
+    # Loaded first: what is wrong with it is said before the teacher is touched.
+    remembered = prior and named_prior(prior, unwrap(loaded.network), spec, load_teacher)
+    teacher = Teacher(loaded.network, spec, class_names, prior=remembered or None)
     teacher.source = loaded.factory, loaded.keywords
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.

@@ -95,6 +95,19 @@ def scale_free_distance(statistics: Sequence[LayerStatistics], *, eps: float = 1
     return torch.stack([layer.mean() for layer in layers]).mean()
 
 
+def layer_statistics(record: Any) -> tuple[LayerStatistics, ...]:
+    """Return those of a prior's record that are layers' statistics: all, or none.
+
+    Args:
+        record: what a prior recorded of a batch; one of another kind has none.
+
+    >>> layer_statistics(torch.zeros(3))
+    ()
+    """
+    layers = tuple(record) if isinstance(record, list | tuple) else ()
+    return layers if all(isinstance(one, LayerStatistics) for one in layers) else ()
+
+
 def prior_distance(prior: Any, record: Any) -> Tensor:
     """Measure how far a batch lies from what a teacher remembers, as its prior does.
 

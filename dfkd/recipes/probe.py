@@ -105,7 +105,9 @@ def _ask(teacher: Teacher) -> tuple[Invariance, ...]:
 
 def _describe(name: str, layer: nn.Module, unfolded: str) -> StatisticsLayer:
     stored: Any = layer
-    mean, var = stored.running_mean, stored.running_var
+    mean, var = (getattr(stored, name, None) for name in ("running_mean", "running_var"))
+    if mean is None or var is None:  # what is remembered of it lies elsewhere: in the prior
+        return StatisticsLayer(name, type(layer).__name__, 0, True, unfolded)
     updated = bool((mean != 0).any()) or bool((var != 1).any())
     return StatisticsLayer(name, type(layer).__name__, mean.numel(), updated, unfolded)
 

@@ -65,10 +65,10 @@ def measure_costs(
 
     def trace(count: int) -> None:
         with autocast():
-            found = teacher.trace(images(count).requires_grad_(), bool(teacher.layers))
+            found = teacher.trace(images(count).requires_grad_(), teacher.remembers)
             loss = found.logits.float().sum()
-        for layer in found.statistics:
-            loss = loss + layer.mean.sum() + layer.var.sum()
+            if teacher.remembers:
+                loss = loss + teacher.prior.relative_distance(found.statistics)
         if loss.requires_grad:
             loss.backward()
 

@@ -48,7 +48,7 @@ def _inverted(
     teacher: Teacher, order: VisualizationOrder, count: int, compute: Compute, pulse: Pulse
 ) -> Inversion:
     """Make pictures of the classes, followed on their way."""
-    if not teacher.layers:
+    if not teacher.remembers:
         raise DfkdError(
             f"`what={order.what}` is made from batch-norm statistics, and this teacher stores "
             "none: `what=channels` and `what=reconstruction` need only its gradient"

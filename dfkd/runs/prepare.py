@@ -36,7 +36,7 @@ def accelerate(
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Compilation:
     """Compile the pass of a folded ``teacher``, or have its blocks recomputed in backward."""
-    if recompute and teacher.layers:
+    if recompute and teacher.remembers:
         return Compilation(recomputing(teacher), False, "its blocks are recomputed")
     return compile_teacher(teacher, compile, work, autocast)
 

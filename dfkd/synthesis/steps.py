@@ -8,7 +8,7 @@ from torch import Tensor
 from dfkd.errors import DfkdError
 from dfkd.losses.objective import Term
 from dfkd.losses.registry import LOSSES
-from dfkd.losses.statistics import LayerStatistics, norm_distance
+from dfkd.losses.statistics import layer_statistics, norm_distance
 from dfkd.teacher.outputs import PairOutputs
 
 Average = dict[str, tuple[Tensor, Tensor]]
@@ -38,7 +38,9 @@ def smooth(outputs: PairOutputs, average: Average, momentum: float) -> PairOutpu
         average: of earlier rounds.
         momentum: in [0, 1).
     """
-    layers: tuple[LayerStatistics, ...] = outputs.teacher.statistics
+    layers = layer_statistics(outputs.teacher.statistics)
+    if not layers:  # another prior's record has no means and variances to mix
+        return outputs
     averages = [average.get(layer.name, (layer.mean, layer.var)) for layer in layers]
     mixed = tuple(
         layer._replace(mean=layer.mean.lerp(mean, momentum), var=layer.var.lerp(var, momentum))
@@ -49,7 +51,7 @@ def smooth(outputs: PairOutputs, average: Average, momentum: float) -> PairOutpu
 
 def detached_average(outputs: PairOutputs) -> Average:
     """Return what ``smooth`` gave as the average of the next round."""
-    layers: tuple[LayerStatistics, ...] = outputs.teacher.statistics
+    layers = layer_statistics(outputs.teacher.statistics)
     return {layer.name: (layer.mean.detach(), layer.var.detach()) for layer in layers}
 
 
@@ -70,8 +72,10 @@ def straight_through(
     Returns:
         The outputs, and the average that goes on.
     """
-    layers: tuple[LayerStatistics, ...] = outputs.teacher.statistics
+    layers = layer_statistics(outputs.teacher.statistics)
     ongoing: Average = {}
+    if not layers:
+        return outputs, ongoing
     replaced = []
     for layer in layers:
         own = layer.mean.detach(), layer.var.detach()
@@ -97,8 +101,8 @@ def statistics_term(weight: float, first_layer_weight: float = 1.0) -> Term:
         return Term("bn", LOSSES["bn"], weight, LOSSES["bn"].needs)
 
     def distance(outputs: PairOutputs) -> Tensor:
-        layers = outputs.teacher.statistics
-        if not all(isinstance(layer, LayerStatistics) for layer in layers):
+        layers = layer_statistics(outputs.teacher.statistics)
+        if not layers and outputs.teacher.statistics != ():
             raise DfkdError("first_bn_multiplier is for batch-norm statistics: set it to 1")
         return norm_distance(layers, first_layer_weight=first_layer_weight)
 

@@ -73,7 +73,7 @@ def compile_teacher(
         raise DfkdError(f"`compile` must be auto, on or off, not {mode!r}")
     # A network may say itself why it cannot be: that is known before half a minute is spent.
     reason = teacher.held or getattr(teacher.network, "not_compiled", None)
-    if mode == "off" or not (work.shapes and teacher.layers and teacher.differentiable):
+    if mode == "off" or not (work.shapes and teacher.remembers and teacher.differentiable):
         reason = "as asked" if mode == "off" else "no statistics are read"
     if reason:
         return Compilation(teacher, False, reason)

@@ -59,10 +59,10 @@ def pass_bytes(teacher: Teacher, batch: int = 2) -> int:
     """Measure the bytes an image that a pass with statistics, and back, takes at its peak."""
     images = torch.rand((batch, *teacher.spec.shape), device=teacher.device).requires_grad_()
     with PeakMemory() as memory:
-        trace = teacher.trace(images, statistics=bool(teacher.layers))
+        trace = teacher.trace(images, statistics=teacher.remembers)
         loss = trace.logits.float().sum()
-        for layer in trace.statistics:
-            loss = loss + layer.mean.sum() + layer.var.sum()
+        if teacher.remembers:
+            loss = loss + teacher.prior.relative_distance(trace.statistics)
         loss.backward()
     return int(memory.peak // batch)
 

@@ -19,7 +19,15 @@ from dfkd.tasks import Prediction, Task
 from dfkd.tasks.classification import Classification, classification_of
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
-from dfkd.teacher.priors import NoPrior, Prior, find_prior
+from dfkd.teacher.priors import (
+    NoPrior,
+    PortablePrior,
+    Prior,
+    find_prior,
+    named_prior,
+    opened,
+    remembers,
+)
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.trial import check_finite, first_pass
 
@@ -67,7 +75,8 @@ class Teacher:
         spec: the samples it expects, before normalisation: its space.
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
         task: what its output means; classification, found from its first answer, when left out.
-        prior: what it remembers of its data; its batch-norms' statistics, if any, when left out.
+        prior: what it remembers of its data; its batch-norms' statistics, if any, when left out. A
+            name of ``dfkd.teacher.priors.PRIORS``, such as ``"pack:FILE"``, or a ``Prior``.
 
     Attributes:
         autocast: the context that its passes are to run in; the caller opens it.
@@ -94,7 +103,7 @@ class Teacher:
         class_names: Sequence[str] | None = None,
         *,
         task: Task | None = None,
-        prior: Prior | None = None,
+        prior: Prior | str | None = None,
     ) -> None:
         self.network, self.spec = network, spec
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -104,14 +113,16 @@ class Teacher:
         self._gradients = {p: p.requires_grad for p in network.parameters()}
         self._modules = tuple(network.modules())
         self._sign = Sign(network)
-        self.prior = find_prior(network) if prior is None else prior
+        if isinstance(prior, str):
+            prior = named_prior(prior, self._hookable, spec)
+        self.prior: Prior = find_prior(network) if prior is None else prior
         self._named = named_layers(network)
         self._fast_trace: FastTrace | None = None
         self.before_pass: Callable[[], None] = lambda: None
         # Another teacher may hold it, or a part of it, already: that one lets it go.
         self.held = RESTLESS if any(map(is_held, self._modules)) else ""
-        if prior is not None:  # it knows this network, and no copy of it
-            self.held = self.held or "its prior was brought by the user"
+        if not isinstance(self.prior, PortablePrior):
+            self.held = self.held or "its prior reads this network alone"
         self._holds = False
         self.layout: Layout | None = None
         self.source: Source | None = None
@@ -153,7 +164,8 @@ class Teacher:
 
     def like(self, network: nn.Module) -> "Teacher":
         """Build a teacher of the same samples and task from a ``network`` that answers alike."""
-        other = Teacher(network, self.spec, task=self.task)
+        prior = self.prior.on(unwrap(network)) if isinstance(self.prior, PortablePrior) else None
+        other = Teacher(network, self.spec, task=self.task, prior=prior)
         other.layout, other.autocast = self.layout, self.autocast
         return other
 
@@ -217,7 +229,7 @@ class Teacher:
         # Features first: what they hand on is a copy, and the taps must see that one.
         with (
             open_features(self._named, features, "teacher") as captured,
-            prior.open() as recording,
+            opened(prior, images) as recording,
         ):
             raw = self._answer(self._hookable, images)
         record = recording.finished()
@@ -235,6 +247,11 @@ class Teacher:
         return dict(self.prior.layers)
 
     @property
+    def remembers(self) -> bool:
+        """Whether its prior has anything to compare images with."""
+        return remembers(self.prior)
+
+    @property
     def student_task(self) -> Task:
         """The task as students answer it: by logits, where the teacher ends in a softmax."""
         task = self.task
@@ -247,14 +264,14 @@ class Teacher:
         """Whether its answers, or what the prior records, carry a gradient to the images."""
         with torch.enable_grad():
             images = self.spec.example(TRIAL, self.device).requires_grad_()
-            found = self.trace(images, statistics=bool(self.layers))
-            if found.logits.requires_grad or not self.layers:
+            found = self.trace(images, statistics=self.remembers)
+            if found.logits.requires_grad or not self.remembers:
                 return found.logits.requires_grad
             return self.prior.relative_distance(found.statistics).requires_grad
 
     def require_statistics(self, method: str) -> None:
         """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
-        if not self.prior.layers:
+        if not self.remembers:
             raise DfkdError(
                 f"{method} matches batch-norm statistics, and this teacher stores none; "
                 "use `method=drawings`, which needs only the teacher's answers"

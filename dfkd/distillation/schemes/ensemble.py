@@ -85,7 +85,9 @@ class Ensemble(nn.Module):
             self.register_buffer(f"order_{number}", order)
         self._specs = tuple(teacher.spec for teacher in teachers)
         # Those who cannot say what is strange to them are compared with nobody.
-        self._compared = config.combine == "classes" and all(t.layers for t in teachers)
+        self._compared = config.combine == "classes" and all(
+            statistics_layers(network) for network in self.members
+        )
         if self._compared:
             self.not_compiled = "teachers of different classes are compared by hooks"
 

@@ -52,7 +52,7 @@ class Redraw(Method):
 
     def __init__(self, teacher: Teacher, config: RedrawConfig, seed: int) -> None:
         super().__init__(teacher, config, seed)
-        wanted = bool(teacher.layers) and config.refine_steps > 0
+        wanted = teacher.remembers and config.refine_steps > 0
         self._corrects = wanted and teacher.differentiable
         most = max(config.refine_batch, BANK_BYTES // math.prod(teacher.spec.shape))
         capacity = min(config.capacity, most)

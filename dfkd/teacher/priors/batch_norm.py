@@ -1,40 +1,13 @@
-"""What a teacher remembers of its training inputs: a prior over what it is shown."""
+"""The prior of a network with batch-norms: the statistics that those keep."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from dfkd.errors import DfkdError
 from dfkd.losses.statistics import LayerStatistics, norm_distance, scale_free_distance
+from dfkd.teacher.priors.prior import Recording
 from dfkd.teacher.statistics import Tap, open_taps, statistics_layers
-
-
-class Recording(Protocol):
-    """What a prior notes of one forward pass."""
-
-    def finished(self) -> Any:
-        """Return the record, or None where the pass must be repeated."""
-
-
-class Prior(Protocol):
-    """What a network reveals of the inputs it was trained on. No loss lives in a hook.
-
-    Attributes:
-        layers: those that remember something, by name; empty for a network that does not.
-    """
-
-    layers: Mapping[str, nn.Module]
-
-    def open(self) -> AbstractContextManager[Recording]:
-        """Record while the block runs; a record is a plain value, part of the graph."""
-
-    def distance(self, record: Any) -> Tensor:
-        """Return how far a batch lies from what is remembered, a scalar."""
-
-    def relative_distance(self, record: Any) -> Tensor:
-        """Return the same free of the network's scale: weights carry over between networks."""
 
 
 class TapRecording:
@@ -62,9 +35,15 @@ class BatchNormPrior:
         network: whose layers with ``running_mean`` and ``running_var`` are read.
     """
 
+    name = "batch_norm"
+
     def __init__(self, network: nn.Module) -> None:
         self.layers: Mapping[str, nn.Module] = statistics_layers(network)
         self._copied: set[str] = set()
+
+    def on(self, network: nn.Module) -> "BatchNormPrior":
+        """Return the prior of a network that has the same norms, folded or not."""
+        return BatchNormPrior(network)
 
     @contextmanager
     def open(self) -> Iterator[Recording]:
@@ -79,28 +58,3 @@ class BatchNormPrior:
     def relative_distance(self, record: Sequence[LayerStatistics]) -> Tensor:
         """Return the Gaussian divergence in nats a channel."""
         return scale_free_distance(record)
-
-
-class NoPrior:
-    """Nothing is remembered: only the teacher's answers can be asked for."""
-
-    layers: Mapping[str, nn.Module] = {}
-
-    def open(self) -> AbstractContextManager[Recording]:
-        """Record nothing."""
-        return nullcontext(self)
-
-    def finished(self) -> tuple[()]:
-        """Return an empty record."""
-        return ()
-
-    def distance(self, record: Any) -> Tensor:
-        """Raise a ``DfkdError``: there is nothing to compare with."""
-        raise DfkdError("this teacher remembers nothing of its data: use `method=drawings`")
-
-    relative_distance = distance
-
-
-def find_prior(network: nn.Module) -> Prior:
-    """Find what a network remembers: its batch-norms' statistics, or nothing."""
-    return BatchNormPrior(network) if statistics_layers(network) else NoPrior()

@@ -1,0 +1,31 @@
+"""What a teacher remembers of its training inputs: priors over what it is shown."""
+
+from dfkd.teacher.priors.batch_norm import BatchNormPrior, TapRecording
+from dfkd.teacher.priors.known import PRIORS, PriorRow, find_prior, named_prior
+from dfkd.teacher.priors.nothing import NoPrior
+from dfkd.teacher.priors.prior import (
+    ImagePrior,
+    PortablePrior,
+    Prior,
+    Recording,
+    name_of,
+    opened,
+    remembers,
+)
+
+__all__ = [
+    "PRIORS",
+    "BatchNormPrior",
+    "ImagePrior",
+    "NoPrior",
+    "PortablePrior",
+    "Prior",
+    "PriorRow",
+    "Recording",
+    "TapRecording",
+    "find_prior",
+    "name_of",
+    "named_prior",
+    "opened",
+    "remembers",
+]
