@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dfkd.networks.layers import named_layers
 from dfkd.networks.modes import eval_mode
 
+HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads", "nhead")
+"""What modules that attend call the number of their heads: only to guess before a pass."""
 FUSED = "scaled_dot_product"
 SOFTMAX = ("aten::_softmax", "aten::_safe_softmax")
 
@@ -75,7 +77,14 @@ class Attentions(TorchDispatchMode):
         self.count, self.last = self.count + 1, found
 
 
-@dataclass
+def may_attend(network: nn.Module) -> bool:
+    """Tell whether a module says of itself that it has heads; ``attending_calls`` knows better."""
+    return any(
+        isinstance(getattr(module, name, None), int) for module in network.modules() for name in HEADS
+    )
+
+
+@dataclass(eq=False)
 class Call:
     """A module's call in a trial pass.
 
@@ -88,10 +97,10 @@ class Call:
     """
 
     name: str
-    taken: Tensor | None
-    given: Tensor | None = None
+    taken: Tensor | None = field(repr=False)
+    given: Tensor | None = field(default=None, repr=False)
     tokens: int = 0
-    within: list["Call"] = field(default_factory=list)
+    within: list["Call"] = field(default_factory=list, repr=False)
 
     @property
     def tokens_first(self) -> bool:
@@ -129,8 +138,28 @@ def attending_layers(network: nn.Module, images: Tensor) -> list[Call]:
         network, images: see ``attending_calls``.
     """
     calls = attending_calls(network, images)
-    found = {id(call) for call in calls}
-    return [call for call in calls if not any(id(inner) in found for inner in call.within)]
+    return [call for call in calls if not any(inner in calls for inner in call.within)]
+
+
+def in_order(values: Tensor, tokens_first: bool) -> Tensor:
+    """Return tokens as N x T x D, where T may come first; and the other way round."""
+    return values.transpose(0, 1) if tokens_first else values
+
+
+def prefix_tokens(call: Call, images: int) -> list[int]:
+    """Return the places of tokens that no pixel reaches, such as a class token; none in windows.
+
+    Args:
+        call: of the first layer that attends, for images that differ everywhere.
+        images: how many they were.
+    """
+    if call.taken is None or call.taken.ndim != 3:
+        return []
+    tokens = in_order(call.taken.detach().float(), call.tokens_first)
+    if len(tokens) != images:
+        return []
+    same = (tokens - tokens[:1]).abs().amax((0, 2)) <= 1e-6 * tokens.abs().amax()
+    return [place for place, alike in enumerate(same.tolist()) if alike]
 
 
 def _are_tokens(given: Tensor | None, call: Call, images: int) -> bool:

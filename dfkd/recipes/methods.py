@@ -25,6 +25,7 @@ from dfkd.synthesis.methods.mad import Mad, MadConfig
 from dfkd.synthesis.methods.nayer import RANDOM, Nayer, NayerConfig
 from dfkd.synthesis.methods.pre import Pre, PreConfig
 from dfkd.synthesis.methods.redraw import Redraw, RedrawConfig
+from dfkd.synthesis.methods.smi import Smi, SmiConfig
 from dfkd.synthesis.methods.spaceship import Spaceship, SpaceshipConfig
 from dfkd.synthesis.methods.zskt import Zskt, ZsktConfig
 from dfkd.teacher import Teacher
@@ -56,6 +57,7 @@ class MethodRow(NamedTuple):
         statistics: whether the teacher must store some.
         gradient: whether its answers must carry a gradient to the images.
         classifier: whether the teacher must end with a linear layer.
+        patches: whether it must be a transformer some of whose patches can be left out.
         shapes: of the traced batches, where they are not simply ``batch`` images.
         published: setting and alternation as printed, where the row's own are smaller. The
             alternation of CMI and ADI, and how many rounds NAYER makes first, are ours.
@@ -74,6 +76,7 @@ class MethodRow(NamedTuple):
     statistics: bool = True
     gradient: bool = True
     classifier: bool = False
+    patches: bool = False
     shapes: Callable[[Any, ImageSpec], Shapes] | None = None
     published: tuple[Callable[[], Any], Alternation] | None = None
 
@@ -243,5 +246,18 @@ METHODS: dict[str, MethodRow] = {
             NayerConfig,
             Alternation(warmup_updates=2, steps_per_update=400, batch_size=512),
         ),
+    ),
+    "smi": MethodRow(
+        partial(SmiConfig, iterations=400),
+        Smi,
+        "SMI (Hu et al., ICML 2024): pixels for a transformer, patches left out by its attention",
+        Alternation(warmup_updates=None),
+        LearnerConfig(temperature=20.0),
+        batch="batch_size",
+        round=lambda setting: setting.iterations,
+        statistics=False,
+        patches=True,
+        shapes=untraced,
+        published=(SmiConfig, Alternation(warmup_updates=None, batch_size=32)),
     ),
 }

@@ -18,6 +18,7 @@ from dfkd.recipes.named import check_gradient
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
+from dfkd.teacher.patches import patches_of
 from dfkd.teacher.spec import ImageSpec
 
 _ANSWERS = "needs only the teacher's answers"
@@ -144,6 +145,9 @@ def _required_layers(teacher: Teacher, method: MethodRow) -> list[str]:
         DfkdError: the teacher lacks it: a copy of it could not be its student.
     """
     network, needs = teacher.network, []
+    if method.patches:
+        count = patches_of(teacher)[0].patches
+        needs.append(f"its {count} patches can be left out one by one")
     if method.classifier:
         needs.append(f"looks at its linear classifier, {classifier(network, teacher.num_classes)}")
     rows = {name: KNOWLEDGE[name] for name in parse(method.learner.knowledge)}

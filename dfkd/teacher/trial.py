@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.copying import moved, put_back, saved, state_of
+from dfkd.networks.foreign import TRIAL
 from dfkd.teacher.holding import hold, let_go
+from dfkd.teacher.spec import ImageSpec
 
 Answers = TypeVar("Answers")
 
@@ -51,3 +54,11 @@ def check_finite(network: nn.Module) -> None:
     for name, value in state_of(network).items():
         if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
             raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
+
+
+def trial_noise(network: nn.Module, spec: ImageSpec) -> Tensor:
+    """Return two images of noise, normalised, on the network's device: unlike everywhere."""
+    noise = torch.rand(TRIAL, *spec.shape, generator=torch.Generator().manual_seed(0))
+    first = next(iter(network.parameters()), None)
+    images = spec.normalize(noise)
+    return images if first is None else images.to(first.device, first.dtype)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from dfkd import recipes
@@ -28,6 +29,7 @@ class Row:
             nothing.
         still: settings over those for that test (a learning rate that fits the toy).
         restarts: updates start afresh, so that the 60 steps are those within one.
+        teacher: whom the test asks: some methods want a transformer.
         bounded: images are in [0, 1]; where a paper emits normalised images they need not be.
     """
 
@@ -37,6 +39,7 @@ class Row:
     still: Mapping[str, Any] = field(default_factory=dict)
     bounded: bool = True
     restarts: bool = False
+    teacher: str = "vgg"
 
 
 ROWS = {
@@ -120,6 +123,13 @@ ROWS = {
         ("loss", "bn", "onehot", "adv"),
         "bn",
     ),
+    "smi": Row(
+        {"batch_size": 16, "iterations": 4, "drops": (0.25, 0.5)},
+        ("loss", "onehot", "tv_l2"),
+        "onehot",
+        {"iterations": 200, "lr": 0.05},
+        teacher="vit",
+    ),
 }
 
 
@@ -135,6 +145,25 @@ def make_teacher(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
     with torch.no_grad():
         network.head.weight *= 5
     return Teacher(network, ImageSpec(channels, side, side, (0.5,) * channels, (0.25,) * channels))
+
+
+def make_vit(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
+    """A tiny transformer of timm's, of random weights, with answers that are decided."""
+    torch.manual_seed(3)
+    network = VisionTransformer(
+        img_size=side, patch_size=2 if side < 16 else 8, in_chans=channels, num_classes=classes,
+        embed_dim=16, depth=2, num_heads=2, weight_init="jax",
+    )  # fmt: skip
+    with torch.no_grad():
+        network.pos_embed.normal_()
+        network.head.weight.normal_()
+    return Teacher(network, ImageSpec(channels, side, side, (0.5,) * channels, (0.25,) * channels))
+
+
+def teacher_for(method: str, channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
+    """The small teacher that a method's row names."""
+    make = {"vgg": make_teacher, "vit": make_vit}[ROWS[method].teacher]
+    return make(channels, classes, side)
 
 
 def make_student(channels: int = 1, classes: int = 4) -> nn.Module:

@@ -3,6 +3,7 @@
 from dfkd.teacher.priors.batch_norm import BatchNormPrior, TapRecording
 from dfkd.teacher.priors.known import PRIORS, PriorRow, find_prior, named_prior
 from dfkd.teacher.priors.nothing import NoPrior
+from dfkd.teacher.priors.patch import PatchPrior
 from dfkd.teacher.priors.prior import (
     ImagePrior,
     PortablePrior,
@@ -18,6 +19,7 @@ __all__ = [
     "BatchNormPrior",
     "ImagePrior",
     "NoPrior",
+    "PatchPrior",
     "PortablePrior",
     "Prior",
     "PriorRow",

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dfkd.errors import DfkdError, nearest
+from dfkd.networks.attending import may_attend
 from dfkd.teacher.priors.batch_norm import BatchNormPrior
 from dfkd.teacher.priors.nothing import NoPrior
+from dfkd.teacher.priors.patch import PatchPrior
 from dfkd.teacher.priors.prior import Prior
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.statistics import statistics_layers
@@ -53,6 +55,11 @@ PRIORS: dict[str, PriorRow] = {
         _batch_norm,
         "the running means and variances of its batch-norms",
         lambda network: bool(statistics_layers(network)),
+    ),
+    "patch": PriorRow(
+        lambda network, spec, argument: PatchPrior(network, spec),
+        "how unlike the patches are to a transformer (PSAQ-ViT, Li et al., 2022)",
+        lambda network: not statistics_layers(network) and may_attend(network),
     ),
     "nothing": PriorRow(
         lambda network, spec, argument: NoPrior(),
