@@ -1,143 +1,132 @@
 """Weights from a file: tensors only, never code; strict about names and shapes."""
 
-import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dfkd.errors import DfkdError
-
-WRAPPERS = ("state_dict", "model", "model_state_dict", "ema")
-PREFIXES = ("module.", "_orig_mod.", "model.")
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-SHOWN = 3
-"""How many keys of each sort an error names before it counts the rest."""
+from dfkd.errors import DfkdError, nearest
+from dfkd.loading.archives import damaged, read_content
+from dfkd.loading.finding import Fit, Leaf, fits, leaves, some
 
 State = dict[str, Tensor]
 
 
-def read_weights(path: str | Path) -> State:
-    """Read a state dict from a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, on the CPU.
+def read_weights(path: str | Path, part: str = "") -> State:
+    """Read all tensors of a weights file, on the CPU; keys have the words of what wraps them.
 
-    A checkpoint may keep it under one of ``WRAPPERS``.
+    The file is read by its content, whatever it is called: torch.save, safetensors, npz,
+    TorchScript, torch.export. Nothing in it is run.
+
+    Args:
+        path: the file.
+        part: the first key, or keys with dots, of what is wanted; all when left out.
 
     Raises:
-        DfkdError: no such file, unreadable, truncated, or more in it than tensors.
+        DfkdError: no such file, unreadable, truncated, no tensors in it, or no such part.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DfkdError(f"no weights file {str(path)!r}")
-    if path.suffix not in SUFFIXES:
-        raise DfkdError(f"{path} is no weights file by its name; use {', '.join(SUFFIXES)}")
+    found, _ = _read(Path(path), part)
+    return {leaf.name: leaf.value for leaf in found if isinstance(leaf.value, Tensor)}
+
+
+def _read(path: Path, part: str) -> tuple[list[Leaf], tuple[str, ...]]:
+    content = read_content(path)
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
-    except SafetensorError as error:
-        raise DfkdError(f"{path} is no whole safetensors file ({error}); fetch it again") from None
-    return _state_dict(content, path)
+        found = leaves(content.tree)
+    except Exception:  # a tensor outside of its storage, endless lists
+        raise damaged(path) from None
+    if not any(isinstance(leaf.value, Tensor) for leaf in found):
+        empty = isinstance(content.tree, dict) and not content.tree
+        kind = "an empty state_dict" if empty else f"a {_kind(content.tree)} without any tensor"
+        raise DfkdError(f"{path} holds {kind}; save torch.save(network.state_dict(), FILE)")
+    parted = [leaf for leaf in found if not part or leaf.name.startswith(part + ".")]
+    if not parted:
+        tops = list(dict.fromkeys(leaf.name.partition(".")[0] for leaf in found))
+        raise DfkdError(f"{path} has no part {part!r}{nearest(part, tops)}")
+    return parted, content.lines
 
 
-def _torch_load(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle's age; what matters is raised
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what its unpickler stumbled over: even KeyError
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
-            raise DfkdError(
-                f"{path} holds more than tensors: loading it would run {found[1]}, and dfkd does "
-                "not; save torch.save(network.state_dict(), FILE) where it came from"
-            ) from None
-        raise DfkdError(
-            f"{path} is damaged, truncated or no file of torch.save; fetch or save it again "
-            "(a state_dict, or .safetensors)"
-        ) from None
+def _kind(tree: Any) -> str:
+    return getattr(tree, "origin", "")[:60] or type(tree).__name__
 
 
-def _state_dict(content: Any, path: Path) -> State:
-    """The first mapping of names to tensors on the way into ``content``."""
-    while isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(key): value for key, value in content.items()}
-        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not inner:
-            break
-        content = inner[0]
-    if not isinstance(content, Mapping):
-        raise DfkdError(f"{path} holds a {type(content).__name__}, not a state_dict of tensors")
-    strangers = [repr(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if not strangers:
-        raise DfkdError(f"{path} holds an empty state_dict")
-    raise DfkdError(
-        f"{path} holds more than tensors ({_some(strangers)}); a state_dict is looked for at the "
-        f"top and under {', '.join(WRAPPERS)}"
-    )
+def load_weights(
+    network: nn.Module, path: str | Path, name: str, part: str = "", classes: int = 0
+) -> tuple[str, ...]:
+    """Copy the weights of a file into ``network``, strictly; return what was decided, in lines.
 
+    They are looked for under every prefix that all of the network's keys have in the file.
 
-def load_weights(network: nn.Module, path: str | Path, name: str) -> None:
-    """Copy the weights of a file into ``network``, strictly; messages use ``name``.
-
-    The prefixes of wrappers (``PREFIXES``) are stripped when that makes the keys match.
+    Args:
+        network: whose weights they become.
+        path: see ``read_weights``.
+        name: of the network, used in messages.
+        part: see ``read_weights``.
+        classes: of a student, whose head stays as it is where the file's has another number of
+            them; 0: all must fit.
 
     Raises:
         DfkdError: see ``read_weights``; keys that do not match; NaN or infinity.
     """
-    state = read_weights(path)
-    own = network.state_dict()
-    best: tuple[int, str] | None = None
-    for candidate in _stripped(state):
-        count, problem = _mismatch(own, candidate)
-        if count == 0:
-            network.load_state_dict(candidate)
-            _check_finite(network, path)
-            return
-        if best is None or count < best[0]:
-            best = count, problem
-    assert best is not None
-    raise DfkdError(
-        f"{path} does not fit {name}: {best[1]}; give the architecture and keywords that it was "
-        "trained with"
-    )
+    path = Path(path)
+    found, lines = _read(path, part)
+    own = dict(network.state_dict(keep_vars=True))
+    passing = {key for key, _ in network.named_buffers() if key not in own}
+    best, *others = fits(own, found, classes, passing)
+    if best.problem or not best.state:
+        raise DfkdError(
+            f"{path} does not fit {name}: {best.problem or 'it has no tensors'}; give the "
+            "architecture and keywords that it was trained with"
+        )
+    _copy(network, best, path)
+    lines = (*lines, *_told(own, best, others))
+    return tuple(f"{path.name}: {line}" for line in lines)
 
 
-def _stripped(state: State) -> Iterator[State]:
-    """``state``, then without each prefix that all of its keys share, as often as one is left."""
-    yield state
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            yield from _stripped({key.removeprefix(prefix): value for key, value in state.items()})
-
-
-def _mismatch(own: State, state: State) -> tuple[int, str]:
-    # Counters of batches are younger than many published files, and nothing depends on them.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    misshapen = [
-        f"{key} is {_shape(value)}, not {_shape(own[key])}"
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape
-    ]
-    sorts = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    texts = [f"{len(keys)} {sort} ({_some(keys)})" for sort, keys in sorts.items() if keys]
-    return sum(map(len, sorts.values())), ", ".join(texts)
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "scalar"
-
-
-def _some(keys: list[str]) -> str:
-    rest = len(keys) - SHOWN
-    return ", ".join(keys[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _check_finite(network: nn.Module, path: str | Path) -> None:
+@torch.no_grad()
+def _copy(network: nn.Module, fit: Fit, path: Path) -> None:
+    try:
+        network.load_state_dict(fit.state, strict=False)
+    except Exception as error:  # a module's own hooks
+        said = str(error).strip().splitlines()[-1].strip()[:120]
+        raise DfkdError(f"{path} cannot be loaded into the network ({said})") from None
     for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
+            continue
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise DfkdError(f"{path} holds NaN or infinity (first in {key!r}); it is of no use")
+
+
+def _told(own: dict[str, Any], fit: Fit, others: Sequence[Fit]) -> list[str]:
+    """What was decided in choosing and copying, a sentence each."""
+    lines = []
+    rivals = [one for one in others if not one.problem and one.state and _differ(fit, one)]
+    if rivals:
+        chosen, other = (one.prefix.rstrip(".") or "the top" for one in (fit, rivals[0]))
+        how = f"; `weights=FILE#{other}` takes the other" * bool(rivals[0].prefix)
+        lines.append(f"the weights of {chosen} were taken, not those of {other}{how}")
+    if fit.heads:
+        lines.append(f"{some(fit.heads)} of another number of classes left out: they start anew")
+    left = [name for name in fit.left if name not in fit.heads]
+    left = [n for n in left if n.removeprefix(fit.prefix) not in fit.heads]
+    left = [n for n in left if not any(n.startswith(one.prefix or "\0") for one in rivals)]
+    if left:
+        lines.append(f"{len(left)} tensors that the network has no place for left out ({some(left)})")
+    if cast := _cast(own, fit):
+        lines.append(cast)
+    return lines
+
+
+def _differ(one: Fit, other: Fit) -> bool:
+    return any(not torch.equal(one.state[k], v) for k, v in other.state.items() if k in one.state)
+
+
+def _cast(own: dict[str, Any], fit: Fit) -> str:
+    pairs = {
+        (str(value.dtype)[6:], str(own[key].dtype)[6:])
+        for key, value in fit.state.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != own[key].dtype
+    }
+    return ", ".join(f"{theirs} numbers are kept as {mine}" for theirs, mine in sorted(pairs))
