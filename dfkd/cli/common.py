@@ -177,4 +177,6 @@ def tell_data(data: LabelledImages | GivenImages) -> None:
     if reading.how in ("spelling", "synset"):
         few = (f"{shown(c.directory)} = {shown(c.name)}" for c in reading.classes[:3])
         told += f" ({', '.join(few)}{', …' * (len(reading.classes) > 3)})"
-    print(told + skipped_files(reading.skipped))
+    told += skipped_files(reading.skipped)
+    foreign = ["foreign data"] if isinstance(data, GivenImages) and data.foreign else []
+    print("; ".join([told, *foreign, *reading.notes]))

@@ -1,27 +1,30 @@
 """The user's own images to learn from: DATA URIs whose labels may be missing."""
 
-import os
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
+import torch
 
-from dfkd.datasets.folder import read_folder
-from dfkd.datasets.images import GivenImages, LabelledImages, Reading, check_fits, pixels
-from dfkd.datasets.sources import load_data, path_of
+from dfkd.datasets.images import GivenImages, LabelledImages, check_fits
+from dfkd.datasets.sources import read_data
 from dfkd.errors import DfkdError
+from dfkd.loading.data_uri import parse_data_uri
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import quantize
 
 
 def load_images(uri: str, teacher: Teacher) -> GivenImages:
-    """Load the images that a DATA URI names, with labels where it has any.
+    """Load the images that a DATA URI names, as bytes, with labels where it has any.
 
-    Beyond ``load_data``: an ``.npz`` without ``labels``, and a folder with pictures directly in it
-    whose names do not say their class.
+    Beyond ``load_data``: an ``.npz`` without labels, a folder with pictures directly in it whose
+    names do not say their class, images that are foreign to the task (``folder:DIR?foreign=True``)
+    and random crops of one picture (``crops:FILE?count=N``), which are foreign as well.
 
     Raises:
         DfkdError: see ``load_data``; images or labels that do not fit ``teacher``.
     """
-    found = _load(uri, teacher)
+    found = read_data(parse_data_uri(uri), uri, teacher.spec, teacher.class_names)
+    if found.foreign:
+        found = replace(found, labels=None)
     if found.labels is not None:
         labelled = LabelledImages(found.images, found.labels, uri)
         check_fits(labelled, teacher.spec, teacher.num_classes)
@@ -30,28 +33,7 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
             "x".join(map(str, shape)) for shape in (found.images.shape[1:], teacher.spec.shape)
         )
         raise DfkdError(f"{uri} holds {have} images and the teacher takes {want}")
-    return found
-
-
-def _load(uri: str, teacher: Teacher) -> GivenImages:
-    kind, _, place = uri.partition(":")
-    if kind == "folder" and place:
-        return read_folder(path_of(place), teacher.spec, teacher.class_names, uri)
-    if kind == "npz" and place and (found := _without_labels(path_of(place), uri)):
+    if found.images.dtype == torch.uint8:
         return found
-    data = load_data(uri, spec=teacher.spec, class_names=teacher.class_names)
-    return GivenImages(data.images, data.labels, uri, data.reading)
-
-
-def _without_labels(path: Path, name: str) -> GivenImages | None:
-    """None where there are labels, or where ``load_data`` knows better what is wrong."""
-    if not os.path.isfile(path):  # a pipe would be waited for
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if "labels" in file or "images" not in file:
-                return None
-            images = file["images"]
-    except Exception:
-        return None
-    return GivenImages(pixels(images, name), None, name, Reading("nothing"))
+    reading = replace(found.reading, notes=(*found.reading.notes, "kept as bytes"))
+    return replace(found, images=quantize(found.images), reading=reading)

@@ -1,10 +1,9 @@
-"""Images in memory, with labels or without, and what is wrong with arrays that should be such."""
+"""Images in memory, with labels or without."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,11 +30,13 @@ class Reading:
             ``synset``, ``file name`` or ``nothing``.
         classes: the directories of a folder.
         skipped: how many files of a folder were not read, by their ending or what they are.
+        notes: what was decided on the way from files to images, in a few words each.
     """
 
     how: str = "number"
     classes: tuple[Assigned, ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,21 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class GivenImages:
-    """``images`` uint8 N x C x H x W; ``labels`` int64 N, or None; the URI they came from, how."""
+    """Images to learn from, or read and not yet known to have labels.
+
+    Attributes:
+        images: N x C x H x W, uint8; float32 in [0, 1] where files hold more than bytes.
+        labels: int64 N, or None.
+        name: the URI they came from.
+        reading: how.
+        foreign: whether they are other images than those of the task, and have no labels of it.
+    """
 
     images: Tensor
     labels: Tensor | None
     name: str
     reading: Reading = field(default_factory=Reading)
+    foreign: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,8 +108,10 @@ def check_fits(data: Any, spec: ImageSpec, num_classes: int | None = None) -> No
         have, want = ("x".join(map(str, numbers)) for numbers in (data.shape, spec.shape))
         raise DfkdError(f"{data.name} holds {have} images and the model takes {want}")
     if num_classes is not None and data.highest >= num_classes:
+        from_one = isinstance(data, LabelledImages) and int(data.labels.min()) == 1
+        hint = "; do they count from 1?" if from_one and data.highest == num_classes else ""
         raise DfkdError(
-            f"{data.name} has label {data.highest} and the model has {num_classes} classes"
+            f"{data.name} has label {data.highest} and the model has {num_classes} classes{hint}"
         )
 
 
@@ -108,29 +120,3 @@ def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledI
     if columns is None:
         return data
     return replace(data, labels=torch.tensor(columns)[data.labels])
-
-
-def pixels(images: Any, name: str) -> Tensor:
-    """Check an array N x H x W (x C) and return it as uint8 N x C x H x W."""
-    if images.dtype != np.uint8:
-        raise DfkdError(f"the images of {name} must be uint8 (0 to 255), not {images.dtype}")
-    if images.ndim not in (3, 4) or 0 in images.shape:
-        raise DfkdError(f"the images of {name} must be N x H x W (x C), not {images.shape}")
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        raise DfkdError(f"the images of {name} must have channels last, not {images.shape}")
-    first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.array(first))
-
-
-def labelled(images: Any, labels: Any, name: str) -> LabelledImages:
-    """Check images as ``pixels`` takes them, and N labels, and return both."""
-    found = pixels(images, name)
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise DfkdError(
-            f"the labels of {name} must be N integers, not {labels.shape} {labels.dtype}"
-        )
-    if len(labels) != len(images):
-        raise DfkdError(f"{name} holds {len(images)} images and {len(labels)} labels")
-    if labels.min() < 0:
-        raise DfkdError(f"{name} has a negative label ({labels.min()}); classes count from 0")
-    return LabelledImages(found, torch.from_numpy(labels.astype(np.int64)), name)

@@ -1,24 +1,34 @@
 """DATA URIs: labelled images to evaluate on. Never used for training or selection."""
 
 import gzip
-import os
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from dfkd.datasets.class_labels import class_indices
+from dfkd.datasets.crops import read_crops
 from dfkd.datasets.folder import read_folder
-from dfkd.datasets.images import GivenImages, LabelledImages, labelled
+from dfkd.datasets.images import GivenImages, LabelledImages, Reading
+from dfkd.datasets.intensity import to_intensities
+from dfkd.datasets.layout import find_arrangement
+from dfkd.datasets.npz import read_npz
 from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
+from dfkd.loading.data_uri import DataURI, parse_data_uri
 from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
 
-_URI_FORMS = "npz:FILE, folder:DIR, idx:DIR, set:DIR or bundled:NAME"
+_UNLABELLED = {
+    "folder": "holds pictures beside each other, and not all names say their class: make one "
+    "directory a class, or name them like 00012_class7.png",
+    "npz": "has no labels: name their array, `?labels=KEY`",
+    "crops": "is foreign data, which has no labels: no accuracy is measured on it",
+}
 
 
 def load_data(
@@ -28,29 +38,44 @@ def load_data(
 
     Args:
         uri: ``npz:FILE``, ``folder:DIR``, ``idx:DIR``, ``set:DIR`` (a written dataset) or
-            ``bundled:NAME``.
+            ``bundled:NAME``; where a file does not say enough, with options
+            (``npz:FILE?images=KEY&labels=KEY&layout=first&max=4095``).
         spec: size and channels to which the pictures of a folder are brought
-            (scaled to cover, then cropped around the centre).
+            (scaled to cover, then cropped around the centre); it decides between layouts of arrays.
         class_names: the model's classes in their order. The directories of a folder are classes
             by name (``dfkd.tasks.labels``); without it only by number.
 
+    Returns:
+        Images as bytes, or as float32 in [0, 1] where the files hold more than bytes.
+
     Raises:
-        DfkdError: not a DATA URI, nothing there, malformed, or directories whose classes are not
-            known.
+        DfkdError: not a DATA URI, nothing there, malformed, without labels, or directories whose
+            classes are not known.
     """
-    kind, _, place = uri.partition(":")
-    if kind not in ("npz", "folder", "idx", "set", "bundled") or not place:
-        raise DfkdError(f"not DATA: {uri!r}; write {_URI_FORMS}")
+    found = read_data(parse_data_uri(uri), uri, spec, class_names)
+    if found.foreign:
+        raise DfkdError(f"{shown(uri, 150)} is foreign data: no accuracy is measured on it")
+    if found.labels is None:
+        raise DfkdError(f"{shown(found.name, 100)} {_UNLABELLED.get(uri.partition(':')[0], '')}")
+    return LabelledImages(found.images, found.labels, found.name, found.reading)
+
+
+def read_data(
+    uri: DataURI, name: str, spec: ImageSpec | None, class_names: Sequence[str]
+) -> GivenImages:
+    """Read what a DATA URI names, with labels where it has any; arguments as ``load_data``'s."""
+    kind, place = uri.kind, path_of(uri.place)
     if kind == "folder":
-        return _with_labels(read_folder(path_of(place), spec, class_names, uri))
+        return read_folder(place, spec, class_names, name, uri)
+    if kind == "crops":
+        return read_crops(place, uri, spec, name)
     if kind == "set":
-        return WrittenSet(path_of(place)).load()
+        data = WrittenSet(place).load()
+        return GivenImages(data.images, data.labels, data.name, data.reading)
     if kind == "idx":
-        images, labels = _read_idx_folder(path_of(place))
-    else:
-        path = bundled_file(place, "_test.npz") if kind == "bundled" else path_of(place)
-        images, labels = _read_npz(path)
-    return labelled(images, labels, uri)
+        return _read_idx_folder(place, uri, name)
+    path = bundled_file(uri.place, "_test.npz") if kind == "bundled" else place
+    return read_npz(path, uri, spec, class_names, name)
 
 
 def path_of(place: str) -> Path:
@@ -61,34 +86,7 @@ def path_of(place: str) -> Path:
         raise DfkdError(f"{shown(place, 100)}: {error}") from None
 
 
-def _with_labels(found: GivenImages) -> LabelledImages:
-    if found.labels is None:
-        raise DfkdError(
-            f"{shown(found.name, 100)} holds pictures beside each other, and not all names say "
-            "their class: make one directory a class, or name them like 00012_class7.png"
-        )
-    return LabelledImages(found.images, found.labels, found.name, found.reading)
-
-
-def _read_npz(path: Path) -> tuple[Any, Any]:
-    if not os.path.isfile(path):
-        raise DfkdError(f"no file {shown(path, 200)!r}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            absent = [key for key in ("images", "labels") if key not in file]
-            if absent:
-                held = ", ".join(file) or "nothing"
-                raise DfkdError(f"{path} has no {' and no '.join(absent)}; it holds {held}")
-            return file["images"], file["labels"]
-    # Whatever a damaged header makes numpy and zipfile raise; the last of them is zipfile's word
-    # for a compression or encryption that it cannot undo.
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError) as error:
-        raise DfkdError(f"{path} is no whole .npz of plain arrays ({error})") from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DfkdError(f"{path} is damaged ({error}); fetch it again") from None
-
-
-def _read_idx_folder(folder: Path) -> tuple[Any, Any]:
+def _read_idx_folder(folder: Path, uri: DataURI, name: str) -> GivenImages:
     """The test set of the MNIST layout, else its training set."""
     for part in ("t10k", "train"):
         found = [
@@ -96,10 +94,21 @@ def _read_idx_folder(folder: Path) -> tuple[Any, Any]:
             for kind in ("images", "labels")
         ]
         if found[0] is not None and found[1] is not None:
-            return _read_idx(found[0]), _read_idx(found[1])
+            return _of_arrays(_read_idx(found[0]), _read_idx(found[1]), uri, name)
     raise DfkdError(
         f"{str(folder)!r} holds no MNIST layout: t10k-images-idx3-ubyte and "
         "t10k-labels-idx1-ubyte (or train-..., or .gz)"
+    )
+
+
+def _of_arrays(images: Any, labels: Any, uri: DataURI, name: str) -> GivenImages:
+    how = find_arrangement(images.shape[1:], None, "", name)
+    first = how.arrange(images)
+    found, white = to_intensities([first], first.shape, images.dtype, uri.white, name)
+    indices, said = class_indices(labels, len(found), (), name)
+    notes = tuple(filter(None, (white.note, said)))
+    return GivenImages(
+        found, torch.from_numpy(indices), name, Reading(notes=notes), foreign=uri.foreign
     )
 
 

@@ -138,6 +138,7 @@ def _image_spec(
         *shape,
         source.mean if mean is None else tuple(mean),
         source.std if std is None else tuple(std),
+        source.crop if known is not None and known.shape == shape else 1.0,
     )
 
 

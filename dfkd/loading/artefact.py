@@ -9,7 +9,7 @@ import ast
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def save_artefact(
     described = {
         "factory": factory,
         "keywords": {key: _to_json(value) for key, value in keywords.items()},
-        "spec": asdict(spec),
+        "spec": spec.facts() | ({} if spec.crop == 1 else {"crop": spec.crop}),
         "class_names": list(class_names),
         **facts,
     }

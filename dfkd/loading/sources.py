@@ -159,7 +159,8 @@ def _from_torchvision(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     if member is not None:
         transforms = member.transforms()
         size = transforms.crop_size[0]
-        spec = ImageSpec(3, size, size, tuple(transforms.mean), tuple(transforms.std))
+        crop = min(1.0, size / transforms.resize_size[0])
+        spec = ImageSpec(3, size, size, tuple(transforms.mean), tuple(transforms.std), crop)
         names = tuple(member.meta["categories"])
     rebuilt = {key: value for key, value in keywords.items() if key not in LOADING}
     return LoadedModel(network, spec, names, uri.base, rebuilt)
@@ -184,8 +185,11 @@ def _from_timm(uri: ModelURI, defaults: Defaults) -> LoadedModel:
     # The mean and std of three channels say nothing about another number of them.
     if channels and keywords.get("in_chans", channels) == channels:
         size = keywords.get("img_size", (height, width))
+        own = (height, width)
         height, width = (size, size) if isinstance(size, int) else size
-        spec = ImageSpec(channels, height, width, config["mean"], config["std"])
+        crop = config.get("crop_pct") or 1.0
+        crop = min(1.0, crop) if (height, width) == own else 1.0
+        spec = ImageSpec(channels, height, width, config["mean"], config["std"], crop)
     # To build the architecture again, from a run's weights, nothing is to be loaded.
     rebuilt = {key: value for key, value in keywords.items() if key not in LOADING}
     return LoadedModel(network, spec, None, uri.base, rebuilt)

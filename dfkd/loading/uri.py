@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfkd.errors import DfkdError
+from dfkd.loading.data_uri import LOCAL_DATA
 from dfkd.tasks.words import shown
 
 NAMED_KINDS = ("bundled", "torchvision", "timm", "run", "teacher")
@@ -16,8 +17,6 @@ TEACHER_FORMS = (
     "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY or run:DIR"
 )
 URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
-
-LOCAL_DATA = ("npz", "folder", "idx", "set")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def local_paths(models: Iterable[str | None], data: Iterable[str | None] = ()) -
             uri = parse_uri(text)
             names += [uri.weights, uri.name if uri.kind in ("run", "file") else None]
     parted = (text.partition(":") for text in filter(None, data))
-    names += [name for kind, _, name in parted if kind in LOCAL_DATA]
+    places = [place for kind, _, place in parted if kind in LOCAL_DATA]
+    names += [*places, *(place.rpartition("?")[0] for place in places)]
     # Unlike Path's, this one never raises.
     return [Path(os.path.expanduser(name)) for name in names if name]
 

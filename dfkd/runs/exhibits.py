@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dfkd.datasets.folder import read_picture
+from dfkd.datasets.pictures import Wanted, read_picture
 from dfkd.errors import DfkdError
 from dfkd.report.units import percent
 from dfkd.runs.callbacks import Callback
@@ -26,7 +26,7 @@ from dfkd.synthesis.layer_outputs import (
 )
 from dfkd.synthesis.reconstruction import ReconstructionConfig, reconstruct
 from dfkd.teacher import Teacher
-from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec, dequantize
 
 _STILLS = 8
 
@@ -192,13 +192,8 @@ def given_image(order: VisualizationOrder, spec: ImageSpec) -> Tensor:
         DfkdError: it cannot be read, or has not the channels that the teacher takes.
     """
     assert order.picture is not None
-    if spec.channels not in (1, 3):
-        raise DfkdError(
-            f"`picture` has 1 or 3 channels, and the teacher takes {spec.channels}: use "
-            "`what=channels`"
-        )
-    array = torch.tensor(read_picture(order.picture, spec))
-    return (array[None] if array.ndim == 2 else array.permute(2, 0, 1)).float() / 255
+    pixels = torch.tensor(read_picture(order.picture, Wanted(spec)).pixels).permute(2, 0, 1)
+    return dequantize(pixels) if pixels.dtype == torch.uint8 else pixels
 
 
 EXHIBITS: Mapping[

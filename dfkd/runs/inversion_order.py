@@ -85,7 +85,7 @@ def identity_of(
     size = batch_size_of(compute.batch_size)
     config = replace(config, batch_size=size) if isinstance(size, int) else config
     return flat({
-        "teacher": teacher_hash[:16], "image": asdict(teacher.spec), "seed": order.seed,
+        "teacher": teacher_hash[:16], "image": teacher.spec.facts(), "seed": order.seed,
         "classes": list(order.classes), "count": order.count, "steps": order.steps,
         "synthesizer": asdict(config),
     })  # fmt: skip

@@ -93,7 +93,7 @@ def identity(
     own = {"images": given, "unlabelled": unlabelled and unlabelled.name}
     first = {**own, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
-    taught = {"teacher": teacher_hash[:16], "image": asdict(teacher.spec)}
+    taught = {"teacher": teacher_hash[:16], "image": teacher.spec.facts()}
     return flat({**first, **taught, **to_dict(recipe), "student": shapes})
 
 

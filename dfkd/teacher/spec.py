@@ -1,7 +1,7 @@
 """What a sample is: its shape, and the way from our space into the network's own."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
@@ -48,6 +48,8 @@ class ImageSpec:
     ``normalize`` is applied once, inside ``Teacher``; ``denormalize`` is for
     generators whose paper emits normalised images. ``mean`` and ``std`` have one
     entry a channel, in units of [0, 1] intensity; left empty they are 0 and 1.
+    ``crop`` is the share of a picture file's shorter side that its own transforms keep
+    (224 of 256 pixels: .875); it says how files are cut, and nothing of the network.
     """
 
     channels: int
@@ -55,6 +57,7 @@ class ImageSpec:
     width: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    crop: float = field(default=1.0, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width) < 1:
@@ -69,6 +72,12 @@ class ImageSpec:
                 )
         if min(self.std) <= 0:
             raise DfkdError(f"std must be positive, not {self.std}")
+        if not 0 < self.crop <= 1:
+            raise DfkdError(f"the share that is kept of a picture is in (0, 1], not {self.crop}")
+
+    def facts(self) -> dict[str, Any]:
+        """Return shape and normalisation: what decides whether two networks see alike."""
+        return {name: value for name, value in asdict(self).items() if name != "crop"}
 
     def project_(self, samples: Tensor) -> Tensor:
         """Clamp to [0, 1], in place."""
@@ -132,8 +141,12 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def spec_from_dict(facts: dict[str, Any]) -> ImageSpec:
-    """Build a spec from what ``dataclasses.asdict`` gave, after a trip through JSON."""
+    """Build a spec from what ``dataclasses.asdict`` gave, after a trip through JSON.
+
+    What a later version says beyond that is left aside.
+    """
+    known = {one.name for one in fields(ImageSpec)}
     try:
-        return ImageSpec(**facts)
+        return ImageSpec(**{name: value for name, value in facts.items() if name in known})
     except TypeError as error:
         raise DfkdError(f"not an image specification: {facts!r} ({error})") from None
