@@ -44,9 +44,10 @@ def read_crops(path: Path, uri: DataURI, spec: ImageSpec | None, name: str) -> G
     pixels, changes = read_picture(path, Wanted(own), fit=False)
     whole = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))
     picture = dequantize(whole) if whole.dtype == torch.uint8 else whole
-    # The middle of a square that is turned by up to a is free of corners from this size on.
+    # The middle of a square that is turned by up to a is free of its corners from this size on;
+    # two more pixels are what interpolation at its edges takes.
     angle = math.radians(_TURN)
-    side = math.ceil(max(spec.height, spec.width) * (math.sin(angle) + math.cos(angle)))
+    side = math.ceil(max(spec.height, spec.width) * (math.sin(angle) + math.cos(angle))) + 2
     cut = v2.Compose(
         [
             v2.RandomResizedCrop(side, _AREA, antialias=True),

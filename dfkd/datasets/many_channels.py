@@ -1,7 +1,11 @@
 """TIFF files of many channels: satellite bands, stacks of pages (through ``tifffile``)."""
 
+import logging
 import math
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,20 @@ MOST_VALUES = 1 << 30
 """Of a stack, all channels together; Pillow takes a picture of 179 million pixels."""
 
 _ENDINGS = (".tif", ".tiff")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what readers print about a damaged file to themselves: it is said in one line."""
+    logger = logging.getLogger("tifffile")
+    before = logger.disabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        try:
+            yield
+        finally:
+            logger.disabled = before
 
 
 def read_stack(path: Path, channels: int, white: float | None) -> tuple[Any, list[str]]:
@@ -49,7 +67,7 @@ def read_stack(path: Path, channels: int, white: float | None) -> tuple[Any, lis
             "pip install 'dfkd[tiff]'"
         ) from None
     try:
-        with tifffile.TiffFile(path) as file:
+        with quiet(), tifffile.TiffFile(path) as file:
             planes = _planes(file.series[0], label)
     except DfkdError:
         raise
@@ -69,6 +87,8 @@ def _planes(series: Any, label: str) -> Any:
     axes, shape = str(series.axes), tuple(map(int, series.shape))
     others = [i for i, axis in enumerate(axes) if axis not in "YX"]
     deep = [i for i in others if shape[i] > 1]
+    if not axes:
+        raise ValueError("it holds no picture")
     if "Y" not in axes or "X" not in axes or len(deep) > 1 or series.dtype.kind not in "uif":
         raise DfkdError(f"{label} is no stack of planes (its axes are {axes}, {shape})")
     if math.prod(shape) > MOST_VALUES:

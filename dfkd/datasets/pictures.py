@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from dfkd.datasets.intensity import scaled_picture
 from dfkd.datasets.listing import ENDINGS
-from dfkd.datasets.many_channels import UNREADABLE, read_stack
+from dfkd.datasets.many_channels import UNREADABLE, quiet, read_stack
 from dfkd.errors import DfkdError
 from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
@@ -21,6 +22,8 @@ _FORMATS = tuple(sorted(set(ENDINGS.values())))
 _BILINEAR = Image.Resampling.BILINEAR
 _TURNED = 0x0112
 """The EXIF tag that says how a camera was held."""
+_SAMPLES = 0x0115
+"""The TIFF tag that says how many numbers a pixel has."""
 
 ALPHA = "had an alpha channel: composed on white"
 
@@ -70,9 +73,11 @@ def read_picture(path: Path, wanted: Wanted, fit: bool = True) -> Picture:
         DfkdError: no picture that can be read, channels or numbers that say nothing to the model.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with quiet(), Image.open(path, formats=_FORMATS) as picture:
             changes: list[str] = []
             array = _array(picture, path, wanted, changes)
+    except DfkdError:
+        raise
     except UnidentifiedImageError:
         array, changes = read_stack(path, wanted.channels, wanted.white)
     except UNREADABLE as error:
@@ -85,9 +90,10 @@ def read_picture(path: Path, wanted: Wanted, fit: bool = True) -> Picture:
 def _array(picture: Image.Image, path: Path, wanted: Wanted, changes: list[str]) -> Any:
     """H x W x C of the channels that are wanted."""
     frames = getattr(picture, "n_frames", 1)
-    stacked = picture.format == "TIFF" and frames == wanted.channels > 1
-    extra = picture.format == "TIFF" and (wanted.channels == 2 or wanted.channels > 4)
-    if stacked or (extra and len(picture.getbands()) != wanted.channels):
+    # Of some planes and pages Pillow hands on the first ones, and says nothing of the others.
+    samples = picture.tag_v2.get(_SAMPLES, 1) if isinstance(picture, TiffImageFile) else 0
+    stacked = samples > 0 and frames == wanted.channels > 1
+    if stacked or (samples > 0 and samples != len(picture.getbands())):
         array, notes = read_stack(path, wanted.channels, wanted.white)
         changes += notes
         return array
