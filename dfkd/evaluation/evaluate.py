@@ -11,6 +11,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measurement import Measurement, measure_networks
 from dfkd.evaluation.robustness import check_epsilon, robustness, select_evenly
 from dfkd.networks.early_exits import EarlyExits
+from dfkd.tasks import Task
 from dfkd.tasks.orders import line_up
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
@@ -71,6 +72,7 @@ def evaluate_named(
     images = as_images(data, models[0][1].spec, "data")
     parts: list[tuple[str, nn.Module, ImageSpec]] = []
     columns, families = [], []
+    tasks: list[Task | None] = []
     for (name, model), own in zip(models, lineup.columns, strict=True):
         network = model.network
         exits = network.exits() if isinstance(network, EarlyExits) else {}
@@ -78,13 +80,14 @@ def evaluate_named(
         parts.append((name, network, model.spec))
         parts += [(f"{name}, {exit}", part, model.spec) for exit, part in exits.items()]
         columns += [own] * (1 + len(exits))
-    measured = measure_networks(parts, images, columns)
+        tasks += [model.task] + [model.student_task] * len(exits)
+    measured = measure_networks(parts, images, columns, tasks)
     attacked: list[float | None] = [None] * len(parts)
     if epsilon is not None:
         few = select_evenly(images)
         attacked = [
-            robustness([part], relabelled(few, own), epsilon)[0][0]
-            for part, own in zip(parts, columns, strict=True)
+            robustness([part], relabelled(few, own), epsilon, [task])[0][0]
+            for part, own, task in zip(parts, columns, tasks, strict=True)
         ]
     return [
         EvaluationRow(

@@ -66,8 +66,9 @@ def _shaken(teacher: Teacher, student: nn.Module, held_out: HeldOut, name: str) 
     """Agreement on the first variant of a change, on as many images as one batch has."""
     chosen = evenly(len(held_out), HELD_OUT_BATCH)
     changed = CHANGES[name].variants(held_out.images[chosen].float() / 255)[0]
+    own = teacher.student_task
     answers = (
-        predictions(network, teacher.spec, changed, batch_size=HELD_OUT_BATCH)
+        predictions(network, teacher.spec, changed, batch_size=HELD_OUT_BATCH, task=own)
         for network in (student, teacher)
     )
     return agreement(*answers)

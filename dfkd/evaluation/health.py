@@ -58,7 +58,8 @@ def measure_health(teacher: Teacher, student: nn.Module, images: Tensor) -> Heal
         answers = []
         for training in (False, True):
             set_mode(trial, training)
-            answers.append(compute_logits(trial, teacher.spec.normalize(images)).argmax(1))
+            said = compute_logits(trial, teacher.spec.normalize(images))
+            answers.append(teacher.student_task.read(said).logits.argmax(1))
     return Health(
         images=len(images),
         saturated=_saturated(images),

@@ -90,4 +90,6 @@ class HeldOut:
 
     def answers(self, network: nn.Module, teacher: Teacher) -> Tensor:
         """Compute a student's logits in eval mode, N x classes, on the CPU."""
-        return predictions(network, teacher.spec, self.images, batch_size=HELD_OUT_BATCH)
+        return predictions(
+            network, teacher.spec, self.images, batch_size=HELD_OUT_BATCH, task=teacher.student_task
+        )

@@ -10,6 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import shares
 from dfkd.evaluation.cost import file_size, flops, latencies
 from dfkd.networks import count_parameters
+from dfkd.tasks import Task
 from dfkd.teacher.spec import ImageSpec
 
 
@@ -42,6 +43,7 @@ def measure_networks(
     models: Sequence[tuple[str, nn.Module, ImageSpec]],
     data: ImageData,
     columns: Sequence[Sequence[int] | None] = (),
+    tasks: Sequence[Task | None] = (),
 ) -> list[Measurement]:
     """Measure every network of ``(name, network, spec)`` on ``data``, in their order.
 
@@ -50,6 +52,7 @@ def measure_networks(
         data: read once; all networks answer a batch before the next one is read.
         columns: of each network, its outputs in the order that the labels count in, as
             ``dfkd.tasks.orders`` finds it by name; None, or all left out: they are.
+        tasks: what the answers of each network mean; None, or all left out: classes.
 
     Raises:
         DfkdError: no model, or data that does not fit one of them.
@@ -58,7 +61,8 @@ def measure_networks(
         raise DfkdError("nothing to compare: name at least one MODEL")
     for _, _, spec in models:
         check_fits(data, spec)
-    right = shares(models, data, columns or [None] * len(models))
+    nothing = [None] * len(models)
+    right = shares(models, data, columns or nothing, tasks or nothing)
     timed = [(network, spec) for _, network, spec in models]
     single, batched = latencies(timed, 1), latencies(timed, 32)
     return [

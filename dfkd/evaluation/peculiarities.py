@@ -15,6 +15,7 @@ from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.losses.statistics import layer_statistics
 from dfkd.tasks.classification import Classification
+from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 
 Check = Callable[[Teacher, HeldOut], str]
@@ -64,9 +65,27 @@ def _independent_labels(teacher: Teacher, held_out: HeldOut) -> str:
     return ""
 
 
+def _wrapped(teacher: Teacher, held_out: HeldOut) -> str:
+    taken = getattr(teacher.task, "taken", "")
+    return f"of what the teacher returns {taken} is taken for its logits" if taken else ""
+
+
+def _one_output(teacher: Teacher, held_out: HeldOut) -> str:
+    task: Any = teacher.task
+    if not isinstance(task, Classification) or task.outputs > 1:
+        return ""
+    end = "a sigmoid, which is undone to a logit z" if task.probabilities else "one logit z"
+    return (
+        f"the teacher has one output and ends in {end}: it is read as two classes, "
+        f"{shown(task.names[0])!r} with the logit 0 and {shown(task.names[1])!r} with z"
+    )
+
+
 def _probabilities(teacher: Teacher, held_out: HeldOut) -> str:
     task: Any = teacher.task
-    if isinstance(task, Classification) and task.probabilities:
+    if not isinstance(task, Classification) or task.outputs == 1:
+        return ""
+    if task.probabilities:
         return "the teacher ends in a softmax: the log of its probabilities is taken for logits"
     if float(held_out.logits.logsumexp(1).abs().max()) < 1e-3:
         return "the teacher ends in a log-softmax: its log-probabilities are taken for logits"
@@ -126,6 +145,8 @@ def _ratio(remembered: Tensor, found: Tensor) -> float:
 
 CHECKS: dict[str, Check] = {
     "unchanging": _unchanging,
+    "wrapped": _wrapped,
+    "one output": _one_output,
     "independent labels": _independent_labels,
     "probabilities": _probabilities,
     "unsteady": _unsteady,

@@ -62,7 +62,7 @@ def look_at(teacher: Teacher, images: Iterable[Tensor]) -> Sight:
 
 def _layer(teacher: Teacher) -> str:
     try:
-        name = classifier(teacher.network, teacher.num_classes) + INPUT_SUFFIX
+        name = classifier(teacher.network, teacher.task.widths) + INPUT_SUFFIX
     except DfkdError:
         return ANSWERS
     images = teacher.spec.example(2, teacher.device)

@@ -13,6 +13,8 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import compute_logits, in_unit_range, predictions
 from dfkd.networks.attack import pgd
 from dfkd.networks.modes import eval_mode, without_cudnn_rnn
+from dfkd.tasks import Task
+from dfkd.tasks.classification import both_classes
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 
@@ -36,13 +38,23 @@ def check_epsilon(epsilon: float | None, measured: bool) -> None:
 
 
 def robustness(
-    models: Sequence[tuple[str, nn.Module, ImageSpec]], data: ImageData, epsilon: float
+    models: Sequence[tuple[str, nn.Module, ImageSpec]],
+    data: ImageData,
+    epsilon: float,
+    tasks: Sequence[Task | None] = (),
 ) -> tuple[list[float], dict[str, Any]]:
-    """Attack each network on its own; return their accuracies and how they were attacked."""
+    """Attack each network on its own; return their accuracies and how they were attacked.
+
+    Args:
+        models: names, networks and what each takes.
+        data: labelled images, of which ``IMAGES`` are taken at most.
+        epsilon: largest change of a value, in units of [0, 1].
+        tasks: what the answers of each network mean; None, or all left out: classes.
+    """
     few = select_evenly(data)
     accuracies = [
-        robust_accuracy(network, spec, few, epsilon=epsilon, steps=STEPS)
-        for _, network, spec in models
+        robust_accuracy(network, spec, few, epsilon=epsilon, steps=STEPS, task=task)
+        for (_, network, spec), task in zip(models, tasks or [None] * len(models), strict=True)
     ]
     return accuracies, {"epsilon": epsilon, "steps": STEPS, "images": len(few.labels)}
 
@@ -58,6 +70,7 @@ def robust_accuracy(
     seed: int = 0,
     batch_size: int = 256,
     count: int | None = None,
+    task: Task | None = None,
 ) -> float:
     """Share of images that a network in eval mode gets right after an attack on it by ``pgd``.
 
@@ -74,6 +87,7 @@ def robust_accuracy(
         seed: of the random starts.
         batch_size: images attacked at once.
         count: only the first so many images.
+        task: what the answers of a network mean; classes, when left out. A teacher has its own.
 
     Returns:
         Within [0, 1]; the plain accuracy at epsilon 0.
@@ -86,13 +100,15 @@ def robust_accuracy(
     model = network.network if isinstance(network, Teacher) else network
     check_fits(data, spec)
     # The labels are read against the classes before a loss indexes with them.
-    check_fits(data, spec, predictions(model, spec, data.images[:1]).shape[1])
+    read = network.task if isinstance(network, Teacher) else task
+    check_fits(data, spec, predictions(model, spec, data.images[:1], task=read).shape[1])
     size = 2.5 * epsilon / max(steps, 1) if step_size is None else step_size
     generator = Generator().manual_seed(seed)
     place = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
     def answer(images: Tensor) -> Tensor:
-        return compute_logits(model, spec.normalize(images))
+        said = compute_logits(model, spec.normalize(images))
+        return both_classes(said) if read is None else read.read(said).logits
 
     attack = partial(pgd, answer, epsilon=epsilon, step_size=size, steps=steps, generator=generator)
     right = 0

@@ -21,11 +21,13 @@ from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import set_mode
+from dfkd.tasks.answers import find_logits
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
 from dfkd.teacher.priors import named_prior
 from dfkd.teacher.spec import ImageSpec, parse_shape
+from dfkd.teacher.trial import answers_within_one
 
 __all__ = [
     "LoadedModel",
@@ -188,4 +190,19 @@ def check_student(student: nn.Module, teacher: Teacher) -> None:
             with calling("the student", images.shape, resize=remedy):
                 set_mode(trial, training)
                 raw = trial(fitted(images.to(device), layout_of(trial)))
-        teacher.task.check_student(raw, TRIAL, "training" if training else "eval")
+            teacher.task.check_student(raw, TRIAL, "training" if training else "eval")
+            if not training and find_logits(raw).logits.shape[1] == 1:
+                _check_logit(trial, teacher.spec, device)
+
+
+def _check_logit(student: nn.Module, spec: ImageSpec, device: torch.device) -> None:
+    """Raise where the one number that a student answers with is a probability."""
+
+    def ask(images: torch.Tensor) -> object:
+        return student(fitted(spec.normalize(images), layout_of(student)))
+
+    if answers_within_one(ask, spec, device):
+        raise DfkdError(
+            "all that the student says lies in [0, 1]: does it end in a sigmoid? Losses want "
+            "logits: leave it away, and put it behind the student when it is trained"
+        )

@@ -89,11 +89,15 @@ def _open(
     raise DfkdError(f"no layer {name!r} in the {whose}{nearest(name, filter(None, layers))}")
 
 
-def classifier(network: nn.Module, num_classes: int) -> str:
+def classifier(network: nn.Module, widths: Sequence[int]) -> str:
     """Return the name of the last registered linear layer that gives the logits.
 
+    Args:
+        network: unchanged.
+        widths: how many outputs it may have (``dfkd.tasks.Task``).
+
     Raises:
-        DfkdError: there is none with ``num_classes`` outputs, or one for each of several networks.
+        DfkdError: there is none, or one for each of several networks.
     """
     remedy = "`method=default` and `knowledge=kd` need none"
     if is_ensemble(network):
@@ -101,11 +105,11 @@ def classifier(network: nn.Module, num_classes: int) -> str:
     found = [
         name
         for name, module in named_layers(network).items()
-        if isinstance(module, nn.Linear) and module.out_features == num_classes
+        if isinstance(module, nn.Linear) and module.out_features in widths
     ]
     if not found:
         raise DfkdError(
-            f"the network has no linear layer with {num_classes} outputs at its end: {remedy}"
+            f"the network has no linear layer with {widths[0]} outputs at its end: {remedy}"
         )
     return found[-1]
 

@@ -1,6 +1,7 @@
 """Pairs of layers of student and teacher, found by the sizes of their maps or named."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ LayerPairs = tuple[tuple[str, str], ...]
 
 
 def pair_layers(
-    student: nn.Module, teacher: nn.Module, images: Tensor, num_classes: int | None = None
+    student: nn.Module, teacher: nn.Module, images: Tensor, widths: Sequence[int] | None = None
 ) -> LayerPairs:
     """Pair (student's, teacher's) layers of every spatial size that both have, large to small.
 
@@ -31,8 +32,8 @@ def pair_layers(
         student: its layers come first in each pair.
         teacher: a single network, not an ensemble.
         images: N x C x H x W, normalised, as both networks take them.
-        num_classes: how many there are, where vectors do as well as maps: two networks without
-            a size in common are then compared in what enters their classifiers.
+        widths: how many numbers they answer with, where vectors do as well as maps: two networks
+            without a size in common are then compared in what enters their classifiers.
 
     Raises:
         DfkdError: no size in common, or a teacher that stands for several.
@@ -43,8 +44,8 @@ def pair_layers(
         for network in (student, teacher)
     )
     shared = sorted(set(mine) & set(theirs), reverse=True)
-    if not shared and num_classes is not None:
-        ends = (embedding_layer(network, num_classes, images) for network in (student, teacher))
+    if not shared and widths is not None:
+        ends = (embedding_layer(network, widths, images) for network in (student, teacher))
         mine_last, theirs_last = ends
         return ((mine_last, theirs_last),)
     if not shared:
@@ -136,13 +137,13 @@ def check_averaged(network: nn.Module, head: str, last: str, images: Tensor, who
         )
 
 
-def embedding_layer(network: nn.Module, num_classes: int, images: Tensor) -> str:
+def embedding_layer(network: nn.Module, widths: Sequence[int], images: Tensor) -> str:
     """Return the name of a network's last features: its classifier's input, else its last map.
 
     Raises:
         DfkdError: it has neither.
     """
     try:
-        return classifier(network, num_classes) + INPUT_SUFFIX
+        return classifier(network, widths) + INPUT_SUFFIX
     except DfkdError:
         return last_map(network, images)

@@ -149,7 +149,8 @@ def _required_layers(teacher: Teacher, method: MethodRow) -> list[str]:
         count = patches_of(teacher)[0].patches
         needs.append(f"its {count} patches can be left out one by one")
     if method.classifier:
-        needs.append(f"looks at its linear classifier, {classifier(network, teacher.num_classes)}")
+        head = classifier(network, teacher.task.widths)
+        needs.append(f"looks at its linear classifier, {head}")
     rows = {name: KNOWLEDGE[name] for name in parse(method.learner.knowledge)}
     vectors = all(row.vectors for row in rows.values() if row.features)
     paths = {path for row in rows.values() for path in row.needs}

@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import streamed_accuracy
 from dfkd.networks.copying import copy_network
 from dfkd.runs.callbacks import Callback
-from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher import Teacher
 
 
 class Curve(Callback):
@@ -49,7 +49,7 @@ class Curve(Callback):
         self,
         finished: nn.Module,
         others: Mapping[str, nn.Module],
-        spec: ImageSpec,
+        teacher: Teacher,
         data: ImageData,
         end: tuple[float, int, float],
     ) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ class Curve(Callback):
         Args:
             finished: the student of the end; unchanged.
             others: further networks of the run, one of which may have been the best before.
-            spec: the teacher's images.
+            teacher: whose images and task they share.
             data: real labelled images.
             end: seconds and steps of the whole run, and the finished student's accuracy.
         """
@@ -72,7 +72,9 @@ class Curve(Callback):
                 like = next(network for network in networks if _fits(network, row["student"]))
                 trial = copy_network(like)
                 trial.load_state_dict(row["student"])
-                known[row["steps"]] = streamed_accuracy(trial, spec, data)
+                known[row["steps"]] = streamed_accuracy(
+                    trial, teacher.spec, data, teacher.student_task
+                )
             rows.append(_point(row["seconds"], row["steps"], known[row["steps"]]))
         return [*rows, _point(*end)]
 

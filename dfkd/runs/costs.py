@@ -10,6 +10,7 @@ from torch import nn
 
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_mode
+from dfkd.tasks.answers import find_logits
 from dfkd.teacher import Teacher
 from dfkd.teacher.layout import fitted, layout_of
 from generators.procedural import draw
@@ -74,8 +75,8 @@ def measure_costs(
 
     def learn(count: int) -> None:
         with autocast():
-            logits = trial(fitted(teacher.spec.normalize(images(count)), layout))
-        logits.float().sum().backward()
+            raw = trial(fitted(teacher.spec.normalize(images(count)), layout))
+        find_logits(raw).logits.float().sum().backward()
 
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         drawing = _cost(lambda count: draw(count, teacher.spec.shape, device=teacher.device))

@@ -97,7 +97,7 @@ def measured(
     points: list[dict[str, Any]] = []
     if data is not None and complete:  # who interrupts does not want to wait for it
         end = (cost.seconds.total, cost.student_steps, quality.student_accuracy or 0.0)
-        points = curve.measured(verdict.student, distiller.networks(), teacher.spec, data, end)
+        points = curve.measured(verdict.student, distiller.networks(), teacher, data, end)
     judging = validation.held_out
     fidelity = measure_fidelity(teacher, verdict.student, judging)
     predicted: dict[str, float] | None = None
@@ -143,10 +143,12 @@ def evaluate_networks(
     own = len(models)
     models.append(("student", verdict.student, spec))
     models += [(name, network, spec) for name, network in distiller.networks().items()]
-    rows = [asdict(row) for row in measure_networks(models, evaluation)]
+    others = [teacher.student_task] * (len(models) - own)
+    tasks = [teacher.task] * own + others
+    rows = [asdict(row) for row in measure_networks(models, evaluation, tasks=tasks)]
     attacked: dict[str, Any] = {}
     if epsilon is not None:
-        accuracies, attack = robustness(models, evaluation, epsilon)
+        accuracies, attack = robustness(models, evaluation, epsilon, tasks)
         for row, value in zip(rows, accuracies, strict=True):
             row["robust_accuracy"] = value
         attacked = {"robust_accuracy": accuracies[own], "robustness": attack}

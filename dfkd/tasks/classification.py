@@ -1,14 +1,16 @@
 """One class a sample."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.losses.response import cross_entropy
+from dfkd.tasks.answers import find_logits
 from dfkd.tasks.prediction import Prediction
 
 
@@ -18,19 +20,30 @@ class Classification:
     Args:
         num_classes: at least two.
         names: one a class; ``"0"``, ``"1"``, ... when left out.
-        probabilities: the network ends in a softmax; its answers' log is taken for logits, which
-            they are up to a constant a sample.
+        probabilities: the network ends in a softmax, or in a sigmoid where it has one output; its
+            answers are taken back to logits, of a softmax up to a constant a sample.
+        outputs: numbers that it answers a sample with: one a class, or 1 where two classes share
+            one; ``num_classes`` when left out.
+        taken: where its logits were in what it returned (``dfkd.tasks.answers``), for a reader.
 
     Raises:
         DfkdError: one class, or names that are miscounted or not told apart.
     """
 
     def __init__(
-        self, num_classes: int, names: Sequence[str] | None = None, probabilities: bool = False
+        self,
+        num_classes: int,
+        names: Sequence[str] | None = None,
+        probabilities: bool = False,
+        outputs: int | None = None,
+        taken: str = "",
     ) -> None:
         if num_classes < 2:
-            raise DfkdError("the network has one output; distillation needs at least two classes")
+            raise DfkdError("distillation needs at least two classes")
         self.num_classes, self.probabilities = num_classes, probabilities
+        self.outputs, self.taken = outputs or num_classes, taken
+        if self.outputs not in (num_classes, 1) or (self.outputs == 1 and num_classes > 2):
+            raise DfkdError(f"{num_classes} classes cannot be told from {self.outputs} outputs")
         self.names = tuple(names or map(str, range(num_classes)))
         if len(self.names) != num_classes:
             raise DfkdError(f"{len(self.names)} class names for {num_classes} classes")
@@ -38,31 +51,49 @@ class Classification:
             raise DfkdError(f"several classes are called {twice[0][:40]!r}: name them apart")
 
     def read(self, raw: Any) -> Prediction:
-        """Take N x classes logits.
+        """Take N x classes logits, or one logit for two classes, wherever a network has them.
 
         Raises:
             DfkdError: anything else.
         """
-        if not isinstance(raw, Tensor) or raw.ndim != 2 or raw.shape[1] != self.num_classes:
-            found = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
-            raise DfkdError(f"the network must return N x {self.num_classes} logits, not {found}")
+        found = find_logits(raw).logits
+        if found.ndim != 2 or found.shape[1] not in self.widths:
+            shape = tuple(found.shape)
+            raise DfkdError(f"the network must return N x {self.num_classes} logits, not {shape}")
+        return Prediction(self._logits(found))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers a network may answer a sample with."""
+        return (2, 1) if self.num_classes == 2 else (self.num_classes,)
+
+    def _logits(self, found: Tensor) -> Tensor:
+        """N x classes logits of N x outputs numbers."""
+        if found.shape[1] == 1:
+            return both_classes(undone_sigmoid(found) if self.probabilities else found)
         if self.probabilities:
-            raw = raw.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-        return Prediction(raw)
+            return found.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+        return found
+
+    @property
+    def of_students(self) -> "Classification":
+        """The same classes as students answer them: in logits."""
+        return Classification(self.num_classes, self.names) if self.probabilities else self
 
     def check_student(self, raw: Any, count: int, mode: str) -> None:
         """Raise unless a student returned ``count`` x classes logits; see ``Task``."""
-        if not isinstance(raw, Tensor) or raw.ndim != 2 or len(raw) != count:
-            found = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+        found = find_logits(raw).logits
+        if found.ndim != 2 or len(found) != count:
             raise DfkdError(
-                f"the student must return N x {self.num_classes} logits in {mode} mode, not {found}"
+                f"the student must return N x {self.num_classes} logits in {mode} mode, not "
+                f"{tuple(found.shape)}"
             )
-        if raw.shape[1] != self.num_classes:
+        if found.shape[1] not in self.widths:
             raise DfkdError(
-                f"the student has {raw.shape[1]} classes and the teacher "
+                f"the student has {found.shape[1]} classes and the teacher "
                 f"{self.num_classes}; set the student's ?num_classes={self.num_classes}"
             )
-        if are_probabilities(raw):
+        if are_probabilities(found):
             raise DfkdError(
                 "the student ends in a softmax, and losses want logits: leave it away, and put it "
                 "behind the student when it is trained"
@@ -106,7 +137,10 @@ class Classification:
 
 
 def classification_of(
-    raw: object, shape: Sequence[int], names: Sequence[str] | None
+    raw: object,
+    shape: Sequence[int],
+    names: Sequence[str] | None,
+    within_one: Callable[[], bool] = lambda: False,
 ) -> Classification:
     """Find the classes in the answers to two samples.
 
@@ -114,17 +148,24 @@ def classification_of(
         raw: what the network returned.
         shape: of a sample, for the message.
         names: of the classes, where they are known.
+        within_one: whether all that the network ever says lies in [0, 1]; asked of a network with
+            one output, whose logits may do so by chance.
 
     Raises:
         DfkdError: the answers are no N x classes logits.
     """
-    if not isinstance(raw, Tensor) or raw.ndim != 2 or raw.shape[0] != 2:
-        found = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+    answer = find_logits(raw)
+    found = answer.logits
+    if found.ndim != 2 or found.shape[0] != 2 or not found.shape[1]:
         sample = "x".join(map(str, shape))
         raise DfkdError(
-            f"the network must return N x classes logits for {sample} images, not {found}"
+            f"the network must return N x classes logits for {sample} images, not "
+            f"{tuple(found.shape)}"
         )
-    return Classification(raw.shape[1], names, are_probabilities(raw))
+    if found.shape[1] == 1:
+        return Classification(2, names, within_one(), 1, answer.taken)
+    classes = found.shape[1]
+    return Classification(classes, names, are_probabilities(found), taken=answer.taken)
 
 
 def are_probabilities(raw: Tensor) -> bool:
@@ -133,8 +174,30 @@ def are_probabilities(raw: Tensor) -> bool:
     Args:
         raw: N x classes; on the meta device, which has no values, they are taken for logits.
     """
-    if raw.is_meta or not raw.is_floating_point():
+    if raw.is_meta or not raw.is_floating_point() or raw.shape[1] < 2:
         return False
     rows = raw.detach().float()
     sums = rows.sum(1)
     return bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+
+
+def undone_sigmoid(probabilities: Tensor) -> Tensor:
+    """Return the logits of probabilities in [0, 1], in float32 and finite."""
+    return torch.logit(probabilities.float(), eps=torch.finfo(torch.float32).eps)
+
+
+def both_rows(weight: Tensor) -> Tensor:
+    """Return a row a class of a classifier's weight, also where two classes share one row.
+
+    Half of it each, with opposite signs: what tells the two apart is the same.
+    """
+    return torch.cat([-weight, weight]) / 2 if len(weight) == 1 else weight
+
+
+def both_classes(logits: Tensor) -> Tensor:
+    """Return two logits a sample, of which the first is 0, for N x 1; N x C as they are.
+
+    >>> both_classes(torch.tensor([[2.0]]))
+    tensor([[0., 2.]])
+    """
+    return F.pad(logits, (1, 0)) if logits.ndim == 2 and logits.shape[1] == 1 else logits

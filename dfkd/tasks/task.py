@@ -14,10 +14,15 @@ class Task(Protocol):
     Attributes:
         num_classes: K, logits a row.
         names: one a class.
+        widths: how many numbers a network may answer a sample with, the usual first.
     """
 
     num_classes: int
     names: tuple[str, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """See above."""
 
     def read(self, raw: Any) -> Prediction:
         """Read what a network returned; raise a ``DfkdError`` where it is no such answer."""

@@ -19,6 +19,7 @@ from dfkd.networks.pairing import (
     pair_layers,
 )
 from dfkd.tasks import Prediction
+from dfkd.tasks.classification import both_rows
 from dfkd.teacher.layout import fitted, layout_of
 from dfkd.teacher.outputs import Outputs, PairOutputs
 from dfkd.teacher.teacher import Teacher
@@ -91,11 +92,11 @@ class PairedForward:
         for side, one in enumerate(networks):
             if {"head", "last_map"} & self._parts[side]:
                 one = self._present(one)
-                head, last = classifier(one, teacher.num_classes), last_map(one, example)
+                head, last = classifier(one, teacher.task.widths), last_map(one, example)
                 check_averaged(one, head, last, example, SIDES[side])
                 self._heads[side], self._last[side] = named_layers(one)[head], last
             if "embedding" in self._parts[side]:
-                layer = embedding_layer(self._present(one), teacher.num_classes, example)
+                layer = embedding_layer(self._present(one), teacher.task.widths, example)
                 self._embeddings[side] = layer
         self._layers = {} if student is None else named_layers(student)
         self._names = [self._hooked(side) for side in (0, 1)]
@@ -113,8 +114,8 @@ class PairedForward:
         vectors: bool,
     ) -> LayerPairs:
         both = (self._present(networks[0]), networks[1])
-        classes = self.teacher.num_classes if vectors else None
-        found = pairs or pair_layers(*both, example, classes)
+        widths = self.teacher.task.widths if vectors else None
+        found = pairs or pair_layers(*both, example, widths)
         return checked_pairs(found, *both, example, vectors)
 
     def _hooked(self, side: int) -> list[str]:
@@ -238,7 +239,7 @@ class PairedForward:
             features=tuple(value.float() for value in features),
             gradients=tuple(value.float() for value in gradients),
             last_map=values[last].float() if last else None,
-            head=head.weight if head is not None else None,
+            head=both_rows(head.weight) if head is not None else None,
             embedding=_embedding(values[end]) if end else None,
         )
 

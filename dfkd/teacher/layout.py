@@ -15,6 +15,7 @@ from dfkd.networks.copying import trying
 from dfkd.networks.foreign import says
 from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import set_mode, without_cudnn_rnn
+from dfkd.tasks.answers import find_logits
 from dfkd.teacher.spec import ImageSpec
 
 _TOLERANCE = 0.05
@@ -195,7 +196,7 @@ def _attempt(network: nn.Module, images: Tensor) -> Seen | str:
     images = images.detach().requires_grad_()
     try:
         with torch.enable_grad(), without_cudnn_rnn(network.modules()):
-            logits: Tensor = network(images)
+            logits = find_logits(network(images)).logits
             leaves = [images, *(p for p in network.parameters() if p.requires_grad)]
             if not logits.requires_grad:
                 return Seen(logits, None)

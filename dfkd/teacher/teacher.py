@@ -29,7 +29,7 @@ from dfkd.teacher.priors import (
     remembers,
 )
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.trial import check_finite, first_pass
+from dfkd.teacher.trial import answers_within_one, check_finite, first_pass
 
 NO_PRIOR = NoPrior()
 
@@ -130,7 +130,9 @@ class Teacher:
         check_finite(network)
         try:
             raw = self._trial()
-            self.task = task or classification_of(raw, spec.shape, class_names)
+            self.task = task or classification_of(
+                raw, spec.shape, class_names, self._answers_within_one
+            )
             self.task.read(raw)
         except BaseException:
             self.restore()
@@ -151,6 +153,11 @@ class Teacher:
         self.held = RESTLESS if self._holds else self.held
         self._accepted = len(images)
         return raw
+
+    def _answers_within_one(self) -> bool:
+        return answers_within_one(
+            lambda images: self._answer(self.network, images), self.spec, self.device
+        )
 
     @property
     def num_classes(self) -> int:
@@ -255,9 +262,7 @@ class Teacher:
     def student_task(self) -> Task:
         """The task as students answer it: by logits, where the teacher ends in a softmax."""
         task = self.task
-        if isinstance(task, Classification) and task.probabilities:
-            return Classification(task.num_classes, task.names)
-        return task
+        return task.of_students if isinstance(task, Classification) else task
 
     @cached_property
     def differentiable(self) -> bool:

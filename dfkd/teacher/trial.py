@@ -9,10 +9,15 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.networks.copying import moved, put_back, saved, state_of
 from dfkd.networks.foreign import TRIAL
+from dfkd.tasks.answers import find_logits
 from dfkd.teacher.holding import hold, let_go
 from dfkd.teacher.spec import ImageSpec
 
 Answers = TypeVar("Answers")
+_CONTRASTS = (0.3, 1.0, 3.0, 30.0, 1e3, 1e6)
+"""Of noise that a network is shown to see where its answers end, in units of [0, 1]."""
+_DRAWS = 3
+"""Batches of each contrast."""
 
 
 def first_pass(
@@ -62,3 +67,26 @@ def trial_noise(network: nn.Module, spec: ImageSpec) -> Tensor:
     first = next(iter(network.parameters()), None)
     images = spec.normalize(noise)
     return images if first is None else images.to(first.device, first.dtype)
+
+
+@torch.no_grad()
+def answers_within_one(
+    ask: Callable[[Tensor], object], spec: ImageSpec, device: torch.device | str
+) -> bool:
+    """Tell whether whatever a network is shown, all that it says lies in [0, 1].
+
+    Noise of far more contrast than images have drives logits out of it, and sigmoids to its ends.
+
+    Args:
+        ask: images of ``spec``, not normalised -> what the network returns; of two at once.
+        spec: its images.
+        device: where it is.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for contrast in _CONTRASTS * _DRAWS:
+        noise = torch.randn((TRIAL, *spec.shape), generator=generator)
+        said = find_logits(ask((0.5 + contrast * noise).to(device))).logits.float()
+        said = said[said.isfinite()]
+        if bool(((said < 0) | (said > 1)).any()):
+            return False
+    return True

@@ -107,10 +107,10 @@ def test_logits_have_a_gradient_for_every_pair():
 
 
 def test_the_last_linear_layer_of_that_width_gives_the_logits():
-    assert classifier(resnet(8, 1, 10), 10) == "fc"
-    assert classifier(nn.Sequential(nn.Linear(3, 10), nn.Linear(10, 10)), 10) == "1"
+    assert classifier(resnet(8, 1, 10), [10]) == "fc"
+    assert classifier(nn.Sequential(nn.Linear(3, 10), nn.Linear(10, 10)), [10, 1]) == "1"
     with pytest.raises(DfkdError, match="7 outputs"):
-        classifier(resnet(8, 1, 10), 7)
+        classifier(resnet(8, 1, 10), [7])
 
 
 def test_a_wrong_name_suggests_the_nearest_and_no_hook_stays():

@@ -194,7 +194,7 @@ def test_folding_changes_no_layer_that_is_found_by_itself(case):
     grey, found = teacher.spec.normalize(images), []
     for network in (teacher.network, folded.network):
         maps = [name for name, _ in pair_layers(network, network, grey)]
-        ends = last_map(network, grey), embedding_layer(network, teacher.num_classes, grey)
+        ends = last_map(network, grey), embedding_layer(network, teacher.task.widths, grey)
         found.append([*maps, *ends])
     assert found[0] == found[1]
     for name in found[0]:

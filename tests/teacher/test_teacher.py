@@ -139,7 +139,7 @@ def test_no_hook_is_left_behind_whatever_happens():
 
 class Dictionary(nn.Module):
     def forward(self, x):
-        return {"logits": x.flatten(1)}
+        return {"a": x.flatten(1), "b": x}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,7 @@ class Dictionary(nn.Module):
         (vgg((4,), 1, 1, 5), "does not accept 3x8x8 images .*`image`"),
         (nn.Sequential(nn.Flatten(), nn.Linear(10, 5)), "does not accept 3x8x8 images"),
         (nn.Conv2d(3, 5, 1), r"must return N x classes logits .* not \(2, 5, 8, 8\)"),
-        (Dictionary(), "must return N x classes logits .* not dict"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), "one output; .* at least two classes"),
+        (Dictionary(), "no logits in .* a dict of a, b; call the answer `logits`"),
     ],
 )
 def test_networks_that_do_not_fit(network, message):

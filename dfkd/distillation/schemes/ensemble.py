@@ -84,6 +84,7 @@ class Ensemble(nn.Module):
             order = None if own is None else torch.tensor(own, device=teachers[0].device)
             self.register_buffer(f"order_{number}", order)
         self._specs = tuple(teacher.spec for teacher in teachers)
+        self._tasks = tuple(teacher.task for teacher in teachers)
         # Those who cannot say what is strange to them are compared with nobody.
         self._compared = config.combine == "classes" and all(
             statistics_layers(network) for network in self.members
@@ -94,10 +95,11 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits, strange = [], []
         for number, (member, spec) in enumerate(zip(self.members, self._specs, strict=True)):
+            task = self._tasks[number]
             own = x if spec == self.spec else spec.normalize(self.spec.denormalize(x))
             watched = statistics_layers(member).values() if self._compared else ()
             with record_input_means(watched) as means:
-                answers = wide(member(own))
+                answers = wide(task.read(member(own)).logits)
             order = getattr(self, f"order_{number}")
             logits.append(answers if order is None else answers.index_select(1, order))
             if means:

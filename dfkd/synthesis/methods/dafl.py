@@ -85,7 +85,7 @@ class Dafl(Method):
     values = ("batch",)
 
     def __init__(self, teacher: Teacher, config: DaflConfig | None = None, seed: int = 0) -> None:
-        classifier(teacher.network, teacher.num_classes)  # or it is refused here
+        classifier(teacher.network, teacher.task.widths)  # or it is refused here
         super().__init__(teacher, config or DaflConfig(), seed)
         c: DaflConfig = self.config
         options: dict[str, Any] = {"large": c.large, "normalized": True, "eps": _EPS}

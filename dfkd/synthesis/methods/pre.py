@@ -89,7 +89,7 @@ class Pre(Method):
     values = ("round",)
 
     def __init__(self, teacher: Teacher, config: PreConfig | None = None, seed: int = 0) -> None:
-        classifier(teacher.network, teacher.num_classes)  # or it is refused here
+        classifier(teacher.network, teacher.task.widths)  # or it is refused here
         super().__init__(teacher, config or PreConfig(), seed)
         c, rng = self.config, self._rng
         # The target is the teacher's own decision: any class will do, if the answer is sure.
