@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfkd.losses.objective import parse
-from dfkd.losses.registry import KNOWLEDGE, LOSSES
+from dfkd.losses.registry import KNOWLEDGE, LOSSES, find_loss
 from dfkd.recipes.methods import METHODS, MethodRow
 from dfkd.recipes.schemes import SCHEMES
 
@@ -29,7 +29,7 @@ def methods() -> Rows:
 
 def needs(row: MethodRow) -> str:
     """Name what a method needs of a teacher, in the order of how rare it is."""
-    learnt = [KNOWLEDGE[name] for name in parse(row.learner.knowledge)]
+    learnt = [find_loss(name) for name in parse(row.learner.knowledge)]
     found = ["batch-norm statistics"] * row.statistics
     found += ["feature maps"] * any(loss.features for loss in learnt)
     found += ["a linear classifier"] * row.classifier

@@ -45,9 +45,9 @@ def flat():
     return network(nn.Flatten(), nn.Linear(512, 3))
 
 # A loss for both sides, a method and a scheme, in one run.
-recipe = dfkd.recipe("noise", learner=dict(knowledge="kd + dist"), scheme="mixup", init="random")
+recipe = dfkd.recipe("noise", learner=dict(knowledge="kd + tvd"), scheme="mixup", init="random")
 result = dfkd.distill(dfkd.Teacher(flat(), spec), flat(), recipe, steps=2)
-assert "student.logits" in Objective.parse("onehot - dist").needs
+assert "student.logits" in Objective.parse("onehot - tvd").needs
 
 # A task: one class a pixel, learned by the scheme above.
 pixels = dfkd.Teacher(network(nn.Conv2d(8, 3, 1)), spec, task=Segmentation(3, 64))

@@ -25,6 +25,7 @@ from dfkd.evaluation.evaluate import evaluate_named
 from dfkd.evaluation.invariances import CHANGES, Invariance
 from dfkd.evaluation.robustness import check_epsilon, select_evenly
 from dfkd.loading import load_student_model
+from dfkd.losses.modifiers import MODIFIERS
 from dfkd.recipes.catalogue import Entry, list_losses, list_methods, list_schemes
 from dfkd.recipes.probe import probe
 from dfkd.recipes.schemes import SCHEMES
@@ -124,7 +125,11 @@ def _print_lines(entries: list[Entry]) -> int:
 def show_knowledge(command: arguments.Knowledge) -> int:
     """Print every loss with a line, and the weight to start from beside ``kd``."""
     losses = list_losses()
-    return _print_lines([Entry(name, f"{weight:>5g}*  {line}") for name, weight, line in losses])
+    lines = [Entry(name, f"{weight:>5g}*  {line}") for name, weight, line in losses]
+    for name, row in MODIFIERS.items():
+        line = f"{row.weight:>5g}*  a loss of logits, {row.line} ({row.source})"
+        lines.append(Entry(f"kd@{name}", line))
+    return _print_lines(lines)
 
 
 def show_schemes(command: arguments.Schemes) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.losses.objective import parse
-from dfkd.losses.registry import KNOWLEDGE
+from dfkd.losses.registry import KNOWLEDGE, find_loss
 from dfkd.recipes import Recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
@@ -18,7 +18,7 @@ VARIED = {
 }
 """What can be varied, and the settings in which the rows then differ."""
 
-STANDALONE_LOSSES = ("kd", "dkd", "l1", "mse", "kd_mean")
+STANDALONE_LOSSES = ("kd", "dkd", "l1", "mse", "kd_mean", "dist", "sigmoid_kd")
 """Kinds that say all that is to be learnt; the others are weighed beside ``kd``."""
 
 
@@ -115,7 +115,7 @@ def _suits(vary: str, key: str, start: Recipe) -> bool:
     if vary == "scheme" and group == "scheme_config":
         return hasattr(start.scheme_config, name)
     if vary == "knowledge" and key == "learner.pairs":
-        return any(KNOWLEDGE[kind].features for kind in parse(start.learner.knowledge))
+        return any(find_loss(kind).features for kind in parse(start.learner.knowledge))
     return True
 
 

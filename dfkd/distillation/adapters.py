@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.registry import Loss
+from dfkd.losses.loss import Loss
 from dfkd.networks.seeding import seeded
 from dfkd.teacher.outputs import PairOutputs
 

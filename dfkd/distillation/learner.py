@@ -18,7 +18,7 @@ from dfkd.distillation.adapters import build_losses
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.student_init import is_frozen
 from dfkd.losses.objective import parse
-from dfkd.losses.registry import LOSSES
+from dfkd.losses.registry import find_loss
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.modes import set_mode
@@ -76,7 +76,7 @@ class Learner:
         runtime.broadcast_module(self.network)
         teacher.autocast = runtime.autocast
         self._weights = parse(config.knowledge)
-        rows = {name: LOSSES[name] for name in (*self._weights, *extra_losses)}
+        rows = {name: find_loss(name) for name in (*self._weights, *extra_losses)}
         self._forward = PairedForward(
             teacher,
             {path for row in rows.values() for path in row.needs},
@@ -88,6 +88,9 @@ class Learner:
         self._forward.temperature = config.temperature
         self._losses, self.adapters = build_losses(rows, self._forward.example, seed)
         self.adapters.to(teacher.device)
+        runtime.broadcast_module(self.adapters)
+        self._related = {name for name in self._weights if rows[name].relation}
+        self._related_features = any(rows[name].features for name in self._related)
         # Muon is for hidden layers, and what adapters learn is thrown away: theirs are all ends.
         kind = "sgd" if config.optimizer == "sgd" else "adamw"
         self._adapters_optimizer = (
@@ -149,12 +152,10 @@ class Learner:
 
     def losses(self, outputs: PairOutputs) -> dict[str, Tensor]:
         """Compute the losses of the knowledge by name, without their weights."""
-        related = [LOSSES[name] for name in self._weights if LOSSES[name].relation]
-        features = any(loss.features for loss in related)
-        gather = self.runtime.all_gather_with_grad
-        whole = outputs.of_all(gather, features=features) if related else outputs
+        gather, features = self.runtime.all_gather_with_grad, self._related_features
+        whole = outputs.of_all(gather, features=features) if self._related else outputs
         return {
-            name: self._losses[name](whole if LOSSES[name].relation else outputs)
+            name: self._losses[name](whole if name in self._related else outputs)
             for name in self._weights
         }
 

@@ -6,6 +6,7 @@ serves both sides:
 
     Objective.parse("10*bn + 0.5*onehot + 1.33*adv")   # images
     Objective.parse("kd + 250*at")                      # a student
+    Objective.parse("9*kd@std")                         # of standardised logits
     Objective.of(bn=config.bn, onehot=config.oh) + Term("colour", my_loss, 0.1)
 """
 
@@ -17,13 +18,14 @@ from typing import Any
 from torch import Tensor
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.losses.registry import KNOWLEDGE, LOSSES
+from dfkd.losses.modifiers import MODIFIERS
+from dfkd.losses.registry import KNOWLEDGE, LOSSES, find_loss
 
 Schedule = Callable[[float], float]
 """Progress of the run in [0, 1] -> a factor."""
 
 WEIGHTED = re.compile(
-    r"\s*(?:(?P<weight>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z]\w*)\s*"
+    r"\s*(?:(?P<weight>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z]\w*)(?P<modifier>@\w*)?\s*"
 )
 
 
@@ -82,7 +84,8 @@ class Objective:
     @classmethod
     def of(cls, **weights: float | Schedule) -> "Objective":
         """Weigh losses of the registry by name, such as ``Objective.of(bn=10.0, kd=-1.0)``."""
-        return cls(Term(n, LOSSES[n], weight, LOSSES[n].needs) for n, weight in weights.items())
+        rows = {name: find_loss(name) for name in weights}
+        return cls(Term(n, rows[n], weight, rows[n].needs) for n, weight in weights.items())
 
     @classmethod
     def parse(cls, expression: str, *, signed: bool = True) -> "Objective":
@@ -130,7 +133,8 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
     """Read weights by the losses' names, in the order of the expression.
 
     Args:
-        expression: ``weight*name`` joined by ``+``; a weight of 1 may be left out.
+        expression: ``weight*name`` joined by ``+``; a weight of 1 may be left out. For ``name``,
+            where the loss takes logits, also ``name@modifier``.
         signed: allow ``-``, and losses of images alone. A student maximises nothing.
 
     Raises:
@@ -157,6 +161,11 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
         if name not in LOSSES or not (signed or LOSSES[name].student):
             known = LOSSES if signed else KNOWLEDGE
             raise mistake(start, f"unknown loss {name!r}{nearest(name, known)}")
+        if found["modifier"] is not None:
+            try:
+                name = modified(name, found["modifier"][1:])
+            except DfkdError as error:
+                raise mistake(found.start("modifier"), str(error)) from None
         if name in weights:
             raise mistake(start, f"{name} stands there twice")
         try:
@@ -173,3 +182,20 @@ def parse(expression: str, *, signed: bool = False) -> dict[str, float]:
             raise mistake(position, f"terms are joined by +{' or -' * signed}")
         sign = -1 if expression[position] == "-" else 1
         position += 1
+
+
+def modified(name: str, modifier: str) -> str:
+    """Return ``NAME@MODIFIER``.
+
+    Args:
+        name: of a loss.
+        modifier: what follows the ``@``.
+
+    Raises:
+        DfkdError: no such modifier, or the loss takes no logits.
+    """
+    if modifier not in MODIFIERS:
+        raise DfkdError(f"unknown modifier {modifier!r}{nearest(modifier, MODIFIERS)}")
+    if not LOSSES[name].of_logits:
+        raise DfkdError(f"{modifier} changes logits, and {name} takes none: leave it away")
+    return f"{name}@{modifier}"

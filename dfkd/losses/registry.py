@@ -5,95 +5,33 @@ A row names its function and, as dotted paths, what of two networks' outputs
 method weighs it for its images, ``--knowledge`` for the student.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from operator import attrgetter
-from typing import Any
 
 from torch import Tensor
 
-from dfkd.errors import DfkdError
-from dfkd.losses import adversarial, attention, prior, relation, response
+from dfkd.losses import (
+    adversarial,
+    attention,
+    binary,
+    correlation,
+    kernel,
+    prior,
+    relation,
+    response,
+)
+from dfkd.losses.loss import LOGITS, Loss
+from dfkd.losses.modifiers import MODIFIERS
 from dfkd.losses.modules import Contrast, Flows, Hints, Variational
+from dfkd.losses.overhaul import Overhaul
+from dfkd.losses.review import Review
 from dfkd.losses.statistics import prior_distance, relative_prior_distance
 
-LOGITS = ("student.logits", "teacher.logits")
 FEATURES = ("student.features", "teacher.features")
 EMBEDDINGS = ("student.embedding", "teacher.embedding")
 ROWS = {"weight": "teacher.weight"}
 SOFTENED = {"temperature": "temperature", **ROWS}
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A row of the registry.
-
-    Attributes:
-        function: tensors -> scalar; of a learned loss the class of its module, which is built from
-            the same values and called with them.
-        needs: paths of the positional arguments.
-        line: what it is.
-        source: the paper, or whoever else has it.
-        weight: where to start: of the order that its paper or its scale suggests beside ``kd``.
-        keywords: paths of keyword arguments, by their names.
-        learned: it has parameters, which are trained with the student and thrown away with the run.
-        vectors: features without places, N x C, do as well as maps.
-        relation: it compares the images of a batch with each other: several processes then put
-            their shares together.
-        teaches: a student that minimises it alone, or beside ``kd``, becomes like its teacher.
-    """
-
-    function: Callable[..., Any]
-    needs: tuple[str, ...]
-    line: str
-    source: str = ""
-    weight: float = 1.0
-    keywords: Mapping[str, str] = field(default_factory=dict)
-    learned: bool = False
-    vectors: bool = False
-    relation: bool = False
-    teaches: bool = True
-
-    @property
-    def summary(self) -> str:
-        """The line with its source."""
-        return f"{self.line} ({self.source})" if self.source else self.line
-
-    @property
-    def features(self) -> bool:
-        """Whether it compares feature maps of both networks."""
-        return "student.features" in self.needs
-
-    @property
-    def student(self) -> bool:
-        """Whether it takes anything of the student's side."""
-        return any(path.startswith("student.") for path in self.needs)
-
-    @property
-    def inside(self) -> bool:
-        """Whether it compares more than the two networks' outputs."""
-        return any(path.startswith("student.") and path not in LOGITS for path in self.needs)
-
-    def values(self, outputs: Any) -> tuple[Any, ...]:
-        """Return what ``needs`` names.
-
-        Raises:
-            DfkdError: the loss needs a student, and the outputs have none.
-        """
-        if outputs.student is None and self.student:
-            raise DfkdError("this objective needs a student, and none was given")
-        return tuple(attrgetter(path)(outputs) for path in self.needs)
-
-    def __call__(self, outputs: Any) -> Tensor:
-        """Compute the loss of one forward pass of both networks.
-
-        Raises:
-            DfkdError: the outputs lack a student, or what the function refuses.
-        """
-        keywords = {name: attrgetter(path)(outputs) for name, path in self.keywords.items()}
-        value: Tensor = self.function(*self.values(outputs), **keywords)
-        return value
 
 
 def _over_depths(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -153,6 +91,22 @@ LOSSES: dict[str, Loss] = {
         "DKD, Zhao et al., 2022",
         keywords=SOFTENED,
     ),
+    "dist": Loss(
+        correlation.correlations,
+        LOGITS,
+        "1 - correlation of the answers to a sample, and of those of a class; times T^2",
+        "DIST, Huang et al., 2022",
+        0.03,
+        keywords=SOFTENED,
+        relation=True,
+    ),
+    "sigmoid_kd": Loss(
+        binary.binary_divergence,
+        LOGITS,
+        "KL of softened sigmoids, label by label, times T^2",
+        "MLD, Yang et al., 2023",
+        keywords=SOFTENED,
+    ),
     # Of features, maps and embeddings.
     "hint": Loss(
         Hints,
@@ -197,7 +151,28 @@ LOSSES: dict[str, Loss] = {
         "FSP, Yim et al., 2017",
         learned=True,
     ),
-    # The paper's weights, 25 and 50, stand beside cross-entropy; kd they drown (assets/RESULTS.md).
+    "nst": Loss(
+        _over_depths(kernel.selectivity),
+        FEATURES,
+        "where channels are active, whatever their order",
+        "NST, Huang & Wang, 2017",
+    ),
+    "reviewkd": Loss(
+        Review,
+        FEATURES,
+        "features, deep ones fused into shallow ones",
+        "ReviewKD, Chen et al., 2021",
+        learned=True,
+    ),
+    "ofd": Loss(
+        Overhaul,
+        (*FEATURES, "teacher.margins"),
+        "features where one of the two is active",
+        "OFD, Heo et al., 2019",
+        learned=True,
+    ),
+    # The papers' weights of rkd (25, 50), nst (50) and dist (1) stand beside cross-entropy; kd they
+    # drown (assets/RESULTS.md). Those of dist, nst and pkt give gradients of kd's size on drawings.
     "rkd": Loss(
         relation.relations,
         EMBEDDINGS,
@@ -234,6 +209,14 @@ LOSSES: dict[str, Loss] = {
         EMBEDDINGS,
         "correlation between a batch's embeddings",
         "CC, Peng et al., 2019",
+        relation=True,
+    ),
+    "pkt": Loss(
+        kernel.probability_transfer,
+        EMBEDDINGS,
+        "each image's shares of similarity with the others",
+        "PKT, Passalis & Tefas, 2018",
+        30,
         relation=True,
     ),
     "crd": Loss(
@@ -322,3 +305,14 @@ LOSSES: dict[str, Loss] = {
 
 KNOWLEDGE = {name: loss for name, loss in LOSSES.items() if loss.teaches}
 """What a student can be taught: the rows that ``dfkd knowledge`` lists."""
+
+
+def find_loss(name: str) -> Loss:
+    """Return the row of ``NAME`` or ``NAME@MODIFIER``; the names are known (``objective.parse``).
+
+    >>> find_loss("kd@std").needs
+    ('student.logits', 'teacher.logits')
+    """
+    base, _, modifier = name.partition("@")
+    row = LOSSES[base]
+    return replace(row, modifier=MODIFIERS[modifier].function) if modifier else row

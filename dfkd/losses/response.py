@@ -42,16 +42,16 @@ def kl_divergence(
     >>> round(kl_divergence(torch.zeros(2, 2), teacher, temperature=1.0).item(), 4)
     0.2194
     """
-    _check_shapes(student_logits, teacher_logits)
+    check_same_logits(student_logits, teacher_logits)
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     pointwise = temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True)
     if reduction == "none":
         return pointwise.sum(1)
     if reduction == "batchmean":
-        return _over_rows(pointwise.sum(1), weight)
+        return over_rows(pointwise.sum(1), weight)
     if reduction == "mean":
-        return pointwise.mean() if weight is None else _over_rows(pointwise.mean(1), weight)
+        return pointwise.mean() if weight is None else over_rows(pointwise.mean(1), weight)
     raise DfkdError(
         f"no reduction {reduction!r}{nearest(reduction, ('batchmean', 'mean', 'none'))}"
     )
@@ -96,7 +96,7 @@ def decoupled(
     >>> round(decoupled(student, teacher, target, alpha=0.0, beta=1.0, temperature=1.0).item(), 4)
     0.3278
     """
-    _check_shapes(student_logits, teacher_logits)
+    check_same_logits(student_logits, teacher_logits)
     if student_logits.shape[1] < 2 or targets.shape != student_logits.shape[:1]:
         raise DfkdError(
             "dkd needs N x classes logits of two classes or more and N targets, "
@@ -138,7 +138,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, weight: Tensor | None = No
     """
     if weight is None:
         return F.cross_entropy(logits, targets)
-    return _over_rows(F.cross_entropy(logits, targets, reduction="none"), weight)
+    return over_rows(F.cross_entropy(logits, targets, reduction="none"), weight)
 
 
 def supervised(task: Any, prediction: Any, target: Any) -> Tensor:
@@ -178,11 +178,11 @@ def l1_logits(
     >>> l1_logits(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])).item()
     2.0
     """
-    _check_shapes(student_logits, teacher_logits)
+    check_same_logits(student_logits, teacher_logits)
     if weight is None:
         return F.l1_loss(student_logits, teacher_logits)
     rows = F.l1_loss(student_logits, teacher_logits, reduction="none").mean(1)
-    return _over_rows(rows, weight)
+    return over_rows(rows, weight)
 
 
 def mse_logits(
@@ -202,22 +202,22 @@ def mse_logits(
     >>> mse_logits(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])).item()
     5.0
     """
-    _check_shapes(student_logits, teacher_logits)
+    check_same_logits(student_logits, teacher_logits)
     if weight is None:
         return F.mse_loss(student_logits, teacher_logits)
     rows = F.mse_loss(student_logits, teacher_logits, reduction="none").mean(1)
-    return _over_rows(rows, weight)
+    return over_rows(rows, weight)
 
 
-def _over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Average N values, by their weights where there are any."""
+def over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Average N values, by their N weights where there are any."""
     if weight is None:
         return values.mean()
     return (weight * values).sum() / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
 
-def _check_shapes(student_logits: Tensor, teacher_logits: Tensor) -> None:
-    # Broadcasting would turn a mistake into a number.
+def check_same_logits(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Raise a ``DfkdError`` where they differ: broadcasting would turn a mistake into a number."""
     if student_logits.shape != teacher_logits.shape:
         shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
         raise DfkdError(f"student and teacher must give logits of one shape, not {shapes}")

@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.holding_out import hold_out, unclocked
 from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
-from dfkd.losses.registry import KNOWLEDGE
+from dfkd.losses.registry import find_loss
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps
 from dfkd.recipes.methods import METHODS, MethodRow
@@ -151,7 +151,7 @@ def _required_layers(teacher: Teacher, method: MethodRow) -> list[str]:
     if method.classifier:
         head = classifier(network, teacher.task.widths)
         needs.append(f"looks at its linear classifier, {head}")
-    rows = {name: KNOWLEDGE[name] for name in parse(method.learner.knowledge)}
+    rows = {name: find_loss(name) for name in parse(method.learner.knowledge)}
     vectors = all(row.vectors for row in rows.values() if row.features)
     paths = {path for row in rows.values() for path in row.needs}
     build_losses(rows, PairedForward(teacher, paths, network, vectors=vectors).example, 0)

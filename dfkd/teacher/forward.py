@@ -21,6 +21,7 @@ from dfkd.networks.pairing import (
 from dfkd.tasks import Prediction
 from dfkd.tasks.classification import both_rows
 from dfkd.teacher.layout import fitted, layout_of
+from dfkd.teacher.margins import norm_margins
 from dfkd.teacher.outputs import Outputs, PairOutputs
 from dfkd.teacher.teacher import Teacher
 
@@ -85,6 +86,9 @@ class PairedForward:
                 "`pairs` names layers to compare, and the knowledge compares none: add one that "
                 "does, such as hint or at (see dfkd knowledge)"
             )
+        self._margins: tuple[Tensor | None, ...] = ()
+        if "margins" in self._parts[1]:
+            self._margins = norm_margins(networks[1], [pair[1] for pair in self._pairs])
         # Names of layers and the classifiers' modules, the student's and the teacher's.
         self._heads: list[Any] = [None, None]
         self._last: list[str | None] = [None, None]
@@ -237,6 +241,7 @@ class PairedForward:
         return Outputs(
             prediction,
             features=tuple(value.float() for value in features),
+            margins=self._margins if side else (),
             gradients=tuple(value.float() for value in gradients),
             last_map=values[last].float() if last else None,
             head=both_rows(head.weight) if head is not None else None,

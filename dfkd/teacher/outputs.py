@@ -16,6 +16,8 @@ class Outputs(NamedTuple):
         prediction: its answer, in float32.
         statistics: the record of the teacher's prior.
         features: one tensor a compared depth, large maps first: N x C x H x W, or N x C.
+        margins: of each of the features, the mean of what its last batch-norm gives below zero,
+            a channel each; None for features without such a norm.
         gradients: of the logit of the teacher's decision, by each of the features.
         last_map: what the linear classifier averages, N x C x H x W.
         head: that classifier's weight, classes x C.
@@ -26,6 +28,7 @@ class Outputs(NamedTuple):
     prediction: Prediction
     statistics: Any = ()
     features: tuple[Tensor, ...] = ()
+    margins: tuple[Tensor | None, ...] = ()
     gradients: tuple[Tensor, ...] = ()
     last_map: Tensor | None = None
     head: Tensor | None = None
@@ -92,8 +95,8 @@ class PairOutputs(NamedTuple):
 
         def whole(side: Outputs) -> Outputs:
             embedding = None if side.embedding is None else gather(side.embedding)
-            return side._replace(
-                features=tuple(map(gather, side.features[last])), embedding=embedding
-            )
+            features = tuple(map(gather, side.features[last]))
+            prediction = side.prediction.mapped(gather)
+            return side._replace(prediction=prediction, features=features, embedding=embedding)
 
         return self._replace(teacher=whole(self.teacher), student=whole(self.answered))

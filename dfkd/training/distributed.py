@@ -56,6 +56,8 @@ class Runtime:
             return
         synchronise_batchnorm(network)
         for value in network.state_dict().values():
+            if not isinstance(value, Tensor):
+                continue  # a layer's extra state: alike, as what made it
             first = value.contiguous()
             dist.broadcast(first, 0)
             value.copy_(first)

@@ -30,13 +30,14 @@ from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.spec import ImageSpec
 
 CONFIG = LearnerConfig(lr=0.01, warmup=0.0, flip=0.0, ema=0.0)
+NAMES = [*KNOWLEDGE, *(f"{n}@std" for n, kind in KNOWLEDGE.items() if kind.of_logits)]
 BLANKS = st.sampled_from(["", " ", "  ", "\t", "\n"])
 WEIGHTS = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(KNOWLEDGE)), st.none() | WEIGHTS, min_size=1),
-    st.lists(BLANKS, min_size=4 * len(KNOWLEDGE), max_size=4 * len(KNOWLEDGE)),
+    st.dictionaries(st.sampled_from(NAMES), st.none() | WEIGHTS, min_size=1),
+    st.lists(BLANKS, min_size=4 * len(NAMES), max_size=4 * len(NAMES)),
 )
 def test_what_is_written_is_read(weights, blanks):
     space = iter(blanks)
@@ -79,7 +80,14 @@ def test_what_is_written_is_read(weights, blanks):
         ("kd + at + kd", 11, "kd stands there twice"),
         ("kd + grad_kam", 6, "unknown loss 'grad_kam'; did you mean 'grad_cam'?"),
         ("kd + 2 * l2", 10, "unknown loss 'l2'; did you mean 'l1'?"),
-        ("kd + zzzzz", 6, "unknown loss 'zzzzz'; choose from at, cam, cc, crd, dkd,"),
+        ("kd@", 3, "unknown modifier ''; choose from std"),
+        ("kd + 2*kd@sdt", 10, "unknown modifier 'sdt'; did you mean 'std'?"),
+        ("kd + at@std", 8, "std changes logits, and at takes none"),
+        ("kd@std@std", 7, "joined by +"),
+        ("kd @std", 4, "joined by +"),
+        ("kd@std + kd@std", 10, "kd@std stands there twice"),
+        ("kd + 0*kd@std", 6, "positive"),
+        ("kd + zzzzz", 6, "unknown loss 'zzzzz'; choose from at, cam, cc, crd, dist,"),
     ],
 )
 def test_errors_point_at_the_column(expression, column, what):
@@ -93,7 +101,7 @@ def test_errors_point_at_the_column(expression, column, what):
         LearnerConfig(knowledge=expression)
 
 
-@given(st.text(alphabet="kdatcm_l1*+-. e", max_size=12))
+@given(st.text(alphabet="kdatcm_l1*+-. e@s", max_size=12))
 def test_any_text_is_read_or_refused(text):
     try:
         weights = parse(text)
@@ -146,7 +154,8 @@ def learn(knowledge, teacher, student, updates=60, cached=None):
 EXPRESSIONS = [
     "kd + 250*at", "l1", "mse", "kd_mean", "kd + cam + grad_cam", "grad_cam + at", "hard", "dkd",
     "kd + hint", "kd + vid", "kd + 3*fsp", "kd + 25*rkd", "kd + 30*rkd_distance",
-    "kd + 9*rkd_angle", "kd + 300*sp", "kd + 9*cc", "kd + crd",
+    "kd + 9*rkd_angle", "kd + 300*sp", "kd + 9*cc", "kd + crd", "dist", "sigmoid_kd",
+    "9*kd@std", "dkd@std + l1@std", "kd + 50*nst", "kd + 300*pkt", "kd + reviewkd", "kd + ofd",
 ]  # fmt: skip
 
 
@@ -382,7 +391,7 @@ def test_the_meta_device_is_never_read(knowledge):
     assert all(value.device.type == "meta" for value in metrics.values())
 
 
-LEARNT = {"hint", "vid", "fsp", "crd"}
+LEARNT = {"hint", "vid", "fsp", "crd", "reviewkd", "ofd"}
 
 
 def test_every_kind_has_a_line_and_a_weight_and_one_loss():
