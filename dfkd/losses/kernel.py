@@ -7,9 +7,9 @@ from dfkd.errors import DfkdError
 
 
 def probability_transfer(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL of each image's share of similarity with the others (PKT, Passalis & Tefas, ECCV 2018).
+    """Compare each image's shares of similarity with others (PKT, Passalis & Tefas, ECCV 2018).
 
-    Similarity is (cos + 1) / 2; a row of similarities, divided by its sum, is what is compared.
+    Similarity is (cos + 1) / 2; compared, by KL, is a row of similarities divided by its sum.
 
     Args:
         student: N x D.
@@ -19,6 +19,7 @@ def probability_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         In nats, a mean over images where the paper has a sum, >= 0; 0 if one cloud of points is
         the other but for rotation and each point's length. 0 for a batch of one.
 
+    >>> import torch
     >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
     >>> round(probability_transfer(5 * points, points).item(), 4)
     0.0
@@ -40,7 +41,7 @@ def _similarity_shares(rows: Tensor) -> Tensor:
 
 
 def selectivity(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
-    """MMD^2 of the channels' maps, kernel (x . y)^2 (NST, Huang & Wang, 2017, eqs. 5, 8).
+    """Compute MMD^2 of the channels' maps, kernel (x . y)^2 (NST, Huang & Wang, 2017, eqs. 5, 8).
 
     A channel is a sample: where it is active, at length 1. How many there are may differ. The
     kernel's features are products of two places, so that this is the squared distance between the
@@ -54,6 +55,7 @@ def selectivity(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
         A mean over images, within [0, 2]; 0 if the student's channels are active where the
         teacher's are, whatever their order and strength.
 
+    >>> import torch
     >>> left, right = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 3.0]]]])
     >>> selectivity(left, right).item(), selectivity(left, 2 * left).item()
     (2.0, 0.0)

@@ -25,7 +25,7 @@ def standardised(logits: Tensor) -> Tensor:
     return F.layer_norm(logits, logits.shape[1:], eps=1e-5)
 
 
-def of_logits(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+def _of_logits(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
     """Return what applies ``function`` to the logits of both sides of ``PairOutputs``."""
 
     def modified(side: Any) -> Any:
@@ -57,7 +57,7 @@ class Modifier(NamedTuple):
 
 MODIFIERS: dict[str, Modifier] = {
     "std": Modifier(
-        of_logits(standardised),
+        _of_logits(standardised),
         "of z-scores of each sample's logits; its paper has temperature 2",
         "Sun et al., 2024",
         9,

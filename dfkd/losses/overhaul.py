@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
+from dfkd.losses.modules import Features
 
-Features = Sequence[Tensor]
 LEAST = 1e-3
 """Share of values below zero under which a channel's mean of them is not computed."""
 

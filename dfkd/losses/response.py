@@ -210,14 +210,27 @@ def mse_logits(
 
 
 def over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Average N values, by their N weights where there are any."""
+    """Average N values, by their weights where there are any.
+
+    Args:
+        values: N.
+        weight: N, or None.
+
+    >>> import torch
+    >>> over_rows(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 1.0])).item()
+    2.0
+    """
     if weight is None:
         return values.mean()
     return (weight * values).sum() / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def check_same_logits(student_logits: Tensor, teacher_logits: Tensor) -> None:
-    """Raise a ``DfkdError`` where they differ: broadcasting would turn a mistake into a number."""
+    """Raise a ``DfkdError`` where shapes differ: broadcasting would turn a mistake into a number.
+
+    >>> import torch
+    >>> check_same_logits(torch.zeros(2, 3), torch.zeros(2, 3))
+    """
     if student_logits.shape != teacher_logits.shape:
         shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
         raise DfkdError(f"student and teacher must give logits of one shape, not {shapes}")

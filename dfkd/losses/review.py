@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-
-Features = Sequence[Tensor]
+from dfkd.losses.modules import Features
 
 
 def hierarchical_context(
