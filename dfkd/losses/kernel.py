@@ -24,7 +24,7 @@ def probability_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     >>> round(probability_transfer(5 * points, points).item(), 4)
     0.0
     >>> round(probability_transfer(torch.ones(3, 1), points).item(), 4)
-    0.0392
+    0.0488
     """
     if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher):
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
