@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from dfkd.access.opening import open_local, open_web
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.smaller import smaller_teacher
 from dfkd.loading.sources import LoadedModel, build, published_weights
-from dfkd.loading.uri import ModelURI, parse_uri
+from dfkd.loading.uri import WEB_KINDS, ModelURI, parse_uri
 from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
@@ -89,6 +90,9 @@ def load_teacher(
     class_names: Sequence[str] | None = None,
     prior: str | None = None,
     trust: bool = False,
+    access: str | None = None,
+    queries: int | None = None,
+    ledger: Path | str | None = None,
 ) -> Teacher:
     """Load the teacher that ``uri`` names, frozen.
 
@@ -101,10 +105,28 @@ def load_teacher(
         prior: what images are compared with: NAME or NAME:ARGUMENT, a name of
             ``dfkd.teacher.priors.PRIORS``; left out, its batch-norms' statistics, if any.
         trust: see ``load_model``.
+        access: ``logits``, ``probs`` or ``top1``: no more than that is seen of its answers. One at
+            ``http://HOST:PORT`` shows what it shows.
+        queries: images that a run may ask about where only answers are seen; left out, any number.
+        ledger: file that keeps answers and account, so that nothing is paid twice; left out, in
+            memory.
 
     Raises:
-        DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives.
+        DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives; nobody who
+            answers at ``http://HOST:PORT``.
     """
+    parsed = parse_uri(uri)
+    if parsed.kind in WEB_KINDS:
+        if parsed.weights is not None:
+            raise DfkdError(f"{parsed.base[:80]} has its weights: leave `weights` out")
+        return open_web(
+            parsed.base, parsed.keywords, access=access, queries=queries, ledger=ledger,
+            image=image, mean=mean, std=std, class_names=class_names,
+        )  # fmt: skip
+    if access is None and (queries, ledger) != (None, None):
+        raise DfkdError(
+            "`queries` and `ledger` count answers: say which are seen by `access=probs`"
+        )
     loaded = load_model(uri, trust=trust)
     spec = _image_spec(uri, loaded.spec, image, mean, std)
     # Loaded first: what is wrong with it is said before the teacher is touched.
@@ -115,7 +137,7 @@ def load_teacher(
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
         teacher.task.names = known  # whoever takes classes by name checks them
-    return teacher
+    return teacher if access is None else open_local(teacher, access, queries, ledger)
 
 
 def _image_spec(

@@ -45,6 +45,7 @@ def smaller_teacher(uri: ModelURI, teacher: Teacher) -> LoadedModel:
         raise DfkdError(f"{uri.base}: give the side in pixels, from 1 to the teacher's {most}")
     if uri.keywords or uri.weights:
         raise DfkdError(f"{uri.base} is the teacher's network with its weights: leave out the rest")
+    teacher.require_inside(f"{uri.base} is the teacher's own network")
     network = copy_network(teacher.network)
     set_learning(network, True)
     student = SmallerImages(network, side)

@@ -11,7 +11,7 @@ from torch import nn
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.artefact import bundled_file, read_artefact, run_file
 from dfkd.loading.known import AROUND, RENAMED_FACTORIES, build_within, check_known
-from dfkd.loading.uri import TEACHER_FORMS, ModelURI, parse_uri, quoted
+from dfkd.loading.uri import TEACHER_FORMS, WEB_KINDS, ModelURI, parse_uri, quoted
 from dfkd.loading.usercode import call, find_factory, parameters
 from dfkd.loading.weights import load_weights
 from dfkd.teacher.spec import ImageSpec
@@ -54,6 +54,8 @@ def build(uri: ModelURI, defaults: Defaults, trust: bool = False) -> LoadedModel
         return _from_artefact(uri, trust)
     if uri.kind == "teacher":
         raise DfkdError(f"{uri.base} is a student of another teacher; a teacher is {TEACHER_FORMS}")
+    if uri.kind in WEB_KINDS:
+        raise DfkdError(f"{uri.base[:80]} answers, and shows no network: name it as the teacher")
     if uri.kind == "torchvision":
         return _from_torchvision(uri, defaults)
     if uri.kind == "timm":
@@ -109,7 +111,7 @@ def rebuild(
         uri = None
     if uri is None or uri.base != factory:  # published weights would be downloaded
         raise DfkdError(f"{source} names {quoted(factory, 60)} as its factory, which is no MODEL")
-    if uri.kind in ("bundled", "run", "teacher"):
+    if uri.kind in ("bundled", "run", "teacher", *WEB_KINDS):
         raise DfkdError(
             f"{source} names {quoted(factory, 60)} as its factory, which builds nothing"
         )

@@ -12,9 +12,11 @@ from dfkd.errors import DfkdError
 from dfkd.loading.data_uri import LOCAL_DATA
 from dfkd.tasks.words import shown
 
-NAMED_KINDS = ("bundled", "torchvision", "timm", "run", "teacher")
+WEB_KINDS = ("http", "https")
+NAMED_KINDS = ("bundled", "torchvision", "timm", "run", "teacher", *WEB_KINDS)
 TEACHER_FORMS = (
-    "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY or run:DIR"
+    "bundled:NAME, torchvision:NAME, timm:NAME, FILE.py:FACTORY, package.module:FACTORY, run:DIR "
+    "or http://HOST:PORT"
 )
 URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
 

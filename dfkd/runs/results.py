@@ -139,7 +139,8 @@ def evaluate_networks(
             agreement_of_others={name: validation.standing(one).agreement for name, one in others},
         )
     spec = teacher.spec
-    models = [("teacher", teacher.network, spec)] if teacher.present else []
+    shown = teacher.measurable
+    models = [("teacher", shown, spec)] if shown is not None else []
     own = len(models)
     models.append(("student", verdict.student, spec))
     models += [(name, network, spec) for name, network in distiller.networks().items()]

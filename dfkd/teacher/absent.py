@@ -61,6 +61,10 @@ class AbsentTeacher(Teacher):
         return self
 
     @property
+    def measurable(self) -> None:
+        """The network to be measured; there is none."""
+
+    @property
     def differentiable(self) -> bool:
         """Whether its answers have a gradient; there are none."""
         return False

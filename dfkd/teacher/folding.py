@@ -69,6 +69,8 @@ def fold(teacher: Teacher) -> Folding:
     convolution whose output somebody else reads as well), each layer is tried alone.
     Where nothing can be folded the teacher comes back as it is: so does one whose copy fails.
     """
+    if not teacher.layers:
+        return Folding(teacher, {})
     if teacher.held:
         return Folding(teacher, dict.fromkeys(teacher.layers, teacher.held))
     try:

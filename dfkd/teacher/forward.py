@@ -26,6 +26,8 @@ from dfkd.teacher.outputs import Outputs, PairOutputs
 from dfkd.teacher.teacher import Teacher
 
 SIDES = ("student", "teacher")
+INSIDE = {"features", "gradients", "last_map", "head", "embedding"}
+"""Parts of ``Outputs`` that are no answer: whoever needs them looks into the network."""
 
 
 class PairedForward:
@@ -69,6 +71,8 @@ class PairedForward:
         self._student = student
         self._network = student if network is None else network
         self._parts = [{p.partition(".")[2] for p in needs if p.startswith(s)} for s in SIDES]
+        if inside := sorted(self._parts[1] & INSIDE):
+            teacher.require_inside(f"{' and '.join(inside)} of the teacher are compared")
         self._gradients = "gradients" in self._parts[0]
         if self._gradients and not teacher.differentiable:
             raise DfkdError(

@@ -87,6 +87,7 @@ class Teacher:
         layout: in which order it keeps its weights, once ``to`` has tried.
         source: what builds its network, where that is known.
         present: whether it can be asked; of a written dataset (``dfkd.teacher.absent``) it cannot.
+        opaque: whether only its answers are seen (``dfkd.access``), each of which is counted.
 
     Raises:
         DfkdError: the task cannot read the network's answer to ``spec``, the network fails, changes
@@ -95,6 +96,7 @@ class Teacher:
     """
 
     present = True
+    opaque = False
 
     def __init__(
         self,
@@ -289,6 +291,23 @@ class Teacher:
                 f"{method} follows the teacher's gradient to the images, and its answers carry "
                 "none: take no_grad() or detach() out of its forward, or use `method=drawings`"
             )
+
+    def require_inside(self, what: str) -> None:
+        """Raise unless the network can be looked into; ``what`` does, in words."""
+
+    def affordable(self, count: int) -> int:
+        """Return how many of ``count`` new images it can still be asked about: all."""
+        return count
+
+    @property
+    def takes_floats(self) -> bool:
+        """Whether it can be asked about images between two steps of 8 bits."""
+        return True
+
+    @property
+    def measurable(self) -> nn.Module | None:
+        """The network, where it may be measured on real images; None where it may not."""
+        return self.network
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network, in place; channels_last where it runs so (``dfkd.teacher.layout``)."""

@@ -67,8 +67,7 @@ class Redraw(Method):
     def update(self, student: nn.Module) -> Metrics:
         """Draw some images and correct some of all those drawn."""
         self.updates += 1
-        if self.config.drawn:
-            count = self.config.draws
+        if self.config.drawn and (count := self.teacher.affordable(self.config.draws)):
             first = self.style is None
             self._store(self.drawings, self._try_styles(count) if first else self._draw(count))
         if not self._corrects:
