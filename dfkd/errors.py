@@ -16,7 +16,12 @@ class DfkdError(ValueError):
 
     It names parameters between backticks, as Python calls them. The command line turns those into
     its options (``dfkd.cli.flags``), prints the line without a traceback and exits with status 2.
+
+    Attributes:
+        final: whether fewer images at once would fare no better.
     """
+
+    final = False
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

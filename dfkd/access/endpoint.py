@@ -58,7 +58,13 @@ class UnansweredError(Exception):
         self.reason, self.counted, self.wait = reason, counted, wait
 
 
-class RefusedError(DfkdError):
+class AccessError(DfkdError):
+    """What an endpoint, or the account of it, refuses."""
+
+    final = True
+
+
+class RefusedError(AccessError):
     """A request that need not be repeated; ``counted`` as in ``UnansweredError``."""
 
     def __init__(self, reason: str, counted: int = 0) -> None:

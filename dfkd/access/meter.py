@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 
 from dfkd.access.answers import fault
-from dfkd.access.endpoint import Endpoint, RefusedError, UnansweredError
+from dfkd.access.endpoint import AccessError, Endpoint, RefusedError, UnansweredError
 from dfkd.access.ledger import Ledger
 from dfkd.access.packing import packed, unpacked
 from dfkd.errors import DfkdError, check_within
 
 TRIAL, TRAINING, OTHER = "trial", "training", "other"
-"""Purposes: a teacher's first pass, a student's images, what is asked outside of runs. Whoever asks for something else names it by ``Meter.asking``."""
+"""Purposes: a teacher's first pass, a student's images, what is asked outside of runs. Whoever asks
+for something else names it by ``Meter.asking``."""
 
 
-class QueriesSpentError(DfkdError):
+class QueriesSpentError(AccessError):
     """There is no query left for what is asked; nothing of it was sent."""
 
 
@@ -209,7 +210,7 @@ class Meter:
                 raise
         if failed.counted is not None:
             self.ledger.close(identity, failed.counted)
-        raise DfkdError(
+        raise AccessError(
             f"{self.info.name[:80]} gives no sound answer: {failed.reason[:120]}, after "
             f"{attempt + 1} tries; what is paid is in the ledger"
         )

@@ -171,3 +171,9 @@ def asking(teacher: Teacher, purpose: str) -> AbstractContextManager[None]:
     """Count what is asked within the block for ``purpose``, where anything is counted."""
     meter = meter_of(teacher)
     return nullcontext() if meter is None else meter.asking(purpose)
+
+
+def accounted(teacher: Teacher) -> dict[str, Any] | None:
+    """Return what was asked of a teacher and paid; None where nothing is counted."""
+    meter = meter_of(teacher)
+    return None if meter is None else meter.as_dict()

@@ -1,7 +1,9 @@
 """What several commands need: the teacher that words describe, where and what to print."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from dfkd.distillation.schemes.ensemble import Ensemble
 from dfkd.errors import DfkdError
 from dfkd.evaluation.robustness import STEPS
 from dfkd.loading import LoadedModel, load_model, load_teacher
+from dfkd.loading.uri import WEB_KINDS
 from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.report.progress import Progress
@@ -29,6 +32,19 @@ from dfkd.teacher import Teacher
 def teacher_of(uri: str, facts: arguments.ImageOptions) -> Teacher:
     """Load the teacher of a MODEL URI; ``facts`` overrule what its source says."""
     return teachers_of([uri], facts)[0]
+
+
+def with_ledger(facts: arguments.ImageOptions, uri: str, out: Path) -> arguments.ImageOptions:
+    """Put the ledger of a run beside its directory, where answers are counted and none is named.
+
+    Beside: ``--overwrite`` replaces a run, and not what was paid for.
+    """
+    counted = facts.access is not None or uri.partition(":")[0] in WEB_KINDS
+    if facts.ledger is not None or not counted:
+        return facts
+    beside = Path(f"{out}.queries")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    return replace(facts, ledger=beside)
 
 
 def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teacher]:
@@ -50,10 +66,17 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
         said = arguments.UNSAID if found and given and load_model(uri).spec else facts
         found.append(
             load_teacher(
-                uri, image=said.image, mean=said.mean, std=said.std, class_names=own,
+                uri,
+                image=said.image,
+                mean=said.mean,
+                std=said.std,
+                class_names=own,
                 prior=None if found else facts.prior,
+                access=facts.access,
+                queries=facts.queries,
+                ledger=facts.ledger,
             )
-        )  # fmt: skip
+        )
         check_distinct(found[-1].class_names, uri)
     return found
 

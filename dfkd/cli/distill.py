@@ -22,6 +22,7 @@ from dfkd.cli.common import (
     tell_attack,
     tell_compiled,
     tell_data,
+    with_ledger,
 )
 from dfkd.cli.flags import as_flags
 from dfkd.cli.students import student_of
@@ -38,6 +39,7 @@ from dfkd.report.sentences import earliest_exit, kept_from_before
 from dfkd.report.table import comparison_table
 from dfkd.report.units import NARROW
 from dfkd.runs import distillation, run_directory
+from dfkd.runs.asking import told_queries
 from dfkd.runs.doctor import Watch
 from dfkd.runs.options import Evaluation, Output
 from dfkd.runs.plan import plan
@@ -125,7 +127,8 @@ def _sources(
             )
         data = WrittenSet(path_of(place))
         return distillation.absent_teacher(data), LabelStore(data)
-    teacher = load_wrapped_teacher(command.teacher, command.teachers, command.facts, recipe)
+    facts = with_ledger(command.facts, command.teacher, command.out)
+    teacher = load_wrapped_teacher(command.teacher, command.teachers, facts, recipe)
     if command.recompute:
         _check_recompute(recipe, teacher, command.images)
     return teacher, load_images(command.images, teacher) if command.images else None
@@ -176,6 +179,8 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
     for name in ("student.safetensors", "report.html", "grid.png"):
         if (directory / name).exists():
             print(directory / name)
+    for line in told_queries(metrics.queries):
+        print(line)
     if line := kept_from_before(found):
         print(line.replace(NARROW, " "))
     for line in metrics.findings:

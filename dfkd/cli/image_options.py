@@ -18,6 +18,11 @@ class ImageOptions:
         class_names: A text file with one name a line; repeated, one for each model in turn.
         prior: What images are compared with: batch_norm, nothing, or another name of `dfkd probe`;
             what the teacher's batch-norms store, if any, where none is given.
+        access: logits, probs or top1: no more than that is seen of the answers, and each is
+            counted; a MODEL http://HOST:PORT shows what it shows.
+        queries: Images that a run may ask about then; any number where none is given.
+        ledger: File that keeps answers and account then, so that nothing is paid twice; that of a
+            run is beside --out, called OUT.queries.
     """
 
     image: metavars.ImageShape = None
@@ -25,6 +30,9 @@ class ImageOptions:
     std: metavars.Channels = None
     class_names: UseAppendAction[metavars.Files] = ()
     prior: metavars.PriorName = None
+    access: metavars.OptionalStr = None
+    queries: metavars.OptionalInt = None
+    ledger: metavars.File = None
 
 
 UNSAID = ImageOptions()

@@ -20,6 +20,8 @@ def step_bytes(teacher: Teacher, student: nn.Module, plan: Recipe) -> int | None
     Of ``BATCH`` images in float32, on a copy of ``student``, after a first step that makes the
     optimiser's state. None where the scheme refuses the two networks.
     """
+    if teacher.opaque:  # an answer costs something
+        return None
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((BATCH, *teacher.spec.shape), generator=generator).to(teacher.device)
     with torch.no_grad():

@@ -67,8 +67,8 @@ def compute_logits(network: nn.Module, images: Tensor) -> Tensor:
     try:
         with calling("the network", images.shape, resize="set `image`"):
             return find_logits(network(fitted(images, layout_of(network)))).logits
-    except DfkdError:
-        if len(images) == 1:
+    except DfkdError as error:
+        if len(images) == 1 or error.final:
             raise
         return torch.cat([compute_logits(network, half) for half in images.chunk(2)])
 

@@ -53,12 +53,13 @@ def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) ->
     classes = wanted.argmax(1)
     kinds = {kind: float(agreed[held_out.places(kind)].mean()) for kind in held_out.counts}
     by_class = [agreed[classes == index] for index in range(wanted.shape[1])]
+    asks = teacher.present and not teacher.opaque  # an answer may cost something
     confidence = logits.softmax(1).amax(1).mean()
     return Fidelity(
         kinds,
         tuple(float(part.mean()) if len(part) else None for part in by_class),
         float(confidence - agreed.mean()),
-        {name: _shaken(teacher, student, held_out, name) for name in SHAKEN if teacher.present},
+        {name: _shaken(teacher, student, held_out, name) for name in SHAKEN if asks},
     )
 
 

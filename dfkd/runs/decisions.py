@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.access.teacher import MeteredTeacher, asking, meter_of
 from dfkd.datasets import evenly
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import StudentInit
@@ -21,6 +22,7 @@ from dfkd.evaluation.validation import Validation
 from dfkd.recipes import Recipe, batches, from_dict, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs import mirror, pace
+from dfkd.runs.asking import HELD_OUT, fit_effort, fit_recipe
 from dfkd.runs.costs import Cost, Costs, measure_costs
 from dfkd.runs.forecast import forecast_of, shortage
 from dfkd.runs.held_out_images import held_out_images
@@ -104,13 +106,18 @@ def decide(
     begun, lines = time.perf_counter(), list(_peculiarities(teacher))
     recipe, effort, sized = _sized(recipe, budget, fast, student, runtime)
     lines += sized
-    held_out, cached_seconds = held_out_images(teacher, fast, effort, runtime, unlabelled)
+    with asking(teacher, HELD_OUT):
+        held_out, cached_seconds = held_out_images(teacher, fast, effort, runtime, unlabelled)
     lines += find_peculiarities(teacher, held_out)
     recipe, drawn = _with_style(recipe, held_out, runtime)
     lines += drawn
     answer = None
+    if teacher.opaque and held_out.own_kind == "drawn" and mirror.is_open(recipe):
+        recipe = mirror.apply(recipe, False)
+        lines.append("no mirror images: of drawings none can tell; `learner.flip=0.5` shows them")
     if mirror.is_open(recipe):
-        answer = mirror.try_mirroring(teacher, held_out)
+        with asking(teacher, HELD_OUT):
+            answer = mirror.try_mirroring(teacher, held_out)
         shares = runtime.from_rank_zero(answer.mirrored), runtime.from_rank_zero(answer.moved)
         answer = replace(answer, mirrored=shares[0], moved=shares[1])
         recipe = mirror.apply(recipe, answer.keeps)
@@ -126,7 +133,7 @@ def _sized(
     recipe: Recipe, budget: Budget, fast: Teacher, student: nn.Module, runtime: Runtime
 ) -> tuple[Recipe, Effort, list[str]]:
     """Cut the pieces of work to a budget in minutes; say what asking may cost."""
-    effort, lines = unclocked(fast.spec), []
+    effort, lines, steps = unclocked(fast.spec), [], 0.0
     if budget.minutes is not None:
         seconds = 60 * budget.minutes
         costs = _from_first(measure_costs(fast, student, runtime.autocast), runtime)
@@ -134,11 +141,17 @@ def _sized(
         recipe = pace.paced(recipe, costs, seconds, runtime.world_size)
         if changes := _changes(before, recipe):
             lines.append(f"sized to the budget: {changes}")
+        steps = seconds / pace.step_seconds(recipe, costs)
         if short := shortage(forecast_of(recipe, costs, budget), budget):
             lines.append(short)
     # Whoever says how many images the teacher is shown at once means these as well.
     most = max(2, batches.largest_batch(recipe))
-    return recipe, replace(effort, images=min(effort.images, most)), lines
+    effort = replace(effort, images=min(effort.images, most))
+    if meter := meter_of(fast):
+        effort, line = fit_effort(effort, meter)
+        recipe = fit_recipe(recipe, meter, budget, steps)
+        lines += [line] if line else []
+    return recipe, effort, lines
 
 
 def _with_care(
@@ -168,7 +181,8 @@ def _as_before(
 ) -> Decisions:
     """The decisions of the run that goes on."""
     effort = Effort(*saved["effort"])
-    held_out, _ = held_out_images(teacher, fast, effort, runtime, unlabelled)
+    with asking(teacher, HELD_OUT):
+        held_out, _ = held_out_images(teacher, fast, effort, runtime, unlabelled)
     answer = saved["mirror"] and mirror.Mirror(**saved["mirror"])
     validation = Validation(held_out, teacher, student, start.trained)
     recipe = from_dict(saved["recipe"])
@@ -215,6 +229,8 @@ def _peculiarities(teacher: Teacher) -> Iterator[str]:
     """What is out of the ordinary about the way the teacher is run."""
     if teacher.layout and (line := teacher.layout.told("the teacher")):
         yield line
+    if isinstance(teacher, MeteredTeacher):
+        yield from teacher.told()
     if teacher.held:
         yield f"of the teacher: {teacher.held}"
 

@@ -8,7 +8,7 @@ from dfkd.evaluation.validation import Standing, Verdict
 
 _MEASURED_SOMETIMES = (
     "agreement_of_others", "comparison", "robust_accuracy", "robustness", "exits", "earliest_exit",
-    "expected",
+    "expected", "queries",
 )  # fmt: skip
 """Keys that ``result.json`` has only where there is something to say."""
 
@@ -145,6 +145,7 @@ class RunMetrics(Quality, RunCost):
         findings: what is wrong with the run, a line each (``dfkd.runs.symptoms``).
         fidelity: where the student agrees with its teacher (``dfkd.evaluation.fidelity``).
         expected: the student's accuracy as it is predicted, where the teacher's is known.
+        queries: what a teacher of which only answers are seen was asked, by purpose, and paid.
     """
 
     method: str
@@ -163,6 +164,7 @@ class RunMetrics(Quality, RunCost):
     findings: list[str] = field(default_factory=list)
     fidelity: dict[str, Any] | None = None
     expected: dict[str, float] | None = None
+    queries: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics as ``result.json`` has them."""

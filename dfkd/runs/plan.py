@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dfkd import recipes
+from dfkd.errors import DfkdError
 from dfkd.networks.copying import copy_network
 from dfkd.recipes import Recipe
 from dfkd.recipes.batches import largest_batch
@@ -78,6 +79,11 @@ def plan(
     Raises:
         DfkdError: whatever the run would refuse before its first step.
     """
+    if teacher.opaque:
+        raise DfkdError(
+            "`dry_run` asks the teacher about held-out images, and each of its answers counts: "
+            "leave it out, or try a smaller `queries`"
+        )
     run = Run(
         teacher,
         copy_network(student),

@@ -5,12 +5,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from dfkd.access.teacher import meter_of
 from dfkd.datasets import GivenImages
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.protocols import Synthesizer
 from dfkd.recipes import Recipe, batches, build_synthesizer
 from dfkd.runs.options import BatchSize
+from dfkd.synthesis.budgeted import BudgetedImages
 from dfkd.synthesis.fixed_images import FixedImages
 from dfkd.synthesis.stored_labels import StoredLabels
 from dfkd.teacher import Teacher
@@ -125,8 +130,22 @@ def build_source(
     recipe: Recipe, teacher: Teacher, images: GivenImages | LabelStore | None
 ) -> Synthesizer:
     """Build the recipe's method, or a source of given ``images`` in its place."""
+    meter = meter_of(teacher)
     if images is None:
-        return build_synthesizer(recipe, teacher)
+        method = build_synthesizer(recipe, teacher)
+        return method if meter is None else BudgetedImages(method, teacher, meter, recipe.seed)
     if isinstance(images, LabelStore):
         return StoredLabels(images, recipe.seed, teacher.device)
-    return FixedImages(teacher, images.images, images.labels, recipe.seed)
+    pixels, labels = images.images, images.labels
+    if meter is not None and meter.budget is not None and len(pixels) > meter.for_training():
+        pixels, labels = _some(pixels, labels, int(meter.for_training()), recipe.seed)
+    return FixedImages(teacher, pixels, labels, recipe.seed)
+
+
+def _some(
+    pixels: Tensor, labels: Tensor | None, count: int, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """Draw ``count`` images at random: more are not paid for."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(pixels), generator=generator)[:count]
+    return pixels[chosen], None if labels is None else labels[chosen]

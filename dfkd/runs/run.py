@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.access.teacher import accounted, meter_of
 from dfkd.datasets import GivenImages
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import start_student
@@ -17,6 +18,7 @@ from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
 from dfkd.runs import manifest, results
 from dfkd.runs.accuracy_curve import Curve
+from dfkd.runs.asking import check_asking
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import by_agreement, check_run, check_same_run, with_epsilon
 from dfkd.runs.decisions import decide
@@ -97,6 +99,7 @@ class Run:
         # What ``auto`` came to when the run that goes on was started.
         size = saved.get("batch_size") or size if size == "auto" else size
         check_shares(self.recipe, size, distributed.count_processes(compute.devices))
+        self._open_account(saved)
         networks = self.teacher.network, self.student
         precision = devices.safe_precision(compute.precision, compute.device, *networks)
         runtime = distributed.init(compute.device, precision, compute.devices)
@@ -124,6 +127,7 @@ class Run:
             "batch_size": recipe.alternation.batch_size,
             "decisions": self.decisions.state_dict(),
             "run": identity,
+            "ledger_name": self._account,
         }
         self.facts: dict[str, Any] = {
             "init": start.as_dict(),
@@ -135,6 +139,14 @@ class Run:
         if precision != compute.precision:
             own.append("computes in float32: on a CPU, bf16 convolutions of volumes are not safe")
         self.facts["decisions"] = [*filter(None, own), *self.decisions.lines]
+
+    def _open_account(self, saved: Mapping[str, Any]) -> None:
+        """Count a metered teacher's answers for this run, under the name that it began with."""
+        meter, path = meter_of(self.teacher), self.session.output.path
+        check_asking(self.recipe, self.teacher, distributed.count_processes(self.compute.devices))
+        self._account = saved.get("ledger_name") or "/".join(path.parts[-2:] if path else ("run",))
+        if meter is not None:
+            meter.begin(self._account, bool(saved))
 
     def _build(self, folded: Teacher) -> None:
         """Build distiller, synthesizer and engine, and put them back to where the run stopped."""
@@ -206,6 +218,8 @@ class Run:
                 self._checkpoint()
         finally:
             self.compiled.teacher.before_pass = lambda: None
+        if meter := meter_of(self.teacher):
+            meter.finish()
         self.teacher.check_untouched(self._digests)
         finished = self.distiller.finished()
         check_network(finished, "the student", engine.account.steps, self._known)
@@ -228,6 +242,7 @@ class Run:
                 self.decisions.validation, self.evaluation, self.curve, self.selector,
                 self._teacher_accuracy if self._agrees else None,
             ),
+            queries=accounted(self.teacher),
             **self.facts,
         )  # fmt: skip
         self._examine()
@@ -253,6 +268,7 @@ class Run:
                 manifest.real_data(self.evaluation, self.images, self._unlabelled),
             )  # fmt: skip
             record |= self.decisions.as_dict()
+            record |= {"queries": self.metrics.queries} if self.metrics.queries else {}
             metrics = self.metrics.as_dict()
             shown = self._sample if self.engine.synthesizer.images_made else None
             results.write_results(directory, record, metrics, shown, self.teacher)

@@ -19,8 +19,8 @@ _BYTES = 1 << 32
 class BudgetedImages:
     """A ``Synthesizer`` around another one: fresh images are labelled once, and all are kept.
 
-    While queries are left the method works as it does without a limit. Then it makes no more images,
-    and the student goes on with all that were answered, every class as often.
+    While queries are left the method works as it does without a limit. Then it makes no more
+    images, and the student goes on with all that were answered, every class as often.
 
     Args:
         method: makes the images.
