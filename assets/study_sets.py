@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -77,20 +78,25 @@ def main():
         "--epochs", type=int, nargs="*", default=[],
         help="in place of all that: students of the first set with labels of so many epochs",
     )  # fmt: skip
+    words.add_argument("--bits", type=int, nargs="*", default=[8], help="of those labels' answers")
+    words.add_argument("--top-k", type=int, help="answers that those labels keep")
     given = words.parse_args()
     global STUDENTS
     teacher = STUDENTS = dfkd.load_teacher(given.teacher)
     tests, real = dfkd.load_data(given.teacher), dfkd.load_data(given.train)
-    for epochs in given.epochs:
-        place = given.out / f"labels_{epochs}"
+    for epochs, bits in product(given.epochs, given.bits):
+        place = given.out / f"labels_{epochs}_{bits}"
         shutil.rmtree(place, ignore_errors=True)
         source = given.out / f"natural_{given.per_class[0]}"
         shutil.copytree(source, place, ignore=shutil.ignore_patterns("labels*"))
         data = WrittenSet(place)
-        label_set(data, teacher, epochs=epochs)
+        label_set(data, teacher, epochs=epochs, bits=bits, top_k=given.top_k)
         size = sum(path.stat().st_size for path in (place / "labels").iterdir())
         found = trained(data, given.student, tests, given.steps, given.seeds, "kd")
-        tell(teacher=given.teacher, images=len(data), epochs=epochs, bytes=size, accuracies=found)
+        tell(
+            teacher=given.teacher, images=len(data), epochs=epochs, bits=bits, top_k=given.top_k,
+            bytes=size, accuracies=found,
+        )  # fmt: skip
     for count in [] if given.epochs else given.per_class:
         sets = {}
         for method in ("natural", "sre2l"):

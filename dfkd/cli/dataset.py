@@ -15,7 +15,8 @@ from dfkd.cli.build_recipe import build_recipe
 from dfkd.cli.common import Shown, console, teacher_of, teachers_of
 from dfkd.cli.flags import as_flags
 from dfkd.datasets.written import WrittenSet
-from dfkd.datasets.written.labels import LabelStore, epoch_name
+from dfkd.datasets.written.label_manifest import epoch_name
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.datasets.written.manifest import SetManifest, read_manifest
 from dfkd.datasets.written.shards import ShardFile, shard_name
 from dfkd.errors import DfkdError, unwritable
@@ -134,7 +135,7 @@ def run_label(command: arguments.DatasetLabel) -> int:
     given |= {} if command.flip is None else {"flip": command.flip}
     with Progress("Labelling", console()) as progress:
         complete = label_set(
-            data, teacher, epochs=command.epochs, top_k=command.top_k,
+            data, teacher, epochs=command.epochs, top_k=command.top_k, bits=command.bits,
             views=replace(views_for(data), **given), seed=command.seed, callbacks=[Shown(progress)],
         )  # fmt: skip
     if not complete:

@@ -73,9 +73,10 @@ class DatasetLabel:
     Attributes:
         directory: of the set.
         teacher: MODEL that it was made from; the one that the set names where none is given.
-        epochs: Views of each image.
+        epochs: Views of each image; more than there are adds to them.
         top_k: Answers to keep of each view, the largest; 0 keeps all, as is done of fewer than
             1,000 classes.
+        bits: Of an answer: 4, 8, or 16 for logits in half precision.
         crop: Smallest share of its area that a view shows.
         flip: Probability of a mirror image; where none is given as the set was made.
         light: Largest relative change of brightness and contrast.
@@ -90,6 +91,7 @@ class DatasetLabel:
     teacher: metavars.OptionalStr = None
     epochs: int = 20
     top_k: metavars.OptionalInt = None
+    bits: int = 8
     crop: float = 0.5
     flip: metavars.OptionalFloat = None
     light: float = 0.2

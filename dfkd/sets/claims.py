@@ -20,6 +20,7 @@ STALE = 120.0
 _TOUCHES = 8
 """Signs of life within that time."""
 
+_SHORT = 0.05
 _WAIT = 0.5
 """Seconds between two looks for work that others have left."""
 
@@ -46,7 +47,11 @@ class Claims:
     def holding(self, index: int) -> Iterator[bool]:
         """Claim a shard for the block; yields whether it is ours."""
         path = self.directory / f"{index:05d}.claim"
-        if not self._take(path):
+        try:
+            taken = self._take(path)
+        except FileNotFoundError:  # whoever ended the work has just removed the directory
+            taken = False
+        if not taken:
             yield False
             return
         ended = threading.Event()
@@ -59,6 +64,16 @@ class Claims:
             signs.join()
             if self._holder(path) == self._token:
                 path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def alone(self, index: int) -> Iterator[None]:
+        """Wait until a claim is ours, and hold it for the block."""
+        while True:
+            with self.holding(index) as mine:
+                if mine:
+                    yield
+                    return
+            time.sleep(_SHORT)
 
     def _take(self, path: Path) -> bool:
         self.directory.mkdir(exist_ok=True)  # whoever closes a set removes it

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dfkd.datasets.written import SetManifest
 from dfkd.datasets.written.epochs import read_epoch
-from dfkd.datasets.written.labels import LABELS, epoch_name, read_label_manifest
+from dfkd.datasets.written.label_manifest import LABELS, epoch_name, read_label_manifest
 from dfkd.errors import DfkdError
 from dfkd.sets.findings import SetFinding
 
@@ -37,6 +37,6 @@ def label_damage(directory: Path, manifest: SetManifest) -> Iterator[SetFinding]
         if known is None and not path.exists():
             continue
         try:
-            read_epoch(path, manifest.count, len(manifest.classes), found.top_k, known)
+            read_epoch(directory, found, epoch, len(manifest.classes))
         except DfkdError as error:
             yield SetFinding(KIND, str(error))

@@ -1,30 +1,21 @@
 """``dfkd.label_set``: ask the teacher about many views of every image, and keep what it says."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dfkd.datasets.written import WrittenSet
-from dfkd.datasets.written.labels import (
-    LABELS,
-    MOST_EPOCHS,
-    LabelManifest,
-    answers_as_rows,
-    epoch_name,
-    read_label_manifest,
-    write_epoch,
-    write_label_manifest,
-)
-from dfkd.datasets.written.shards import digest
-from dfkd.datasets.written.views import ViewConfig, draw_views, show_views
+from dfkd.datasets.written.answers import BITS, answers_as_rows
+from dfkd.datasets.written.drawn_views import draw_views
+from dfkd.datasets.written.epochs import write_epoch
+from dfkd.datasets.written.label_manifest import DRAWN, MOST_EPOCHS, LabelManifest, epoch_name
+from dfkd.datasets.written.views import ViewConfig, show_views
 from dfkd.errors import DfkdError, unwritable
 from dfkd.networks.foreign import within_memory
 from dfkd.runs.callbacks import Callback
-from dfkd.sets.claims import Claims, Halted, share_work, tidy
-from dfkd.sets.plan import WORK
+from dfkd.sets.claims import Halted, share_work
+from dfkd.sets.label_work import LabelWork
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 from dfkd.training.augment import FLIP
@@ -48,13 +39,15 @@ def label_set(
     *,
     epochs: int = 20,
     top_k: int | None = None,
+    bits: int = 8,
     views: ViewConfig | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> bool:
     """Write the teacher's answers to ``epochs`` views of every image beside the set.
 
-    Several processes may call it at once, and it goes on where it was stopped.
+    Several processes may call it at once, and it goes on where it was stopped. More epochs than
+    are there are added to them.
 
     Args:
         data: the set.
@@ -62,6 +55,8 @@ def label_set(
         epochs: views of each image; a student goes through them again and again.
         top_k: how many answers to keep of each view, the largest; 0: all. All are kept of fewer
             than 1,000 classes when left out.
+        bits: of each answer: 4, 8, or 16 for logits in half precision; fewer keep the
+            distribution that they give alone.
         views: what they may do to an image; cut, lit and mixed when left out.
         seed: of the views.
         callbacks: watch it; progress is the share of the epochs that are there.
@@ -70,38 +65,33 @@ def label_set(
         Whether all of it is there: Ctrl-C leaves the rest to the next call.
 
     Raises:
-        DfkdError: another teacher's set, other labels there already, or no room.
+        DfkdError: another teacher's set, other labels there already, more of them than are asked
+            for, or no room.
     """
-    plan = _plan(data, teacher, epochs, top_k, views or views_for(data), seed)
-    directory = data.directory
+    plan = _plan(data, teacher, epochs, top_k, bits, views or views_for(data), seed)
+    work = LabelWork(data.directory, len(data.manifest.classes))
     try:
-        found = read_label_manifest(directory)
-        if found is not None and replace(found, epochs=()) != replace(plan, epochs=()):
-            raise DfkdError(
-                f"{directory} has other labels already: remove labels.json and labels/, or ask for "
-                f"{_told(found)}"
-            )
-        if found is not None:
-            _drop_damaged(directory, found)
-            if found.complete and len(found.epochs) == epochs and not _missing(directory, found):
-                return True
-        write_label_manifest(directory, plan)
+        if work.begin(plan).complete:
+            return True
         with interruption() as interrupted:
-            if not _answer_all(data, teacher, plan, interrupted, callbacks):
+            if not _answer_all(data, teacher, work, interrupted, callbacks):
                 return False
-        _close(directory, plan)
+        work.close()
     except OSError as error:
-        raise unwritable(error, directory) from error
+        raise unwritable(error, data.directory) from error
     return True
 
 
 def _plan(
-    data: WrittenSet, teacher: Teacher, epochs: int, top_k: int | None, views: ViewConfig, seed: int
-) -> LabelManifest:
+    data: WrittenSet, teacher: Teacher, epochs: int, top_k: int | None, bits: int,
+    views: ViewConfig, seed: int,
+) -> LabelManifest:  # fmt: skip
     if not 1 <= epochs <= MOST_EPOCHS:
         raise DfkdError(f"`epochs` must be in [1, {MOST_EPOCHS}], not {epochs}")
     if not 0 <= seed < 2**63:
         raise DfkdError(f"`seed` must be in [0, 2**63), not {seed}")
+    if bits not in BITS:
+        raise DfkdError(f"`bits` must be {', '.join(map(str, BITS[:-1]))} or {BITS[-1]}")
     check_own(data, teacher)
     data.check_bytes()
     classes = teacher.num_classes
@@ -109,7 +99,8 @@ def _plan(
         top_k = _TOP if classes >= _FULL else 0
     if not 0 <= top_k < classes:
         raise DfkdError(f"`top_k` must be in [0, {classes}), the number of classes, not {top_k}")
-    return LabelManifest(views, seed, top_k, teacher.fingerprint(), len(data), (None,) * epochs)
+    own, none = teacher.fingerprint(), (None,) * epochs
+    return LabelManifest(views, seed, top_k, own, len(data), none, bits, DRAWN)
 
 
 def check_own(data: WrittenSet, teacher: Teacher) -> None:
@@ -122,59 +113,30 @@ def check_own(data: WrittenSet, teacher: Teacher) -> None:
 
 
 def _answer_all(
-    data: WrittenSet, teacher: Teacher, plan: LabelManifest, interrupted: Sequence[bool],
+    data: WrittenSet, teacher: Teacher, work: LabelWork, interrupted: Sequence[bool],
     callbacks: Sequence[Callback],
 ) -> bool:  # fmt: skip
     """Answer what nobody else answers, until every epoch is there; False at an interruption."""
-    images, count = data.column("images"), len(plan.epochs)
-
-    def missing() -> list[int]:
-        return _missing(data.directory, plan)
+    images = data.column("images")
 
     def make(epoch: int) -> None:
+        plan = work.plan()
         views, logits = draw_views(len(data), plan.views, plan.seed, epoch), []
         for part in torch.arange(len(data)).split(_BATCH):
             if interrupted[0]:
                 raise Halted
             logits.append(_answers(teacher, show_views(images.__getitem__, views, part)))
-        answers = answers_as_rows(torch.cat(logits), plan.top_k)
-        write_epoch(data.directory / epoch_name(epoch), views, answers)
-        done = count - len(missing())
+        answers = answers_as_rows(torch.cat(logits), plan.top_k, plan.bits)
+        write_epoch(data.directory / epoch_name(epoch), answers)
+        count = len(plan.epochs)
+        done = count - len(work.missing())
         for callback in callbacks:
             callback.on_log(done / count, done, {}, ())
 
-    return share_work(Claims(data.directory / WORK), missing, make, interrupted)[1]
-
-
-def _drop_damaged(directory: Path, found: LabelManifest) -> None:
-    """Remove the epochs that are not what ``labels.json`` says: they are made again."""
-    for epoch, known in enumerate(found.epochs):
-        path = directory / epoch_name(epoch)
-        if path.is_symlink() or (path.is_file() and known and digest(path) != known):
-            path.unlink()
-
-
-def _missing(directory: Path, plan: LabelManifest) -> list[int]:
-    return [e for e in range(len(plan.epochs)) if not (directory / epoch_name(e)).exists()]
+    return share_work(work.claims, work.missing, make, interrupted)[1]
 
 
 @torch.no_grad()
 def _answers(teacher: Teacher, images: Tensor) -> Tensor:
     with within_memory("the teacher's answers"):
         return teacher(images.to(teacher.device)).float().cpu()
-
-
-def _close(directory: Path, plan: LabelManifest) -> None:
-    sums = tuple(digest(directory / epoch_name(epoch)) for epoch in range(len(plan.epochs)))
-    try:
-        write_label_manifest(directory, replace(plan, epochs=sums))
-    except FileNotFoundError:  # another process closed them meanwhile, and tidied up
-        if read_label_manifest(directory) != replace(plan, epochs=sums):
-            raise
-    tidy(Claims(directory / WORK), directory, f"{LABELS}.*")
-    tidy(Claims(directory / WORK), directory / "labels")
-
-
-def _told(found: LabelManifest) -> str:
-    views = " ".join(f"{name} {value:g}" for name, value in asdict(found.views).items())
-    return f"the same (top_k {found.top_k}, seed {found.seed}, {views})"

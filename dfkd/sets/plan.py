@@ -1,8 +1,5 @@
 """The plan of a set: its manifest before the first image, written once by whoever comes first."""
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -29,6 +26,7 @@ from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.training.augment import with_flip
+from dfkd.training.files import write_first
 
 WORK = "work"
 """Directory of claims while a set is being made; gone when it is closed."""
@@ -153,16 +151,7 @@ def settings_of(manifest: SetManifest, order: SetOrder) -> Any:
 def _lay_down(directory: Path, plan: SetManifest) -> SetManifest:
     """Write a plan; of several processes the first one's counts. Returns that."""
     directory.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{MANIFEST}.", suffix=".part", dir=directory)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(plan.to_text())
-        # Unlike a rename a link replaces nothing; and whoever closed the set has tidied up.
-        with contextlib.suppress(FileExistsError, FileNotFoundError):
-            os.chmod(name, 0o644)
-            os.link(name, directory / MANIFEST)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_first(directory / MANIFEST, plan.to_text())
     return check_same(directory, plan)
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there, and that replace whatever had their name."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,3 +36,21 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8: whole or not at all."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_first(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all; of several that write, the first one's stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # Unlike a rename a link replaces nothing; and whoever ended the work has tidied up.
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.chmod(name, 0o644)
+            os.link(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

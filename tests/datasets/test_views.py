@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfkd.datasets.written.views import ViewConfig, draw_views, plain_views, show_views
+from dfkd.datasets.written.drawn_views import draw_views
+from dfkd.datasets.written.views import ViewConfig, plain_views, show_views
 from dfkd.errors import DfkdError
 
 COUNT = 12

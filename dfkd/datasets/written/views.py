@@ -1,7 +1,8 @@
 """Views: an image as a student is shown it, cut, mirrored, lit and mixed, from kept numbers.
 
 A view is a row of numbers. Whoever applies it to the image gets the same picture again, in any
-batch, worker or order: so a teacher can answer once and be gone. Pixels are moved by kornia.
+batch, worker or order: so a teacher can answer once and be gone. Pixels are moved by kornia;
+``dfkd.datasets.written.drawn_views`` has the numbers.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import check_settings
-from dfkd.networks.seeding import seed_of
 
 
 @dataclass(frozen=True)
@@ -62,39 +62,6 @@ class Views(NamedTuple):
 
 UNIT = 65535
 """Of a side, in which places are kept."""
-_STRETCH = 4 / 3
-"""Largest ratio of a crop's sides to each other, in units of the image's."""
-
-
-def draw_views(count: int, config: ViewConfig, seed: int, epoch: int) -> Views:
-    """Draw the views of a set's images for one epoch.
-
-    Crops have an area uniform in [``crop``, 1] and sides that differ by a ratio log-uniform in
-    [3/4, 4/3] (Szegedy et al., CVPR 2015, section 6). A patch has an area uniform in [0, 1]
-    (CutMix, Yun et al., ICCV 2019), and its partner is another image of the set.
-
-    Args:
-        count: images of the set.
-        config: what is allowed.
-        seed: of the set's views.
-        epoch: of the pass, from 0.
-    """
-    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    area = config.crop + (1 - config.crop) * uniform(count)
-    stretch = _STRETCH ** (uniform(count) - 0.5) if config.crop < 1 else torch.ones(count)
-    box = _placed(torch.stack([area.sqrt() * stretch, area.sqrt() / stretch], 1), uniform(count, 2))
-    side = (1 - uniform(count)).sqrt()
-    patch = _placed(torch.stack([side, side], 1), uniform(count, 2))
-    own = torch.arange(count)
-    other = (own + torch.randint(1, max(2, count), (count,), generator=generator)) % count
-    partner = torch.where(uniform(count) < config.mix, other, own)
-    light = 1 + config.light * (2 * uniform(count, 2) - 1)
-    flip = (uniform(count) < config.flip).to(torch.uint8)
-    return Views(box, flip, light.half(), partner.int(), patch)
 
 
 def plain_views(count: int) -> Views:
@@ -125,13 +92,6 @@ def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) 
     inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
     shown[pasted] = torch.where(inside[:, None], others, shown[pasted])
     return shown
-
-
-def _placed(sides: Tensor, place: Tensor) -> Tensor:
-    """Put parts of given sides, in units of the image's, somewhere: left, top, right, bottom."""
-    sides = sides.clamp(max=1.0)
-    corner = (1 - sides) * place
-    return (torch.cat([corner, corner + sides], 1) * UNIT).round().int()
 
 
 def _alone(images: Tensor, views: Views) -> Tensor:
