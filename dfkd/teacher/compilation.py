@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.networks.foreign import says
+from dfkd.teacher.priors import StatisticsPrior
 from dfkd.teacher.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher.teacher import Teacher, Trace
 
@@ -73,7 +74,8 @@ def compile_teacher(
         raise DfkdError(f"`compile` must be auto, on or off, not {mode!r}")
     # A network may say itself why it cannot be: that is known before half a minute is spent.
     reason = teacher.held or getattr(teacher.network, "not_compiled", None)
-    if mode == "off" or not (work.shapes and teacher.remembers and teacher.differentiable):
+    read = isinstance(teacher.prior, StatisticsPrior) and teacher.remembers
+    if mode == "off" or not (work.shapes and read and teacher.differentiable):
         reason = "as asked" if mode == "off" else "no statistics are read"
     if reason:
         return Compilation(teacher, False, reason)

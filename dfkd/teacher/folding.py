@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrize import is_parametrized
 
 from dfkd.errors import DfkdError
+from dfkd.losses.statistics import layer_statistics
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
 from dfkd.networks.modes import keep_inputs
@@ -55,6 +56,12 @@ class FoldedNorm(nn.Module):
             "running_var": norm.running_var,
         }.items():
             self.register_buffer(name, value.detach().clone())
+
+    @property
+    def folded_affine(self) -> tuple[Tensor, Tensor]:
+        """``scale`` and ``shift``, by which taps tell z (``dfkd.teacher.statistics``)."""
+        values: Any = self
+        return values.scale, values.shift
 
     def forward(self, y: Tensor) -> Tensor:
         """Return ``x``: the normalisation is folded into the preceding convolution."""
@@ -186,10 +193,11 @@ def _folded(teacher: Teacher, partners: dict[str, str]) -> Teacher:
 
 def _agree(teacher: Teacher, folded: Teacher, images: Tensor) -> bool:
     expected, found = (t.trace(images, statistics=True) for t in (teacher, folded))
-    if len(expected.statistics) != len(found.statistics):
+    records = [layer_statistics(trace.statistics) for trace in (found, expected)]
+    if len(records[0]) != len(records[1]):
         return False  # the copy does not run its own layers: a forward bound to the original
     pairs = [(expected.logits, found.logits)]
-    for ours, theirs in zip(found.statistics, expected.statistics, strict=True):
+    for ours, theirs in zip(*records, strict=True):
         deviation = (theirs.running_var + theirs.var + VARIANCE_EPS).sqrt()
         pairs += [(theirs.mean / deviation, ours.mean / deviation)]
     return all(bool((a - b).abs().max() <= _TOLERANCE * (1 + a.abs().max())) for a, b in pairs)

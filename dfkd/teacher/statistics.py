@@ -9,14 +9,13 @@ biased variance of a layer's input from one fused kernel and their gradient from
 its closed form; ``dfkd.bench.reference`` keeps the slow, obvious version it is held to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks.layers import clean_name
 
 VARIANCE_EPS = 1e-5
@@ -105,26 +104,59 @@ def _wide(z: Tensor) -> torch.dtype:
     return torch.float64 if z.dtype == torch.float64 else torch.float32
 
 
+class Moments(NamedTuple):
+    """Mean and biased variance, of shape (C,), of what entered a layer in one of its calls.
+
+    Attributes:
+        layer: its name.
+        call: 0 for the first call of a pass.
+        mean: of each channel.
+        var: of each channel.
+    """
+
+    layer: str
+    call: int
+    mean: Tensor
+    var: Tensor
+
+    @property
+    def label(self) -> str:
+        """The layer's name; that of a later call is ``NAME@1``, ``NAME@2``, ..."""
+        return f"{self.layer}@{self.call}" if self.call else self.layer
+
+
+def with_channels_second(z: Tensor, axis: int) -> Tensor:
+    """Return ``z`` with its channels in dimension 1: of tokens, M x C from N x T x C.
+
+    Args:
+        z: what enters a layer.
+        axis: of its channels, 1 or -1.
+    """
+    return z if axis == 1 or z.ndim == 2 else z.flatten(0, -2)
+
+
+def input_moments(layer: nn.Module, z: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Compute mean and biased variance of a layer's input; of a folded norm, of the norm's."""
+    scale, shift = getattr(layer, "folded_affine", (None, None))
+    columns = with_channels_second(z, axis)
+    found: tuple[Tensor, Tensor] = BatchStatistics.apply(columns, scale, shift)
+    return found
+
+
 class Tap:
     """Records one layer's input statistics each time the layer is called."""
 
-    def __init__(self, name: str, layer: nn.Module, copy_input: bool) -> None:
-        self.name, self.layer, self.copy_input = name, layer, copy_input
-        self.records: list[LayerStatistics] = []
+    def __init__(self, name: str, layer: nn.Module, copy_input: bool, axis: int = 1) -> None:
+        self.name, self.layer, self.copy_input, self.axis = name, layer, copy_input, axis
+        self.records: list[Moments] = []
         self._saved: list[tuple[Tensor, int]] = []
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         z = arguments[0].clone() if self.copy_input else arguments[0]
-        scale, shift = (getattr(self.layer, name, None) for name in ("scale", "shift"))
-        mean, var = BatchStatistics.apply(z, scale, shift)
+        mean, var = input_moments(self.layer, z, self.axis)
         if mean.requires_grad:
             self._saved.append((z, z._version))
-        call = len(self.records)
-        name = f"{self.name}@{call}" if call else self.name
-        stored: Any = self.layer
-        self.records.append(
-            LayerStatistics(name, mean, var, stored.running_mean, stored.running_var)
-        )
+        self.records.append(Moments(self.name, len(self.records), mean, var))
 
     @property
     def overwritten(self) -> bool:
@@ -133,9 +165,18 @@ class Tap:
 
 
 @contextmanager
-def open_taps(layers: dict[str, nn.Module], copied: set[str]) -> Iterator[list[Tap]]:
-    """Open taps on ``layers`` while the block runs, in order; those in ``copied`` keep a copy."""
-    taps = [Tap(name, layer, name in copied) for name, layer in layers.items()]
+def open_taps(
+    layers: Mapping[str, nn.Module], copied: set[str], axes: Mapping[str, int] | None = None
+) -> Iterator[list[Tap]]:
+    """Open taps on ``layers`` while the block runs, in order.
+
+    Args:
+        layers: by name.
+        copied: those that keep a copy of what enters.
+        axes: -1 for those whose channels come last.
+    """
+    at = axes or {}
+    taps = [Tap(name, one, name in copied, at.get(name, 1)) for name, one in layers.items()]
     handles = [tap.layer.register_forward_pre_hook(tap) for tap in taps]
     try:
         yield taps

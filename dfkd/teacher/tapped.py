@@ -5,12 +5,28 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dfkd.errors import DfkdError
 from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks.copying import copy_network
 from dfkd.networks.layers import clean_name, unwrap
 from dfkd.teacher.layout import layout_of, to_layout
-from dfkd.teacher.statistics import BatchStatistics
+from dfkd.teacher.priors import StatisticsPrior, name_of
+from dfkd.teacher.statistics import Moments, input_moments
 from dfkd.teacher.teacher import Teacher, Trace
+
+
+def tapped_prior(teacher: Teacher) -> StatisticsPrior:
+    """Return a teacher's prior, of the only kind that open taps record for.
+
+    Raises:
+        DfkdError: it is of another kind.
+    """
+    if not isinstance(teacher.prior, StatisticsPrior):
+        raise DfkdError(
+            f"the prior {name_of(teacher.prior)} compares no layers' statistics: leave `compile` "
+            "and `recompute` off"
+        )
+    return teacher.prior
 
 
 class TappedNetwork(nn.Module):
@@ -18,18 +34,19 @@ class TappedNetwork(nn.Module):
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
+        prior = tapped_prior(teacher)
         self.network = copy_network(unwrap(teacher.network))
         self._names: list[str] = []
         self._values: list[tuple[Tensor, Tensor]] = []
         self._forward = False
         for name, module in self.network.named_modules():
-            if clean_name(name) in teacher.layers:
-                module.register_forward_pre_hook(self._tap(clean_name(name)))
+            if clean_name(name) in prior.layers:
+                axis = prior.axes.get(clean_name(name), 1)
+                module.register_forward_pre_hook(self._tap(clean_name(name), axis))
 
-    def _tap(self, name: str) -> Callable[[Any, tuple[Any, ...]], None]:
+    def _tap(self, name: str, axis: int) -> Callable[[Any, tuple[Any, ...]], None]:
         def tap(module: Any, arguments: tuple[Any, ...]) -> None:
-            scale, shift = getattr(module, "scale", None), getattr(module, "shift", None)
-            values = BatchStatistics.apply(arguments[0], scale, shift)
+            values = input_moments(module, arguments[0], axis)
             if self._forward:  # and not in backward, where a block is recomputed
                 self._names.append(name)
                 self._values.append(values)
@@ -67,7 +84,7 @@ class TappedTrace:
     ) -> None:
         self._shapes, self._run = shapes, run
         self._spec, self._task = teacher.spec, teacher.task
-        self._stored: dict[str, Any] = dict(teacher.layers)
+        self._prior = tapped_prior(teacher)
         self._order = layout_of(teacher.network)
 
     def accepts(self, images: Tensor) -> bool:
@@ -79,10 +96,9 @@ class TappedTrace:
         # One layout, so that nothing is compiled twice.
         normalised = to_layout(self._spec.normalize(images), self._order)
         logits, names, values = self._run(normalised)
-        calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._stored}
+        calls: dict[str, list[LayerStatistics]] = {name: [] for name in self._prior.layers}
         for name, (mean, var) in zip(names, values, strict=True):
-            layer, before = self._stored[name], calls[name]
-            label = f"{name}@{len(before)}" if before else name
-            before.append(LayerStatistics(label, mean, var, layer.running_mean, layer.running_var))
+            found = Moments(name, len(calls[name]), mean, var)
+            calls[name].append(self._prior.beside(found))
         records = tuple(record for each in calls.values() for record in each)
         return Trace(self._task.read(logits), records, {})

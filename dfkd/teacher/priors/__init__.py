@@ -1,6 +1,6 @@
 """What a teacher remembers of its training inputs: priors over what it is shown."""
 
-from dfkd.teacher.priors.batch_norm import BatchNormPrior, TapRecording
+from dfkd.teacher.priors.batch_norm import BatchNormPrior
 from dfkd.teacher.priors.known import PRIORS, PriorRow, find_prior, named_prior
 from dfkd.teacher.priors.nothing import NoPrior
 from dfkd.teacher.priors.patch import PatchPrior
@@ -13,6 +13,7 @@ from dfkd.teacher.priors.prior import (
     opened,
     remembers,
 )
+from dfkd.teacher.priors.statistics import StatisticsPrior, TapRecording
 
 __all__ = [
     "PRIORS",
@@ -24,6 +25,7 @@ __all__ = [
     "Prior",
     "PriorRow",
     "Recording",
+    "StatisticsPrior",
     "TapRecording",
     "find_prior",
     "name_of",
