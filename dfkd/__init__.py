@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dfkd.runs.distillation import Result as Result
     from dfkd.runs.distillation import distill as distill
     from dfkd.runs.doctor import diagnose as diagnose
+    from dfkd.runs.export_statistics import export_statistics as export_statistics
     from dfkd.runs.inversion import invert as invert
     from dfkd.runs.options import Compute as Compute
     from dfkd.runs.options import Evaluation as Evaluation
@@ -73,6 +74,7 @@ _HOMES = {
     "distill": "dfkd.runs.distillation",
     "ensemble": "dfkd.distillation.schemes.ensemble",
     "evaluate": "dfkd.evaluation.evaluate",
+    "export_statistics": "dfkd.runs.export_statistics",
     "invert": "dfkd.runs.inversion",
     "list_losses": "dfkd.recipes.catalogue",
     "list_methods": "dfkd.recipes.catalogue",

@@ -48,6 +48,7 @@ def show_probe(command: arguments.ProbeModel) -> int:
     out.print(f"classes     {len(found.class_names)}", highlight=False)
     out.print(f"parameters  {found.parameters:,}", highlight=False)
     out.print(f"statistics  {len(found.layers)} layers", highlight=False)
+    out.print(f"prior       {as_flags(found.prior)}", highlight=False, soft_wrap=True)
     out.print(f"sha256      {found.fingerprint}", highlight=False)
     table = Table("method", "allowed", "why", box=None, pad_edge=False)
     for advice in found.methods:

@@ -141,6 +141,11 @@ def begin(
     for one in setup.teachers.values():
         check_fits(setup.evaluation.data, one.spec, one.num_classes)
     record = dict(earlier) or _first_record(setup, teachers, settings, command)
+    was, now = record.get("prior", ""), teachers[0].prior_note
+    if was != now:
+        raise DfkdError(
+            f"`resume` wants the `prior` of the comparison: {was or 'none'}, now {now or 'none'}"
+        )
     before = [record["teacher_hash"], *record.get("further_hashes", [])]
     for number, (was, teacher) in enumerate(zip(before, teachers, strict=False), 1):
         if was != teacher.fingerprint():
@@ -163,6 +168,7 @@ def _first_record(
         "command": command or record["command"],
         "settings": dict(settings),
         "classes": next(iter(setup.teachers.values())).num_classes,
+        "prior": teachers[0].prior_note,
         "teacher_hash": teachers[0].fingerprint(),
         "further_hashes": [teacher.fingerprint() for teacher in teachers[1:]],
         "teacher_parameters": count_parameters(teachers[0].network),

@@ -122,7 +122,7 @@ def _without_gradient(teacher: Teacher, held_out: HeldOut) -> str:
 
 @torch.no_grad()
 def _other_range(teacher: Teacher, held_out: HeldOut) -> str:
-    if not teacher.remembers:
+    if not teacher.layers:
         return ""
     # Drawings: the corrected images have been fitted to what the layer remembers.
     images = held_out.images[held_out.places("drawn")][:HELD_OUT_BATCH]

@@ -195,7 +195,9 @@ def _fit(own: Mapping[str, Any], found: Mapping[str, Leaf], prefix: str, classes
     wrong = [key for key, value in state.items() if not _alike(own[key], value)]
     heads = [key for key in wrong if classes and _other_head(own[key], state[key], classes)]
     misshapen = [
-        f"{key} is {_shape(state[key])}, not {_shape(own[key])}" for key in wrong if key not in heads
+        f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
+        for key in wrong
+        if key not in heads
     ]
     sorts = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     texts = [f"{len(keys)} {sort} ({some(keys)})" for sort, keys in sorts.items() if keys]

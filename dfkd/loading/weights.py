@@ -113,7 +113,9 @@ def _told(own: dict[str, Any], fit: Fit, others: Sequence[Fit]) -> list[str]:
     left = [n for n in left if n.removeprefix(fit.prefix) not in fit.heads]
     left = [n for n in left if not any(n.startswith(one.prefix or "\0") for one in rivals)]
     if left:
-        lines.append(f"{len(left)} tensors that the network has no place for left out ({some(left)})")
+        lines.append(
+            f"{len(left)} tensors that the network has no place for left out ({some(left)})"
+        )
     if cast := _cast(own, fit):
         lines.append(cast)
     return lines

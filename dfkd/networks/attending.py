@@ -80,7 +80,9 @@ class Attentions(TorchDispatchMode):
 def may_attend(network: nn.Module) -> bool:
     """Tell whether a module says of itself that it has heads; ``attending_calls`` knows better."""
     return any(
-        isinstance(getattr(module, name, None), int) for module in network.modules() for name in HEADS
+        isinstance(getattr(module, name, None), int)
+        for module in network.modules()
+        for name in HEADS
     )
 
 

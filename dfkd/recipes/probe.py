@@ -12,13 +12,14 @@ from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
 from dfkd.losses.registry import find_loss
 from dfkd.networks import count_parameters
-from dfkd.networks.layers import classifier, feature_maps
+from dfkd.networks.layers import classifier, feature_maps, unwrap
 from dfkd.recipes.methods import METHODS, MethodRow
 from dfkd.recipes.named import check_gradient
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.patches import patches_of
+from dfkd.teacher.priors import name_of, suggestion, told_of
 from dfkd.teacher.spec import ImageSpec
 
 _ANSWERS = "needs only the teacher's answers"
@@ -58,6 +59,7 @@ class Probe:
         spec: the images it takes.
         class_names: one a class.
         layers: those with statistics, in the order of registration.
+        prior: what images are compared with, or what could be, as a line.
         fingerprint: SHA-256 of its state.
         methods: advice on each, the default first.
         invariances: which changes of an image leave its class as it is, where that was asked.
@@ -68,6 +70,7 @@ class Probe:
     spec: ImageSpec
     class_names: tuple[str, ...]
     layers: tuple[StatisticsLayer, ...]
+    prior: str
     fingerprint: str
     methods: tuple[MethodAdvice, ...]
     invariances: tuple[Invariance, ...] = ()
@@ -93,10 +96,18 @@ def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
         spec=teacher.spec,
         class_names=teacher.class_names,
         layers=layers,
+        prior=_prior_line(teacher),
         fingerprint=teacher.fingerprint(),
         methods=_advise(teacher, layers),
         invariances=_ask(teacher) if invariances else (),
     )
+
+
+def _prior_line(teacher: Teacher) -> str:
+    """``NAME: what it is``, or which one fits where there is none."""
+    if not teacher.remembers and not teacher.prior_note:
+        return suggestion(unwrap(teacher.network))
+    return f"{name_of(teacher.prior)}: {told_of(teacher.prior)}"
 
 
 def _ask(teacher: Teacher) -> tuple[Invariance, ...]:
@@ -114,8 +125,10 @@ def _describe(name: str, layer: nn.Module, unfolded: str) -> StatisticsLayer:
 
 
 def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[MethodAdvice, ...]:
-    remembered = sum(layer.updated for layer in layers)
-    if remembered:
+    remembered: int | bool = sum(layer.updated for layer in layers)
+    if teacher.prior_note:
+        remembered, found = teacher.remembers, told_of(teacher.prior)
+    elif remembered:
         found = f"{remembered} layers remember statistics of the training data"
     elif layers:
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"

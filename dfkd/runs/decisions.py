@@ -28,6 +28,7 @@ from dfkd.runs.forecast import forecast_of, shortage
 from dfkd.runs.held_out_images import held_out_images
 from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher import Teacher
+from dfkd.teacher.priors import told_of
 from dfkd.training.budget import Budget
 from dfkd.training.distributed import SINGLE_PROCESS, Runtime
 
@@ -231,6 +232,8 @@ def _peculiarities(teacher: Teacher) -> Iterator[str]:
         yield line
     if isinstance(teacher, MeteredTeacher):
         yield from teacher.told()
+    if teacher.prior_note:
+        yield f"images are compared with a prior: {told_of(teacher.prior)}"
     if teacher.held:
         yield f"of the teacher: {teacher.held}"
 

@@ -84,8 +84,9 @@ def identity_of(
     """Return what a resumed run must have in common with the earlier one, as plain values."""
     size = batch_size_of(compute.batch_size)
     config = replace(config, batch_size=size) if isinstance(size, int) else config
+    prior = {"prior": teacher.prior_note} if teacher.prior_note else {}
     return flat({
-        "teacher": teacher_hash[:16], "image": teacher.spec.facts(), "seed": order.seed,
+        "teacher": teacher_hash[:16], **prior, "image": teacher.spec.facts(), "seed": order.seed,
         "classes": list(order.classes), "count": order.count, "steps": order.steps,
         "synthesizer": asdict(config),
     })  # fmt: skip

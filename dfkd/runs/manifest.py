@@ -14,6 +14,7 @@ from dfkd.recipes.overlay import flat
 from dfkd.runs import run_records
 from dfkd.runs.options import Evaluation
 from dfkd.teacher import Teacher
+from dfkd.teacher.priors import name_of, told_of
 from dfkd.training.budget import Budget
 from dfkd.training.devices import hardware
 from dfkd.training.distributed import Runtime
@@ -93,7 +94,9 @@ def identity(
     own = {"images": given, "unlabelled": unlabelled and unlabelled.name}
     first = {**own, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
-    taught = {"teacher": teacher_hash[:16], "image": teacher.spec.facts()}
+    taught: dict[str, Any] = {"teacher": teacher_hash[:16], "image": teacher.spec.facts()}
+    if teacher.prior_note:
+        taught["prior"] = teacher.prior_note
     return flat({**first, **taught, **to_dict(recipe), "student": shapes})
 
 
@@ -130,6 +133,7 @@ def manifest(
         "teacher": origin.teacher,
         "further_teachers": list(origin.extra_teachers),
         "student": origin.student,
+        "prior": prior_record(teacher),
         "recipe": to_dict(recipe),
         "budget": asdict(budget),
         "precision": runtime.precision,
@@ -142,6 +146,11 @@ def manifest(
     }
 
 
+def prior_record(teacher: Teacher) -> dict[str, str]:
+    """Return what images were compared with: its name, and what it is in words."""
+    return {"name": name_of(teacher.prior), "line": told_of(teacher.prior)}
+
+
 def inversion_manifest(
     recipe: Mapping[str, Any], seed: int, teacher: Teacher, origin: Origin, hash_before: str
 ) -> dict[str, Any]:
@@ -149,6 +158,7 @@ def inversion_manifest(
     return {
         **run_records.provenance(origin.command, hardware(teacher.device)),
         "teacher": origin.teacher,
+        "prior": prior_record(teacher),
         "recipe": recipe,
         "seed": seed,
         "class_names": list(teacher.class_names),

@@ -76,7 +76,9 @@ class LabelWork:
             if found.format == KEPT:
                 raise _cannot_grow(self.directory)
             sums = found.epochs + (None,) * (len(plan.epochs) - len(found.epochs))
-            sums = tuple(self._kept(epoch, replace(found, epochs=sums)) for epoch in range(len(sums)))
+            sums = tuple(
+                self._kept(epoch, replace(found, epochs=sums)) for epoch in range(len(sums))
+            )
             if sums != found.epochs:
                 found = replace(found, epochs=sums)
                 write_label_manifest(self.directory, found)

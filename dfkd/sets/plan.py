@@ -114,6 +114,7 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
     check_makers(makers)
     teacher = makers[0].teacher
     counts = order.class_counts(teacher)
+    priors = [m.teacher.prior_note for m in makers]
     named = zip(teacher.class_names, synsets_of(teacher.class_names, folded), counts, strict=True)
     return SetManifest(
         image=teacher.spec,
@@ -124,6 +125,7 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
             "steps": None if order.pictures else order.steps or LEARNING_STEPS,
             "mixtures": order.mixtures,
             "asked": order.identity(),
+            **({"priors": priors} if any(priors) else {}),
         },
         seed=order.seed,
         shards=tuple(shard_entries(order, counts, len(makers))),

@@ -20,10 +20,13 @@ from dfkd.tasks.classification import Classification, classification_of
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.teacher.priors import (
+    AnsweringPrior,
     NoPrior,
     PortablePrior,
     Prior,
+    answering,
     find_prior,
+    name_of,
     named_prior,
     opened,
     remembers,
@@ -200,7 +203,11 @@ class Teacher:
     def predict(self, images: Tensor) -> Prediction:
         """Return the whole answer to samples of the space; differentiable in them."""
         self.before_pass()
-        return self.task.read(self._answer(self.network, images))
+        # What torch.compile made does not see a prior's hooks either.
+        shifted = isinstance(self.prior, AnsweringPrior)
+        with answering(self.prior):
+            raw = self._answer(self._hookable if shifted else self.network, images)
+        return self.task.read(raw)
 
     def _answer(self, network: nn.Module, images: Tensor) -> Any:
         if any(module.training for module in self._modules):
@@ -239,6 +246,7 @@ class Teacher:
         with (
             open_features(self._named, features, "teacher") as captured,
             opened(prior, images) as recording,
+            answering(self.prior),
         ):
             raw = self._answer(self._hookable, images)
         record = recording.finished()
@@ -254,6 +262,12 @@ class Teacher:
     def layers(self) -> dict[str, nn.Module]:
         """Layers that the prior reads, by name."""
         return dict(self.prior.layers)
+
+    @property
+    def prior_note(self) -> str:
+        """The name of a prior that was given; "" for the one that the network has itself."""
+        name = name_of(self.prior)
+        return "" if name == name_of(find_prior(self._hookable)) else name
 
     @property
     def remembers(self) -> bool:
@@ -281,7 +295,7 @@ class Teacher:
         if not self.remembers:
             raise DfkdError(
                 f"{method} matches batch-norm statistics, and this teacher stores none; "
-                "use `method=drawings`, which needs only the teacher's answers"
+                "use `method=drawings`, which needs only the teacher's answers, or give a `prior`"
             )
 
     def require_gradient(self, method: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dfkd.errors import DfkdError
 from dfkd.losses.contrastive import instance_discrimination, spatial_means
 from dfkd.losses.objective import Objective
 from dfkd.networks.layers import INPUT_SUFFIX
@@ -83,6 +84,11 @@ class Cmi(Method):
 
     def __init__(self, teacher: Teacher, config: CmiConfig | None = None, seed: int = 0) -> None:
         teacher.require_statistics("cmi")
+        if not teacher.layers:
+            raise DfkdError(
+                "cmi looks at the teacher's layers that its prior reads, and this one reads none: "
+                "use `method=default` or another `prior`"
+            )
         super().__init__(teacher, config or CmiConfig(), seed)
         c: CmiConfig = self.config
         decoder = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf)

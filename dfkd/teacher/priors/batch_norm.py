@@ -17,6 +17,7 @@ class BatchNormPrior(StatisticsPrior):
     """
 
     name = "batch_norm"
+    told = "what its batch-norms store"
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(statistics_layers(network))

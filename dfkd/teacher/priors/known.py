@@ -12,7 +12,10 @@ from torch import nn
 from dfkd.errors import DfkdError, nearest
 from dfkd.networks.attending import may_attend
 from dfkd.teacher.priors.batch_norm import BatchNormPrior
+from dfkd.teacher.priors.external import ExternalPrior
+from dfkd.teacher.priors.norm_shift import NormShiftPrior, shifting_norms
 from dfkd.teacher.priors.nothing import NoPrior
+from dfkd.teacher.priors.pack import pack_prior
 from dfkd.teacher.priors.patch import PatchPrior
 from dfkd.teacher.priors.prior import Prior
 from dfkd.teacher.spec import ImageSpec
@@ -26,14 +29,23 @@ class PriorRow(NamedTuple):
         build: (network, spec, argument) -> the ``Prior``; raises ``DfkdError`` where it cannot be.
         line: what it compares images with.
         fits: whether a network is one that it was made for: ``probe`` names the first that does.
+        sees: what such a network has, as ``probe`` says it.
         takes: what stands behind the colon of ``NAME:ARGUMENT``: FILE, handed on as it stands, or
-            MODEL, handed on as the loaded ``Teacher``; "" for nothing.
+            MODEL, handed on as a ``NamedModel``; "" for nothing.
     """
 
     build: Callable[[nn.Module, ImageSpec, Any], Prior]
     line: str
     fits: Callable[[nn.Module], bool]
+    sees: str = ""
     takes: str = ""
+
+
+class NamedModel(NamedTuple):
+    """A MODEL that a prior takes: its URI, and the ``Teacher`` that was loaded from it."""
+
+    words: str
+    teacher: Any
 
 
 def _batch_norm(network: nn.Module, spec: ImageSpec, argument: Any) -> Prior:
@@ -55,6 +67,25 @@ PRIORS: dict[str, PriorRow] = {
         _batch_norm,
         "the running means and variances of its batch-norms",
         lambda network: bool(statistics_layers(network)),
+        "batch-norms",
+    ),
+    "pack": PriorRow(
+        lambda network, spec, argument: pack_prior(network, argument),
+        "statistics of layers that the owner of the data gave out: dfkd export-stats",
+        lambda network: False,
+        takes="FILE",
+    ),
+    "external": PriorRow(
+        lambda network, spec, argument: ExternalPrior(argument.teacher, spec, argument.words),
+        "another network's batch-norm statistics: of other data, and named as such",
+        lambda network: False,
+        takes="MODEL",
+    ),
+    "norm_shift": PriorRow(
+        lambda network, spec, argument: NormShiftPrior(network),
+        "nothing, but answers are given under the current batch's statistics",
+        lambda network: bool(shifting_norms(network)),
+        "norms that can take a batch's own statistics",
     ),
     "patch": PriorRow(
         lambda network, spec, argument: PatchPrior(network, spec),
@@ -99,4 +130,13 @@ def named_prior(
         return row.build(network, spec, argument)
     if load is None:
         raise DfkdError(f"`prior={name}:MODEL` loads a network: give it to dfkd.load_teacher")
-    return row.build(network, spec, load(argument))
+    return row.build(network, spec, NamedModel(argument, load(argument)))
+
+
+def suggestion(network: nn.Module) -> str:
+    """Return a line on what images could be compared with where a network remembers nothing."""
+    pack = "ask the data's owner for a pack (dfkd export-stats) and give `prior=pack:FILE`"
+    for name, row in PRIORS.items():
+        if row.fits(network):
+            return f"no batch-norm: it has {row.sees} -> `prior={name}`; or {pack}"
+    return f"no batch-norm: {pack}"

@@ -14,6 +14,7 @@ class NoPrior:
     """Nothing is remembered: only the teacher's answers can be asked for."""
 
     name = "nothing"
+    told = "only the teacher's answers are asked for"
     layers: Mapping[str, nn.Module] = {}
 
     def on(self, network: nn.Module) -> "NoPrior":

@@ -1,7 +1,7 @@
 """The seam: what a prior of the teacher's inputs has to offer."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -54,6 +54,24 @@ class PortablePrior(Prior, Protocol):
 def opened(prior: Prior, images: Tensor) -> AbstractContextManager[Recording]:
     """Open a prior for one pass of ``images`` through the teacher."""
     return prior.open_on(images) if isinstance(prior, ImagePrior) else prior.open()
+
+
+@runtime_checkable
+class AnsweringPrior(Prior, Protocol):
+    """A prior under which the teacher's answers are others."""
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Make the teacher answer so while the block runs."""
+
+
+def answering(prior: Prior) -> AbstractContextManager[None]:
+    """Open what a prior does to the answers, if anything."""
+    return prior.answering() if isinstance(prior, AnsweringPrior) else nullcontext()
+
+
+def told_of(prior: Prior) -> str:
+    """Return what a prior compares images with, in words."""
+    return str(getattr(prior, "told", "what the user's own prior says"))
 
 
 def name_of(prior: Prior) -> str:
