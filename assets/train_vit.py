@@ -4,8 +4,7 @@
 
 The network is timm's code, none of this project's: 4 x 4 pixels a patch, so 49 tokens and one for
 the class, four pre-norm blocks of width 96, 0.3 M parameters. It is the last epoch of a fixed
-schedule; nothing is selected on test images. The file says how to build its network, so that
-``run:OUT.safetensors`` is its MODEL.
+schedule; nothing is selected on test images. Its MODEL is the line that is printed last.
 """
 
 import argparse
@@ -27,7 +26,7 @@ KEYWORDS = {
     "img_size": 28, "patch_size": 4, "in_chans": 1, "num_classes": 10,
     "embed_dim": 96, "depth": 4, "num_heads": 3, "mlp_ratio": 2.0,
 }  # fmt: skip
-EPOCHS, BATCH, PEAK, DECAY, SHIFT = 10, 64, 1.5e-3, 0.05, 1
+EPOCHS, BATCH, PEAK, DECAY, SHIFT = 9, 64, 6e-3, 0.05, 1
 
 
 def read(source: Path, part: str, spec: ImageSpec) -> tuple[Tensor, Tensor]:
@@ -38,22 +37,31 @@ def read(source: Path, part: str, spec: ImageSpec) -> tuple[Tensor, Tensor]:
 
 
 def train(network: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """AdamW on a one-cycle schedule; moved by a pixel and mirrored; in place."""
+    """Muon (AdamW outside the blocks) on a one-cycle schedule; moved and mirrored; in place."""
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=DECAY)
-    steps, start = len(images) // BATCH, time.perf_counter()
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK, total_steps=EPOCHS * steps, pct_start=0.1
+    named = list(network.named_parameters())
+    hidden = [value for name, value in named if value.ndim == 2 and name.startswith("blocks")]
+    others = [value for _, value in named if all(value is not one for one in hidden)]
+    optimizers = (
+        torch.optim.Muon(hidden, PEAK, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, PEAK, weight_decay=DECAY),
     )
+    steps, start = len(images) // BATCH, time.perf_counter()
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            one, PEAK, total_steps=EPOCHS * steps, pct_start=0.1, cycle_momentum=False
+        )
+        for one in optimizers
+    ]
     for epoch in range(EPOCHS):
         for index in torch.randperm(len(images))[: steps * BATCH].split(BATCH):
             logits = network(augment(images[index], SHIFT, flip=True))
-            loss = F.cross_entropy(logits, labels[index], label_smoothing=0.1)
-            optimizer.zero_grad()
+            loss = F.cross_entropy(logits, labels[index])
+            network.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            for one in (*optimizers, *schedules):
+                one.step()
         seconds = time.perf_counter() - start
         print(f"epoch {epoch + 1} of {EPOCHS}, loss {loss.item():.3f}, {seconds:.0f} s", flush=True)
     network.eval()
@@ -75,6 +83,8 @@ def main(source: Path, out: Path) -> None:
     score = accuracy(network, *read(source, "t10k", spec))
     size = sum(parameter.numel() for parameter in network.parameters())
     print(f"{score:.2%} of 10,000 test images, {size:,} parameters")
+    words = "&".join(f"{name}={value}" for name, value in KEYWORDS.items())
+    print(f"timm:{FACTORY}?{words}&weights={out} --image 1x28x28 --mean 0.286 --std 0.353")
     save_artefact(out, network, f"timm:{FACTORY}", KEYWORDS, spec, FASHION_CLASSES)
 
 

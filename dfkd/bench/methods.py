@@ -9,6 +9,7 @@ from torch import nn
 
 from dfkd import recipes
 from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
+from dfkd.errors import DfkdError
 from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe, batches
 from dfkd.recipes.methods import METHODS
@@ -26,17 +27,23 @@ def bench_methods(
     """Time each method with ``batch_size`` images a step and its own settings otherwise.
 
     A step of images is one forward and backward pass through the teacher: an update of
-    several is divided by their number. ``drawings`` has none: its images cost no update.
+    several is divided by their number. ``drawings`` has none: its images cost no update. What a
+    teacher cannot do is left out, and named with the reason.
     """
     device = teacher.device
     teacher = fold(teacher.to(device)).teacher
     student.to(device)
     variants: dict[str, Callable[[], object]] = {}
     passes: dict[str, int] = {}
+    left_out: dict[str, str] = {}
     for method in METHODS:
         recipe = _recipe(method, batch_size)
         learner = copy.deepcopy(student)
-        synthesizer = recipes.build_synthesizer(recipe, teacher)
+        try:
+            synthesizer = recipes.build_synthesizer(recipe, teacher)
+        except DfkdError as reason:
+            left_out[method] = str(reason)
+            continue
         distiller = build_distiller(teacher, learner, recipe.learner, recipe.seed)
         _, steps = batches.traced(recipe, teacher.spec)
         if steps:
@@ -53,6 +60,7 @@ def bench_methods(
         "batch_size": batch_size,
         "image": teacher.spec.shape,
         "dtype": "float32",
+        "left_out": left_out,
         **circumstances(device),
         "variants": summarize(a_step),
     }

@@ -8,7 +8,13 @@ from typing import Any
 from rich.table import Table
 
 from dfkd import recipes
-from dfkd.bench import bench_distill, bench_methods, bench_scaling, bench_step
+from dfkd.bench import (
+    bench_distill,
+    bench_methods,
+    bench_patches,
+    bench_scaling,
+    bench_step,
+)
 from dfkd.cli import arguments
 from dfkd.cli.common import (
     console,
@@ -34,7 +40,7 @@ from dfkd.report.table import comparison_table
 from dfkd.runs.doctor import diagnose
 from dfkd.tasks.orders import line_up
 
-_BENCHES = ("step", "distill", "methods", "scaling")
+_BENCHES = ("step", "distill", "methods", "patches", "scaling")
 
 
 def show_probe(command: arguments.ProbeModel) -> int:
@@ -176,6 +182,8 @@ def _measure(command: arguments.Bench) -> dict[str, Any]:
     if command.what == "step":
         compiled = command.compile == "on"
         return bench_step(teacher, command.batch_size, command.rounds, compiled)
+    if command.what == "patches":
+        return bench_patches(teacher, command.batch_size, command.rounds)
     student = load_student_model(command.student, teacher).network
     measure = bench_distill if command.what == "distill" else bench_methods
     return measure(teacher, student, command.batch_size, command.rounds)

@@ -91,7 +91,8 @@ class Bench:
 
     Attributes:
         what: step (of synthesis), distill (of the student), methods (every one's two steps) or
-            scaling (with batch, resolution, classes and depth).
+            patches (of a transformer, left out), scaling (with batch, resolution, classes and
+            depth).
         model: MODEL of the teacher; scaling has its own.
         student: MODEL of the student, for distill and methods.
         batch_size: Images a step.

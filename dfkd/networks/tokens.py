@@ -103,9 +103,9 @@ def find_cut(network: nn.Module, images: Tensor) -> PatchCut:
 
 
 def _around_the_first(calls: list[Call]) -> list[Call]:
-    """The calls around the first layer that attends, outer ones first."""
-    inner = [call for call in calls if not any(one in calls for one in call.within)]
-    return [call for call in calls if inner[0] in call.within] if inner else []
+    """The calls around the first layer that attends, outer ones first, and its own."""
+    inner = next((call for call in calls if not any(one in calls for one in call.within)), None)
+    return [call for call in calls if call is inner or inner in call.within]
 
 
 def _order_is_free(

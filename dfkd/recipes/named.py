@@ -94,6 +94,11 @@ def _cda() -> Recipe:
     return _pixels(settings.cda())
 
 
+def _psaq() -> Recipe:
+    """PSAQ-ViT (Li et al., ECCV 2022), for transformers: ``prior=patch``, 1,000 iterations."""
+    return _pixels(settings.psaq())
+
+
 def _natural() -> Recipe:
     """Our pictures: of photographs two resolutions without fine colour, of small images blobs."""
     return _pixels(settings.natural())
@@ -141,6 +146,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "deep_inversion_imagenet_2": _deep_inversion_imagenet_2,
     "sre2l": _sre2l,
     "cda": _cda,
+    "psaq": _psaq,
     "natural": _natural,
 }
 """A recipe for every method, and the other published settings; ``default`` is ReDraw's."""

@@ -206,3 +206,76 @@ def seasoned(name):
             network(torch.rand(16, 1, 8, 8))
     network(torch.rand(16, 1, 8, 8))  # what computes its weights now has some that are no leaves
     return network
+
+
+class Encoder(nn.Module):
+    """A transformer of torch's own layers, without a class token: an average of 16 patches.
+
+    Args:
+        batch_first: whether images come before tokens inside.
+        norm_first: norms before attention, or behind it.
+        flat: the classifier reads every token at its place.
+    """
+
+    stride = 4
+    kernel = 4
+
+    def __init__(self, batch_first=True, norm_first=True, flat=False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.batch_first, self.flat = batch_first, flat
+        self.patches = nn.Conv2d(1, 16, self.kernel, self.stride, (self.kernel - self.stride) // 2)
+        self.positions = nn.Parameter(torch.randn(1, 16, 16))
+        layer = nn.TransformerEncoderLayer(
+            16, 2, 32, batch_first=batch_first, norm_first=norm_first
+        )
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16 * (16 if flat else 1), 3)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
+        if self.batch_first:
+            tokens = self.encoder(tokens)
+        else:
+            tokens = self.encoder(tokens.transpose(0, 1)).transpose(0, 1)
+        return self.head(tokens.flatten(1) if self.flat else tokens.mean(1))
+
+
+class Overlapping(Encoder):
+    """Its patches of six pixels overlap by two."""
+
+    kernel = 6
+
+
+class HiddenStates(nn.Module):
+    """A transformer in the manner of Hugging Face's: tuples are handed on, some by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(1, 16, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        self.positions = nn.Parameter(torch.randn(1, 17, 16))
+        self.layers = nn.ModuleList(_SelfAttention() for _ in range(2))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1) + self.positions
+        for layer in self.layers:
+            (tokens,) = layer(hidden_states=tokens, head_mask=None)
+        return (self.head(tokens[:, 0]),)
+
+
+class _SelfAttention(nn.Module):
+    """A block of attention, written out, with its own way of naming things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.norm = nn.LayerNorm(16)
+
+    def forward(self, hidden_states, head_mask):
+        x = self.norm(hidden_states)
+        weights = torch.einsum("nid,njd->nij", self.query(x), self.key(x)).softmax(-1)
+        return (hidden_states + weights @ self.value(x),)

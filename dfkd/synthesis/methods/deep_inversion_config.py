@@ -159,6 +159,18 @@ def cda() -> DeepInversionConfig:
     return replace(sre2l(), curriculum=True)
 
 
+def psaq() -> DeepInversionConfig:
+    """Return PSAQ-ViT's setting (Li et al., ECCV 2022), for transformers with ``prior=patch``.
+
+    Its two rounds of 500 iterations are one of 1,000, with the second's jitter. Its pull of the
+    total variation to a value drawn for 32 images of 224 x 224 is left out.
+    """
+    return DeepInversionConfig(
+        batch_size=32, iterations=1000, lr=0.2, warmup=100, r_feature=1.0, first_bn_multiplier=1.0,
+        tv_l2=0.0, l2=0.0, jitter=30,
+    )  # fmt: skip
+
+
 def natural() -> DeepInversionConfig:
     """Return our setting for photographs: smooth starts and coarse colour in the Fourier basis.
 
