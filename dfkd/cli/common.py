@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from dfkd.cli import arguments
+from dfkd.cli.flags import as_flags
 from dfkd.datasets import GivenImages, LabelledImages
 from dfkd.distillation.schemes.ensemble import Ensemble
 from dfkd.errors import DfkdError
@@ -97,6 +98,7 @@ def load_wrapped_teacher(
     """Load the teacher as the student will see it: several as one, or behind a front end."""
     teachers = teachers_of([uri, *extra], facts)
     teacher = SCHEMES[recipe.scheme].wrap_teacher(teachers, recipe.scheme_config)
+    teacher.notes = tuple(dict.fromkeys(note for one in teachers for note in one.notes))
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
         tell_orders([uri, *extra], teachers, teacher.network.lineup)
     return teacher
@@ -105,7 +107,15 @@ def load_wrapped_teacher(
 def origin_of(teacher: str, student: str, loaded: LoadedModel, extra: Sequence[str] = ()) -> Origin:
     """Return where a run's networks came from, and the command that is being run."""
     command = run_records.command_line()
-    return Origin(teacher, student, loaded.factory, loaded.keywords, command, tuple(extra))
+    return Origin(
+        teacher, student, loaded.factory, loaded.keywords, command, tuple(extra), loaded.notes
+    )
+
+
+def tell_notes(teacher: Teacher) -> None:
+    """Print what was decided in loading a teacher, a line each."""
+    for note in teacher.notes:
+        print(as_flags(note))
 
 
 def compute_of(command: Any) -> Compute:

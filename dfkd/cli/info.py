@@ -22,6 +22,7 @@ from dfkd.cli.common import (
     teachers_of,
     tell_attack,
     tell_data,
+    tell_notes,
     tell_orders,
 )
 from dfkd.cli.flags import as_flags
@@ -50,6 +51,7 @@ def show_probe(command: arguments.ProbeModel) -> int:
     spec = found.spec
     shape = "x".join(map(str, spec.shape))
     out = console()
+    tell_notes(teacher)
     out.print(f"images      {shape}, mean {spec.mean}, std {spec.std}", highlight=False)
     out.print(f"classes     {len(found.class_names)}", highlight=False)
     out.print(f"parameters  {found.parameters:,}", highlight=False)
@@ -95,6 +97,8 @@ def run_evaluate(command: arguments.Evaluate) -> int:
     lineup = line_up([(u, t.class_names) for u, t in zip(command.models, teachers, strict=True)])
     data = load_data(command.data, spec=teachers[0].spec, class_names=lineup.names)
     tell_data(data)
+    for teacher in teachers:
+        tell_notes(teacher)
     tell_orders(command.models, teachers, lineup)
     named_models = [*zip(command.models, teachers, strict=True)]
     rows = evaluate_named(named_models, data, command.epsilon)

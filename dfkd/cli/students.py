@@ -31,7 +31,7 @@ def _brings_weights(uri: str, loaded: LoadedModel, teacher: Teacher, seed: int) 
     seed, does. Biases and norms start alike in any case and do not count.
     """
     parsed = parse_uri(uri)
-    if parsed.weights is not None or parsed.kind in ("run", "bundled", "teacher"):
+    if parsed.weights is not None or parsed.kind in ("run", "bundled", "teacher", "hf", "onnx"):
         return True
     if parsed.kind == "torchvision":
         return False

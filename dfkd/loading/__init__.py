@@ -4,7 +4,9 @@ teacher = load_teacher("torchvision:mobilenet_v2?weights=mobilenet_v2.pth")
 student = load_student("dfkd.networks:resnet?depth=8", teacher)
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,16 @@ from torch import nn
 
 from dfkd.access.opening import open_local, open_web
 from dfkd.errors import DfkdError
+from dfkd.loading.archives import is_safetensors
 from dfkd.loading.artefact import read_artefact, save_artefact
+from dfkd.loading.loaded import LoadedModel
+from dfkd.loading.opaque import Opaque
 from dfkd.loading.smaller import smaller_teacher
-from dfkd.loading.sources import LoadedModel, build, published_weights
+from dfkd.loading.sources import build
+from dfkd.loading.timm_models import size_hint
+from dfkd.loading.torchvision_models import published_weights
 from dfkd.loading.uri import WEB_KINDS, ModelURI, parse_uri
+from dfkd.loading.usercode import own_keyword
 from dfkd.loading.weights import load_weights, read_weights
 from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
@@ -67,19 +75,29 @@ def load_model(
     loaded = build(parsed, defaults or {}, trust)
     if parsed.weights is None or published_weights(parsed) is not None:
         return loaded
-    path = Path(parsed.weights).expanduser()
-    load_weights(loaded.network, path, parsed.base)
-    artefact = read_artefact(path) if path.suffix == ".safetensors" else None
+    path, part = weights_file(parsed)
+    # Told by the teacher, not by the user: such a student may have a head of its own.
+    classes = 0 if "num_classes" in parsed.keywords else (defaults or {}).get("num_classes", 0)
+    notes = load_weights(loaded.network, path, parsed.base, part, classes)
+    loaded = replace(loaded, notes=(*loaded.notes, *notes))
+    artefact = read_artefact(path) if is_safetensors(path) else None
     if artefact is None:
         return loaded
     # Weights that dfkd wrote know their images better than the architecture's source does.
-    return LoadedModel(
-        loaded.network,
-        artefact.spec or loaded.spec,
-        artefact.class_names or loaded.class_names,
-        loaded.factory,
-        loaded.keywords,
+    return replace(
+        loaded,
+        spec=artefact.spec or loaded.spec,
+        class_names=artefact.class_names or loaded.class_names,
     )
+
+
+def weights_file(uri: ModelURI) -> tuple[Path, str]:
+    """Return the weights file that ``uri`` names, and which part of it."""
+    path = Path(os.path.expanduser(uri.weights or ""))
+    whole = path.with_name(f"{path.name}#{uri.part}")
+    if uri.part and not path.exists() and "/" not in uri.part and whole.exists():
+        return whole, ""  # a name with a # of its own
+    return path, uri.part
 
 
 def load_teacher(
@@ -132,8 +150,19 @@ def load_teacher(
     spec = _image_spec(uri, loaded.spec, image, mean, std)
     # Loaded first: what is wrong with it is said before the teacher is touched.
     remembered = prior and named_prior(prior, unwrap(loaded.network), spec, _folded)
-    teacher = Teacher(loaded.network, spec, class_names, prior=remembered or None)
+    try:
+        teacher = Teacher(loaded.network, spec, class_names, prior=remembered or None)
+    except DfkdError as error:
+        other = loaded.spec is not None and spec.shape[1:] != loaded.spec.shape[1:]
+        hint = size_hint(parsed, spec.shape[1:]) if other else ""
+        raise DfkdError(f"{str(error).partition(';')[0]}; {hint}") if hint else error from None
     teacher.source = loaded.factory, loaded.keywords
+    teacher.notes = loaded.notes
+    if not loaded.normalised and mean is None and std is None:
+        teacher.notes += (
+            f"{uri.partition('?')[0]} does not say by what its images are normalised: they are "
+            "shown as they are, in [0, 1], unless you set `mean` and `std`",
+        )
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
@@ -196,7 +225,15 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
     parsed = parse_uri(uri)
     smaller = parsed.kind == "teacher"
     loaded = smaller_teacher(parsed, teacher) if smaller else load_model(uri, own, trust)
-    check_student(loaded.network, teacher)
+    if isinstance(loaded.network, Opaque):
+        raise DfkdError(
+            f"{parsed.base} is a program, which cannot be trained: build the network in Python, "
+            "with its weights: FILE.py:FACTORY?weights=FILE"
+        )
+    try:
+        check_student(loaded.network, teacher)
+    except DfkdError as error:
+        raise DfkdError(own_keyword(str(error), parsed)) from error
     if loaded.class_names is not None:
         check_order(loaded.class_names, teacher.class_names)
     return loaded

@@ -8,6 +8,7 @@ The bundled teachers and the students of runs are such files.
 import ast
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,9 +195,10 @@ def run_file(folder: str) -> Path:
     Raises:
         DfkdError: no such directory, or no student in it.
     """
-    if not Path(folder).is_dir():
+    place = Path(os.path.expanduser(folder))  # unlike Path's, this one never raises
+    if not place.is_dir():
         raise DfkdError(f"no run in {folder!r}: there is no such directory")
-    path = Path(folder) / "student.safetensors"
+    path = place / "student.safetensors"
     if not path.is_file():
         raise DfkdError(f"{folder!r} holds no student.safetensors: no finished run of dfkd distill")
     return path

@@ -8,7 +8,8 @@ from torch import nn
 
 from dfkd.loading.artefact import check_shape
 from dfkd.loading.known import EXITS_FACTORY
-from dfkd.loading.sources import LoadedModel, rebuild
+from dfkd.loading.loaded import LoadedModel
+from dfkd.loading.sources import rebuild
 from dfkd.networks.early_exits import EarlyExits
 
 

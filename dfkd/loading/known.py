@@ -166,6 +166,7 @@ def _timm(uri: ModelURI) -> Set[str] | None:
 KEYWORDS: Mapping[str, Callable[[ModelURI], Set[str] | None]] = {
     "module": _own,
     "file": lambda uri: None,
+    **dict.fromkeys(("hf", "onnx", "torchscript", "export"), lambda uri: None),
     "torchvision": _torchvision,
     "timm": _timm,
 }

@@ -7,7 +7,8 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.loading.known import SMALLER_FACTORY
-from dfkd.loading.sources import LoadedModel, rebuild
+from dfkd.loading.loaded import LoadedModel
+from dfkd.loading.sources import rebuild
 from dfkd.loading.uri import ModelURI
 from dfkd.networks.copying import copy_network
 from dfkd.networks.modes import set_learning

@@ -3,9 +3,11 @@
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +40,28 @@ def find_factory(uri: ModelURI) -> Any:
             f"{uri.name} has no factory {uri.factory!r}{nearest(uri.factory, functions)}"
         )
     return factory
+
+
+def own_keyword(message: str, uri: ModelURI) -> str:
+    """Name a factory's own keyword in a message that tells to set its number of classes.
+
+    Args:
+        message: may end in ``?num_classes=N``.
+        uri: its factory; only the user's own are looked at.
+    """
+    told = re.search(r"set the student's \?num_classes=(\d+)", message)
+    if told is None or uri.kind not in ("file", "module"):
+        return message
+    known, takes_any = parameters(find_factory(uri))
+    if takes_any or "num_classes" in known:
+        return message
+    like = [name for name in sorted(known) if re.search("class|label|categor|out", name)]
+    remedy = (
+        f"set the student's ?{like[0]}={told[1]}"
+        if like
+        else (f"let {uri.factory} take num_classes, or build {told[1]} classes")
+    )
+    return message.replace(told[0], remedy)
 
 
 def call(factory: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> nn.Module:
@@ -88,33 +112,55 @@ def _run_file(path: Path) -> ModuleType:
         raise DfkdError(f"{path} cannot be run as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up here
-    with _importable(path.parent), _explained(str(path)):
+    _NEIGHBOURS.use(path.parent)
+    with _explained(str(path)):
         spec.loader.exec_module(module)
     return module
 
 
 def _import(name: str) -> ModuleType:
-    with _importable(Path.cwd()):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise DfkdError(f"{name} needs a module that is not here: {error.name}") from None
-            hint = nearest(name, NAMED_KINDS) if "." not in name else ""
-            hint = hint if "did you mean" in hint else f"; write {URI_FORMS}"
-            raise DfkdError(f"no module {name!r}{hint}") from None
-        except (Exception, SystemExit) as error:
-            raise _failure(name, error) from error
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Siblings can be imported while the block runs; last, so that nothing is shadowed."""
-    sys.path.append(str(folder))
+    _NEIGHBOURS.use(Path.cwd())
     try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise DfkdError(f"{name} needs a module that is not here: {error.name}") from None
+        hint = nearest(name, NAMED_KINDS) if "." not in name else ""
+        hint = hint if "did you mean" in hint else f"; write {URI_FORMS}"
+        raise DfkdError(f"no module {name!r}{hint}") from None
+    except (Exception, SystemExit) as error:
+        raise _failure(name, error) from error
+
+
+class _Neighbours:
+    """Finds the modules beside a user's file, where nothing else has any of that name.
+
+    It stays after the file has been run: a factory, or a network's pass, may import them as well.
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Look in the folders, the latest first; packages find their own modules."""
+        return PathFinder.find_spec(name, self.folders) if path is None else None
+
+    def use(self, folder: Path) -> None:
+        """Look in ``folder`` first, also for names that a file elsewhere has imported."""
+        place = str(folder)
+        others = {other for other in self.folders if other != place}
+        self.folders[:] = [place, *(other for other in self.folders if other in others)]
+        if self not in sys.meta_path:
+            sys.meta_path.append(self)
+        for name, module in list(sys.modules.items()):
+            found = getattr(module, "__file__", None) or ""
+            home = Path(found).parents[found.endswith("__init__.py")] if found else None
+            elsewhere = "." not in name and home is not None and str(home) in others
+            if elsewhere and PathFinder.find_spec(name, [place]):
+                del sys.modules[name]
+
+
+_NEIGHBOURS = _Neighbours()
 
 
 @contextmanager

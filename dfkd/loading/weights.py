@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.archives import damaged, read_content
-from dfkd.loading.finding import Fit, Leaf, fits, leaves, some
+from dfkd.loading.finding import Fit, fits, some
+from dfkd.loading.trees import Leaf, leaves
 
 State = dict[str, Tensor]
 
@@ -72,31 +73,53 @@ def load_weights(
     """
     path = Path(path)
     found, lines = _read(path, part)
+    lines = (*lines, *_placed(network, found, str(path), name, classes))
+    return tuple(f"{path.name}: {line}" for line in lines)
+
+
+def place_weights(
+    network: nn.Module, tree: Any, source: str, name: str, classes: int
+) -> tuple[str, ...]:
+    """Copy the weights of a ``tree`` of tensors into ``network``, as ``load_weights`` does.
+
+    Args:
+        network: whose weights they become.
+        tree: a state dict.
+        source: where they come from, used in lines and messages.
+        name: of the network, used in messages.
+        classes: see ``load_weights``.
+    """
+    lines = _placed(network, leaves(tree), source, name, classes)
+    return tuple(f"{source}: {line}" for line in lines)
+
+
+def _placed(
+    network: nn.Module, found: Sequence[Leaf], source: str, name: str, classes: int
+) -> list[str]:
     own = dict(network.state_dict(keep_vars=True))
     passing = {key for key, _ in network.named_buffers() if key not in own}
     best, *others = fits(own, found, classes, passing)
     if best.problem or not best.state:
         raise DfkdError(
-            f"{path} does not fit {name}: {best.problem or 'it has no tensors'}; give the "
+            f"{source} does not fit {name}: {best.problem or 'it has no tensors'}; give the "
             "architecture and keywords that it was trained with"
         )
-    _copy(network, best, path)
-    lines = (*lines, *_told(own, best, others))
-    return tuple(f"{path.name}: {line}" for line in lines)
+    _copy(network, best, source)
+    return _told(own, best, others)
 
 
 @torch.no_grad()
-def _copy(network: nn.Module, fit: Fit, path: Path) -> None:
+def _copy(network: nn.Module, fit: Fit, source: str) -> None:
     try:
         network.load_state_dict(fit.state, strict=False)
     except Exception as error:  # a module's own hooks
         said = str(error).strip().splitlines()[-1].strip()[:120]
-        raise DfkdError(f"{path} cannot be loaded into the network ({said})") from None
+        raise DfkdError(f"{source} cannot be loaded into the network ({said})") from None
     for key, value in network.state_dict().items():
         if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
             continue
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise DfkdError(f"{path} holds NaN or infinity (first in {key!r}); it is of no use")
+            raise DfkdError(f"{source} holds NaN or infinity (first in {key!r}); it is of no use")
 
 
 def _told(own: dict[str, Any], fit: Fit, others: Sequence[Fit]) -> list[str]:

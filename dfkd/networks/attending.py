@@ -126,10 +126,14 @@ def attending_calls(network: nn.Module, images: Tensor) -> list[Call]:
             T x N x D, or a multiple of N where a network attends within windows.
     """
     calls: list[Call] = []
-    with Attentions() as seen, _watched(network, seen, calls), eval_mode(network):
-        # With a gradient: without one, torch's own encoder is a single kernel.
-        with torch.enable_grad():
-            network(images.detach().clone().requires_grad_())
+    # With a gradient: without one, torch's own encoder is a single kernel.
+    with (
+        Attentions() as seen,
+        _watched(network, seen, calls),
+        eval_mode(network),
+        torch.enable_grad(),
+    ):
+        network(images.detach().clone().requires_grad_())
     return [call for call in calls if call.tokens and _are_tokens(call.given, call, len(images))]
 
 

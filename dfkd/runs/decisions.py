@@ -227,7 +227,8 @@ def _with_style(recipe: Recipe, held_out: HeldOut, runtime: Runtime) -> tuple[Re
 
 
 def _peculiarities(teacher: Teacher) -> Iterator[str]:
-    """What is out of the ordinary about the way the teacher is run."""
+    """What is out of the ordinary about the way the teacher was loaded and is run."""
+    yield from (f"of the teacher: {note}" for note in teacher.notes)
     if teacher.layout and (line := teacher.layout.told("the teacher")):
         yield line
     if isinstance(teacher, MeteredTeacher):

@@ -114,7 +114,7 @@ class Inversion:
         self.facts: dict[str, Any] = {
             "compiled": {"used": compiled.used, "reason": compiled.reason},
             "mirror": answer and asdict(answer),
-            "decisions": [answer.summary()] if answer else [],
+            "decisions": [*teacher.notes, *([answer.summary()] if answer else [])],
         }
         # What a later session must not find out anew.
         self._settled = {

@@ -24,7 +24,8 @@ from dfkd.training.distributed import Runtime
 class Origin:
     """Where the networks came from, for the manifest and for ``run:DIR``.
 
-    ``extra_teachers`` are the URIs of the teachers beside the first, in their order.
+    ``extra_teachers`` are the URIs of the teachers beside the first, in their order; ``notes`` say
+    what was decided in loading the student.
     """
 
     teacher: str = "a module"
@@ -33,6 +34,7 @@ class Origin:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] | None = None
     extra_teachers: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def source(self) -> Source:

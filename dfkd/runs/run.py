@@ -135,7 +135,8 @@ class Run:
             "pairs": list(self.distiller.pairs),
             **self.decisions.as_dict(),
         }
-        own = [layout.told("the student")]
+        own = [f"of the student: {note}" for note in self.origin.notes]
+        own.append(layout.told("the student"))
         if precision != compute.precision:
             own.append("computes in float32: on a CPU, bf16 convolutions of volumes are not safe")
         self.facts["decisions"] = [*filter(None, own), *self.decisions.lines]
@@ -267,7 +268,7 @@ class Run:
                 self.recipe, self.budget, self.runtime, self.teacher, self.origin, self._hash,
                 manifest.real_data(self.evaluation, self.images, self._unlabelled),
             )  # fmt: skip
-            record |= self.decisions.as_dict()
+            record |= self.decisions.as_dict() | {"decisions": self.facts["decisions"]}
             record |= {"queries": self.metrics.queries} if self.metrics.queries else {}
             metrics = self.metrics.as_dict()
             shown = self._sample if self.engine.synthesizer.images_made else None

@@ -101,6 +101,7 @@ def settle_plan(directory: Path, order: SetOrder, makers: Sequence[Maker]) -> Se
     for maker in makers:  # what a method cannot ask of a teacher is told before a plan lies there
         build_synthesizer(with_round(order.recipe), maker.teacher)
     settings, lines = _complete(order, makers[0].teacher)
+    lines = [*(note for maker in makers for note in maker.teacher.notes), *lines]
     settled = plan.recipe | {"settings": plain_values(asdict(settings))}
     return _lay_down(directory, replace(plan, recipe=settled, decisions=tuple(lines)))
 

@@ -89,6 +89,7 @@ class Teacher:
             work there, and stopped.
         layout: in which order it keeps its weights, once ``to`` has tried.
         source: what builds its network, where that is known.
+        notes: what was decided in loading it, a line each.
         present: whether it can be asked; of a written dataset (``dfkd.teacher.absent``) it cannot.
         opaque: whether only its answers are seen (``dfkd.access``), each of which is counted.
 
@@ -131,6 +132,7 @@ class Teacher:
         self._holds = False
         self.layout: Layout | None = None
         self.source: Source | None = None
+        self.notes: tuple[str, ...] = ()
         self._accepted: int | None = None
         check_finite(network)
         try:

@@ -18,6 +18,7 @@ from dfkd.loading import (
     load_teacher,
     parse_uri,
 )
+from dfkd.loading.uri import NAMED_KINDS
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.teacher import fingerprint
 from support.loading import FACTORY, SMALL, small, write_factories
@@ -30,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 # --- URIs -----------------------------------------------------------------------------------
 
+paths = st.text("ab é%&?#=:/23567F~\\", min_size=1, max_size=12)
 words = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(str.isidentifier)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, width=32)
 values = st.recursive(
@@ -38,18 +40,21 @@ values = st.recursive(
     max_leaves=6,
 )
 uris = st.builds(
-    lambda kind, place, factory, weights, keywords: ModelURI(
+    lambda kind, place, path, factory, weights, keywords, part: ModelURI(
         kind,
-        {"file": f"{place}/net.py", "module": f"{place}.net"}.get(kind, place),
+        {"file": f"{path}/net.py", "module": f"{place}.net"}.get(kind, path),
         factory if kind in ("file", "module") else "",
         weights,
         keywords,
+        part if weights else "",
     ),
-    st.sampled_from(["bundled", "torchvision", "timm", "run", "file", "module"]),
+    st.sampled_from([*NAMED_KINDS, "file", "module"]),
     words,
+    paths,
     words,
-    st.none() | words,
+    st.none() | paths,
     st.dictionaries(words.filter(lambda word: word != "weights"), values, max_size=4),
+    paths | st.just(""),
 )
 
 
@@ -63,7 +68,9 @@ def test_a_uri_survives_printing_and_parsing(uri: ModelURI) -> None:
 @given(st.text(max_size=40))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     with contextlib.suppress(DfkdError):
-        assert parse_uri(text).base == text.partition("?")[0]
+        uri = parse_uri(text)
+        assert parse_uri(uri.base).base == uri.base
+        assert "%" in text or uri.base == text.partition("?")[0]
 
 
 def test_values_are_literals_or_strings() -> None:
@@ -71,6 +78,23 @@ def test_values_are_literals_or_strings() -> None:
     assert uri.keywords == {"x": 3, "y": 0.5, "z": True, "w": [16, 32], "s": "plain"}
     assert uri.weights == "w.pth"
     assert uri.base == "a.b:f"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("FALSE", False), ("None", None), ("none", None), ("'true'", "true"),
+     ("truely", "truely"), ("1e3", 1000.0)],
+)  # fmt: skip
+def test_words_for_values_are_read_in_any_case(text: str, value: Any) -> None:
+    assert parse_uri(f"a.b:f?x={text}").keywords == {"x": value}
+
+
+def test_paths_may_have_any_letter() -> None:
+    uri = parse_uri("w/q%3Fr/é x.py:build?weights=C:/a%26b 100%/w%23.pth#ema&bn=false")
+    assert (uri.name, uri.factory) == ("w/q?r/é x.py", "build")
+    assert (uri.weights, uri.part) == ("C:/a&b 100%/w#.pth", "ema")
+    assert parse_uri(r"C:\m.py:build").name == r"C:\m.py"
+    assert parse_uri("hf:~/a/b").name == "~/a/b"
 
 
 # --- What loads -----------------------------------------------------------------------------
