@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.tasks.words import skipped_files
 from dfkd.teacher.spec import ImageSpec
 
 
@@ -37,6 +38,16 @@ class Reading:
     classes: tuple[Assigned, ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what is to be known of it: which directory is which class, and what was decided.
+
+        Classes are left out where directories are called as they are, or by their numbers.
+        """
+        renamed = self.how in ("spelling", "synset", "directory")
+        pairs = [f"{one.directory} = {one.name}" for one in self.classes] if renamed else []
+        skipped = [skipped_files(self.skipped).strip(" ()")] if self.skipped else []
+        return [*pairs, *skipped, *self.notes]
 
 
 @dataclass(frozen=True)

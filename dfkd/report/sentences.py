@@ -44,6 +44,8 @@ def title(manifest: _Record, result: _Record) -> str:
     real = manifest.get("real_data")
     # Without rows nothing was measured on real data: it was trained on, in place of a method's.
     given = isinstance(real, Mapping) and real.get("used")
+    if _foreign(manifest):
+        return "A student from foreign data"
     return f"A student from {result.get('method')}" if given else "A student without data"
 
 
@@ -203,7 +205,16 @@ def provenance_rows(manifest: _Record) -> Rows:
         text = "none, neither for training nor for measuring"
     if manifest:
         rows.append(("Real data", text))
+    if foreign := _foreign(manifest):
+        rows.append(("Foreign data", f"used for: {foreign}"))
     return rows
+
+
+def _foreign(manifest: _Record) -> str:
+    """What foreign data was used for; "" where there was none."""
+    found = manifest.get("foreign_data")
+    used = isinstance(found, Mapping) and found.get("used")
+    return str(found.get("purpose") or "a purpose not recorded") if used and found else ""
 
 
 def balance_note(counts: Sequence[int]) -> str:

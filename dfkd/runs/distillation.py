@@ -113,5 +113,11 @@ def _evaluation(value: Any, spec: ImageSpec) -> Evaluation | None:
     if data is not None:
         group = replace(group, data=as_images(data, spec))
     if unlabelled is not None:
-        group = replace(group, unlabelled=as_given_images(unlabelled, spec, "unlabelled"))
+        given = as_given_images(unlabelled, spec, "unlabelled")
+        if given.foreign:
+            raise DfkdError(
+                "`unlabelled` images are the task's own, and judge students by it: foreign data "
+                "goes to `images`"
+            )
+        group = replace(group, unlabelled=given)
     return group

@@ -52,7 +52,7 @@ def real_data(
     if isinstance(images, LabelStore):
         if images.data.manifest.real_data_used:
             purposes.append(f"{len(images)} images of {images.name}, of real ones, for training")
-    elif images is not None:
+    elif images is not None and not images.foreign:
         labels = "without labels" if images.labels is None else "with its labels"
         purposes.append(f"{len(images)} images of {images.name}, {labels}, for training")
     if unlabelled is not None:
@@ -66,6 +66,21 @@ def real_data(
         measured = f"accuracy of the finished student{others} on {data}, after the run"
         purposes += [measured, "no training, no choice"]
     return {"used": bool(purposes), "purpose": "; ".join(purposes) or "none"}
+
+
+def foreign_data(images: GivenImages | LabelStore | None) -> dict[str, Any]:
+    """Return whether images were learnt from that are neither real ones of the task nor made."""
+    used = isinstance(images, GivenImages) and images.foreign
+    if not used or images is None:
+        return {"used": False, "purpose": "none"}
+    what = f"{len(images)} images of {images.name}, foreign to the task and without labels"
+    return {"used": True, "purpose": f"{what}, for training"}
+
+
+def readings(*given: Any) -> dict[str, list[str]]:
+    """Return what was decided on the way from the user's files to images, by their URIs."""
+    found = ((one.name, getattr(one, "reading", None)) for one in given if one is not None)
+    return {name: reading.lines() for name, reading in found if reading and reading.lines()}
 
 
 def identity(
@@ -128,6 +143,7 @@ def manifest(
     origin: Origin,
     hash_before: str,
     real: Mapping[str, Any],
+    foreign: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Collect where the run came from: all that another needs to repeat it."""
     return {
@@ -145,6 +161,7 @@ def manifest(
         "teacher_hash_before": hash_before,
         "teacher_hash_after": teacher.fingerprint(),
         "real_data": dict(real),
+        "foreign_data": dict(foreign),
     }
 
 

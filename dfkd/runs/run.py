@@ -267,7 +267,10 @@ class Run:
             record = manifest.manifest(
                 self.recipe, self.budget, self.runtime, self.teacher, self.origin, self._hash,
                 manifest.real_data(self.evaluation, self.images, self._unlabelled),
+                manifest.foreign_data(self.images),
             )  # fmt: skip
+            given = self.evaluation and self.evaluation.data, self.images, self._unlabelled
+            record["read"] = manifest.readings(*given)
             record |= self.decisions.as_dict() | {"decisions": self.facts["decisions"]}
             record |= {"queries": self.metrics.queries} if self.metrics.queries else {}
             metrics = self.metrics.as_dict()

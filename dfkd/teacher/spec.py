@@ -10,6 +10,10 @@ from torch import Tensor
 from dfkd.errors import DfkdError
 
 
+BYTES_FROM = 16.0
+"""What no image in [0, 1] reaches, however far a generator leaves it, and what bytes do reach."""
+
+
 class Space(Protocol):
     """The domain of samples. Outside a ``Teacher`` samples lie in it; normalised only within.
 
@@ -26,6 +30,9 @@ class Space(Protocol):
 
     def denormalize(self, values: Tensor) -> Tensor:
         """Map what a network takes to samples, without ``project_``."""
+
+    def check(self, samples: Tensor, values: bool = False) -> None:
+        """Raise where these are no samples: by their type, and by their values if asked for."""
 
     def project_(self, samples: Tensor) -> Tensor:
         """Bring samples that an optimiser moved back into the space, in place."""
@@ -78,6 +85,27 @@ class ImageSpec:
     def facts(self) -> dict[str, Any]:
         """Return shape and normalisation: what decides whether two networks see alike."""
         return {name: value for name, value in asdict(self).items() if name != "crop"}
+
+    def check(self, samples: Tensor, values: bool = False) -> None:
+        """Raise unless these can be images in [0, 1].
+
+        Args:
+            samples: what a network is asked about.
+            values: look at the numbers as well, which a GPU waits for. Images that were made may
+                leave [0, 1]; bytes that were made floats leave it far, and never below 0.
+        """
+        if not samples.is_floating_point():
+            raise DfkdError(
+                f"the teacher takes images as floats in [0, 1], not {samples.dtype}: "
+                "images.float() / 255 makes bytes such"
+            )
+        if values and samples.numel() and not samples.is_meta:
+            low, high = (float(one) for one in samples.detach().aminmax())
+            if low >= 0 and high > BYTES_FROM:
+                raise DfkdError(
+                    f"the teacher takes images in [0, 1], and these reach from {low:.3g} to "
+                    f"{high:.4g}: divide them by 255"
+                )
 
     def project_(self, samples: Tensor) -> Tensor:
         """Clamp to [0, 1], in place."""

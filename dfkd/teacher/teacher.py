@@ -134,6 +134,7 @@ class Teacher:
         self.source: Source | None = None
         self.notes: tuple[str, ...] = ()
         self._accepted: int | None = None
+        self._seen = False
         check_finite(network)
         try:
             raw = self._trial()
@@ -199,7 +200,13 @@ class Teacher:
         return self.network
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the rows of logits for images in [0, 1]; differentiable in the images."""
+        """Return the rows of logits for images in [0, 1]; differentiable in the images.
+
+        Raises:
+            DfkdError: no floats, or, the first time, numbers from 0 to 255.
+        """
+        self.spec.check(images, values=not self._seen)
+        self._seen = True
         return self.predict(images).logits
 
     def predict(self, images: Tensor) -> Prediction:
@@ -212,6 +219,7 @@ class Teacher:
         return self.task.read(raw)
 
     def _answer(self, network: nn.Module, images: Tensor) -> Any:
+        self.spec.check(images)
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
         with (
