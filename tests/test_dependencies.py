@@ -43,7 +43,7 @@ def imported() -> set[str]:
 
 def test_what_is_imported_is_required_and_what_is_required_imported():
     extras = PROJECT["optional-dependencies"]
-    optional = required([line for name in extras if name != "dev" for line in extras[name]])
+    optional = required([one for name in extras if name != "dev" for one in extras[name]])
     needed = required(PROJECT["dependencies"])
     assert imported() - optional - needed == set(), "imported and not required"
     assert needed - USED_BY_TORCH - imported() == set(), "required and imported by nothing"

@@ -6,8 +6,9 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from dfkd.report.grid import PixelArray, showable
+from dfkd.report.grid import showable
 from dfkd.report.thumbnails import THUMBNAIL_SIDE
+from dfkd.report.wrapped import PixelArray
 from dfkd.training.files import replacing
 
 MOST_FRAMES = 60

@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dfkd.report.wrapped import PixelArray, wrapped
 from dfkd.training.files import replacing
 
 CELL = 112  # pixels: small images are enlarged by the largest whole factor that stays within
 PAGE = 1020  # pixels: a grid gets as many columns as fit into this width
 GAP, MARGIN, LINE = 12, 20, 17
 INK, PAPER = (24, 24, 27), (255, 255, 255)
-
-PixelArray = npt.NDArray[np.uint8]
 
 
 def write_grid(
@@ -34,7 +31,7 @@ def write_grid(
             ones are shown.
         captions: N texts; long ones wrap to two lines, then end in an ellipsis.
         columns: images in a row; without it, as many as fit a page.
-        title: a heading over the grid.
+        title: a heading over the grid; which of many channels are shown stands there as well.
 
     Raises:
         ValueError: there is no image, or their number is not that of the captions.
@@ -51,6 +48,7 @@ def write_grid(
     texts = [_wrap(caption, plain, cell_width) for caption in captions]
     row_height = cell_height + 6 + LINE * max(map(len, texts)) + GAP
     page_width = 2 * MARGIN + columns * (cell_width + GAP) - GAP
+    title = "; ".join(filter(None, [title, shown_channels(images.shape[1])]))
     heading = _wrap(title, bold, page_width - 2 * MARGIN) if title else []
     top = MARGIN + (22 * len(heading) + 10 if heading else 0)
     rows = -(-len(pixels) // columns)
@@ -92,7 +90,7 @@ def write_images(directory: Path | str, images: Tensor, labels: Sequence[int]) -
     for index, (picture, label) in enumerate(zip(to_uint8(images), labels, strict=True)):
         paths.append(folder / f"{index:05d}_class{int(label)}.png")
         with replacing(paths[-1]) as part:
-            Image.fromarray(showable(picture)).save(part, "PNG")
+            Image.fromarray(leading(picture)).save(part, "PNG")
     return paths
 
 
@@ -104,8 +102,27 @@ def to_uint8(images: Tensor) -> PixelArray:
 
 
 def showable(picture: PixelArray) -> PixelArray:
-    """Return what Pillow can show of H x W x C bytes: the leading three channels, or one."""
+    """Return what Pillow can show of H x W x C bytes: the leading three channels, or one.
+
+    Rows that are far longer than the picture is high are wrapped.
+    """
+    return leading(wrapped(picture))
+
+
+def leading(picture: PixelArray) -> PixelArray:
+    """Return the leading three channels of H x W x C bytes, or one."""
     return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., 0]
+
+
+def shown_channels(channels: int) -> str:
+    """Say which channels a picture shows; "" where those are all.
+
+    >>> shown_channels(3), shown_channels(2), shown_channels(13)
+    ('', 'the first of 2 channels', 'the first 3 of 13 channels')
+    """
+    if channels in (1, 3):
+        return ""
+    return f"the first {'3 ' if channels > 3 else ''}of {channels} channels"
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:

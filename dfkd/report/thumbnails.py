@@ -8,7 +8,8 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from dfkd.report.grid import PixelArray, showable, to_uint8
+from dfkd.report.grid import showable, shown_channels, to_uint8
+from dfkd.report.wrapped import PixelArray
 
 THUMBNAIL_SIDE = 160
 """Pixels of a longer side on a page; larger images are reduced."""
@@ -40,6 +41,8 @@ def thumbnails(images: Tensor, titles: Sequence[str]) -> list[Thumbnail]:
     """
     pixels = images.permute(0, 2, 3, 1).cpu().numpy() if images.dtype.itemsize == 1 else None
     arrays = to_uint8(images) if pixels is None else pixels
+    if part := shown_channels(images.shape[1]):
+        titles = [f"{title} ({part})" for title in titles]
     return [_thumbnail(one, title) for one, title in zip(arrays, titles, strict=True)]
 
 

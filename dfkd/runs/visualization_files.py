@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfkd.report.animation import write_animation
 from dfkd.report.exhibit_page import Card, CardRow, write_exhibit
-from dfkd.report.grid import CELL, showable, to_uint8, write_grid
+from dfkd.report.grid import CELL, leading, to_uint8, write_grid
 from dfkd.report.thumbnails import thumbnails
 from dfkd.runs import run_records
 from dfkd.runs.exhibit import Exhibit, Group
@@ -74,4 +74,4 @@ def _write_single(folder: Path, images: Tensor) -> None:
     folder.mkdir(exist_ok=True)
     for index, picture in enumerate(to_uint8(images)):
         with replacing(folder / f"{index:05d}.png") as part:
-            Image.fromarray(showable(picture)).save(part, "PNG")
+            Image.fromarray(leading(picture)).save(part, "PNG")

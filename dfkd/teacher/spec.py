@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 
-
 BYTES_FROM = 16.0
 """What no image in [0, 1] reaches, however far a generator leaves it, and what bytes do reach."""
 

@@ -152,6 +152,22 @@ def test_any_number_of_classes_and_any_size(method, classes, side, channels):
     assert synthesizer.sample(4).inputs.shape == (4, channels, side, side)
 
 
+@pytest.mark.parametrize("shape", [(1, 20, 44), (2, 7, 31)])
+@pytest.mark.parametrize("method", ROWS)
+def test_images_need_not_be_square(method, shape):
+    channels = shape[0]
+    square, student = make_teacher(channels), make_student(channels)
+    spec = ImageSpec(*shape, (0.5,) * channels, (0.25,) * channels)
+    synthesizer = build(method, Teacher(square.network, spec))
+    metrics = synthesizer.update(student)
+    assert all(value.isfinite() for value in metrics.values())
+    inputs = synthesizer.sample(4).inputs
+    assert inputs.shape == (4, *shape)
+    assert inputs.isfinite().all()
+    assert inputs[..., -1].std() > 0  # drawn to its edges
+    assert inputs[..., -1, :].std() > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ROWS)
 def test_images_of_224_pixels(method):
