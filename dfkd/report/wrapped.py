@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-LONGEST = 8
+LONGEST = 16
 """Times that an image may be as long as it is high; beyond, its rows are wrapped."""
 _RULE = 200
 """Brightness of the lines between pieces."""
