@@ -96,11 +96,13 @@ class Distill:
         scheme: How teacher and students stand to one another; a name of `dfkd schemes`.
         teachers: MODELs of further teachers, for --scheme ensemble.
         exits: keep: the early exits of --scheme self stay in the student.
-        images: DATA of images to learn from, in place of a method's; labels are used if there.
+        images: DATA of images to learn from, in place of a method's; labels are used if there. Also
+            crops:FILE, random crops of one picture, and folder:DIR?foreign=True: foreign data.
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
         eval: DATA, real labelled images for figures and nothing else: npz:FILE, folder:DIR,
-            idx:DIR, set:DIR or bundled:NAME.
+            idx:DIR, set:DIR or bundled:NAME. npz: takes ?images=KEY&labels=KEY&layout=first|last and
+            &max=WHITE where the file does not say enough.
         unlabelled: DATA, real images without need of labels: the teacher is asked about them, and
             students are judged by them; none trains.
         teacher_accuracy: What is known of the teacher's accuracy, such as .986: predicts the
