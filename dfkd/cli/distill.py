@@ -120,6 +120,11 @@ def _sources(
     if kind == "set":
         if command.images or command.method:
             raise DfkdError("a set brings its own images: leave `images` and `method` out")
+        if command.teachers:
+            raise DfkdError(
+                "a set stands in for one teacher that is not present: leave `teachers` out, or "
+                "name them all as MODELs and the set as `images`"
+            )
         if command.facts != arguments.UNSAID or command.recompute:
             raise DfkdError(
                 "a set says what its images are, and no teacher is asked: leave `image`, `mean`, "

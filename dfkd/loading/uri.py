@@ -31,6 +31,8 @@ BY_SUFFIX = {".onnx": "onnx", ".pt2": "export", ".pt": "torchscript", ".ts": "to
 WORDS = {"true": True, "false": False, "none": None}
 URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
 
+_TAKES_DATA = "data is for `images`, `eval` and `unlabelled`"
+_TAKES_SETS = "sets stand in for the TEACHER of dfkd distill, and for `images`, `eval`, `unlabelled`"
 
 @dataclass(frozen=True)
 class ModelURI:
@@ -83,6 +85,12 @@ def parse_uri(text: str) -> ModelURI:
     kind, colon, name = base.partition(":")
     if colon and name and kind in NAMED_KINDS:
         return ModelURI(kind, unescaped(name), "", path, keywords, part)
+    if colon and kind in LOCAL_DATA and not name.endswith(".py"):
+        takes = _TAKES_SETS if kind == "set" else _TAKES_DATA
+        raise DfkdError(
+            f"{shown(base, 60)!r} is DATA, and a MODEL is wanted here ({takes}), such as "
+            "bundled:NAME, torchvision:NAME, run:DIR or FILE.py:FACTORY"
+        )
     # From the right: file names may have a colon.
     source, colon, factory = base.rpartition(":")
     if not source or not factory or kind in NAMED_KINDS:

@@ -12,7 +12,11 @@ from torch import nn
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.distillation.scheme import Scheme
 from dfkd.distillation.schemes.adversarial import adversarial
-from dfkd.distillation.schemes.adversarial_config import AdversarialConfig, check_images
+from dfkd.distillation.schemes.adversarial_config import (
+    AdversarialConfig,
+    asks_teacher,
+    check_images,
+)
 from dfkd.distillation.schemes.born_again import BornAgain
 from dfkd.distillation.schemes.cross_modal import (
     BehindFrontEnd,
@@ -44,6 +48,8 @@ class SchemeRow(NamedTuple):
         forms_with_images: those that it tries where the user gives images.
         learner: by name, the learner's settings that it starts from in place of the method's.
         epsilon: settings -> of the attack under which its students are measured as well, or None.
+        asks: settings -> what it asks a teacher beyond answers to the images that it is given, in
+            words; "" where a written dataset can stand in for one.
         check: (settings, whether the user gives images) -> raises where they do not go together.
         hint: how to come by what ``wrapped_type`` asks for, in words.
         agrees: whether its student is to answer as the teacher does, and is judged by that.
@@ -61,6 +67,7 @@ class SchemeRow(NamedTuple):
     forms_with_images: tuple[str, ...] = ()
     learner: Mapping[str, Any] = MappingProxyType({})
     epsilon: Callable[[Any], float | None] = lambda settings: None
+    asks: Callable[[Any], str] = lambda settings: ""
     check: Callable[[Any, bool], None] = lambda settings, given: None
     hint: str = ""
     agrees: bool = True
@@ -98,6 +105,7 @@ SCHEMES: dict[str, SchemeRow] = {
         "A critic tells the student's answers from the teacher's (Xu et al., 2018)",
         forms=("features",),
         forms_with_images=("images",),
+        asks=asks_teacher,
         check=check_images,
     ),
     "robust": SchemeRow(

@@ -15,6 +15,7 @@ from dfkd.recipes import Recipe
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.runs.manifest import differences
 from dfkd.runs.options import Evaluation
+from dfkd.runs.without_teacher import check_without_teacher
 from dfkd.teacher import Teacher
 
 
@@ -26,6 +27,7 @@ def check_run(
     images: GivenImages | LabelStore | None,
 ) -> None:
     """Raise a ``DfkdError`` unless all of it goes together; see ``dfkd.distill``."""
+    check_without_teacher(recipe, teacher, student)
     check_student(student, teacher)
     SCHEMES[recipe.scheme].check(recipe.scheme_config, images is not None)
     if evaluation is not None:

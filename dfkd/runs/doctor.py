@@ -39,7 +39,8 @@ def read_run(directory: Path) -> RunRecord:
     if not rows and "student_steps" not in result:
         raise DfkdError(f"{directory} holds no run of dfkd distill: name what was its `output`")
     minutes = (manifest.get("budget") or {}).get("minutes")
-    return RunRecord(rows, (), 1.0, result, manifest.get("recipe") or {}, minutes)
+    given = bool(result.get("images_given"))
+    return RunRecord(rows, (), 1.0, result, manifest.get("recipe") or {}, minutes, given)
 
 
 class Watch(Callback):
@@ -52,17 +53,20 @@ class Watch(Callback):
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._said = say, set[str]()
         self._rows: list[dict[str, float | None]] = []
+        self._given = False
 
     def on_start(self, facts: Mapping[str, Any]) -> None:
         """Begin anew."""
         self._rows.clear()
+        self._given = bool(facts.get("images_given"))
 
     def on_log(
         self, progress: float, step: int, metrics: Mapping[str, float], class_counts: Sequence[int]
     ) -> None:
         """Look at the run as it is so far."""
         self._rows.append({"step": step, "seconds": 0.0, **metrics})
-        for found in find_symptoms(RunRecord(self._rows, class_counts, progress)):
+        record = RunRecord(self._rows, class_counts, progress, given=self._given)
+        for found in find_symptoms(record):
             # At the end the run says itself what its student has come to.
             if found.name not in self._said and progress < 1:
                 self._said.add(found.name)

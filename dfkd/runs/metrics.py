@@ -141,6 +141,7 @@ class RunMetrics(Quality, RunCost):
         failure: why a run that came to its end is no success; empty otherwise.
         complete: whether the budget was spent, and the student took a step.
         init, compiled, pairs, mirror, decisions: what was decided before the first step.
+        images_given: whether the images were there before the run.
         health: what a sample of the images looks like (``dfkd.evaluation.health``).
         findings: what is wrong with the run, a line each (``dfkd.runs.symptoms``).
         fidelity: where the student agrees with its teacher (``dfkd.evaluation.fidelity``).
@@ -160,6 +161,7 @@ class RunMetrics(Quality, RunCost):
     pairs: list[str]
     mirror: dict[str, Any] | None
     decisions: list[str]
+    images_given: bool = False
     health: dict[str, Any] | None = None
     findings: list[str] = field(default_factory=list)
     fidelity: dict[str, Any] | None = None

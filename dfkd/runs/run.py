@@ -133,6 +133,7 @@ class Run:
             "init": start.as_dict(),
             "compiled": {"used": self.compiled.used, "reason": self.compiled.reason},
             "pairs": list(self.distiller.pairs),
+            "images_given": self.images is not None,
             **self.decisions.as_dict(),
         }
         own = [f"of the student: {note}" for note in self.origin.notes]
@@ -257,7 +258,8 @@ class Run:
             health = measure_health(self.teacher, self.verdict.student, self._sample)
             self.metrics = replace(self.metrics, health=asdict(health))
         result, plan = self.metrics.as_dict(), to_dict(self.recipe)
-        record = RunRecord(self.session.rows, (), 1.0, result, plan, self.budget.minutes)
+        given, minutes = self.images is not None, self.budget.minutes
+        record = RunRecord(self.session.rows, (), 1.0, result, plan, minutes, given)
         lines = [found.line() for found in find_symptoms(record)]
         self.metrics = replace(self.metrics, findings=lines)
 

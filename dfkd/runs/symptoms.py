@@ -7,7 +7,7 @@ values at an end, the teacher's confidence was .49 to .76, no layer was further 
 and training mode agreed by at most .06 more often than eval mode.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class RunRecord:
         result: ``result.json``; empty while the run goes on.
         recipe: of the manifest; empty while it is not known.
         minutes: the budget, where it is one of time: who asks for few steps wants few.
+        given: whether the images were there before the run: none were made in it.
     """
 
     rows: Sequence[_Row]
@@ -57,6 +58,7 @@ class RunRecord:
     result: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     minutes: float | None = None
+    given: bool = False
 
     @property
     def health(self) -> Mapping[str, Any]:
@@ -196,11 +198,25 @@ def _confident(record: RunRecord) -> str:
 
 
 class Symptom(NamedTuple):
-    """A row: ``shows`` gives the evidence or "", then the likely cause and the option to try."""
+    """A row: ``shows`` gives the evidence or "", then the likely cause and the option to try.
+
+    ``given`` has the last two for images that were there before the run; None: they are the same.
+    Of what shows in synthesis alone it is empty: such a run has none.
+    """
 
     shows: Callable[[RunRecord], str]
     cause: str
     remedy: str
+    given: tuple[str, ...] | None = None
+
+    def found(self, name: str, record: RunRecord) -> Iterator[Finding]:
+        """Yield what it finds in a run."""
+        cause, remedy = (self.given or ("", "")) if self._differs(record) else self[1:3]
+        if cause and (evidence := self.shows(record)):
+            yield Finding(name, evidence, cause, remedy)
+
+    def _differs(self, record: RunRecord) -> bool:
+        return record.given and self.given is not None
 
 
 SYMPTOMS: dict[str, Symptom] = {
@@ -212,7 +228,8 @@ SYMPTOMS: dict[str, Symptom] = {
         _few_steps, "a student learns little in so few", "more `minutes`, or `batch_size=32`"
     ),
     "images of few classes": Symptom(
-        _few_classes, "synthesis has collapsed", "`method=default`, or a larger `batch_size`"
+        _few_classes, "synthesis has collapsed", "`method=default`, or a larger `batch_size`",
+        ("the images that were given are so", "images of all classes"),
     ),
     "answers of few classes": Symptom(
         _few_answers, "the student has collapsed", "a tenth of `learner.lr`, or more `minutes`"
@@ -222,18 +239,23 @@ SYMPTOMS: dict[str, Symptom] = {
     ),
     "duplicates": Symptom(
         _duplicates, "the images are few, or the same is made again",
-        "more `minutes` or `method=default`"
+        "more `minutes` or `method=default`",
+        ("the images that were given are few, or the same", "more of them"),
     ),
     "saturated pixels": Symptom(
-        _saturated, "the images' rate is too high", "a tenth of `synthesizer.refine_lr` or its like"
+        _saturated, "the images' rate is too high", "a tenth of `synthesizer.refine_lr` or its like",
+        ("the images that were given are so", "images whose values are not cut off"),
     ),
     "statistics gap": Symptom(
         _gap, "the images do not reach what it has seen, or `mean` and `std` do not fit",
         "more steps of an update, such as `synthesizer.refine_steps=20`",
+        ("the images are others than it has seen, or `mean` and `std` do not fit",
+         "images such as it was trained on"),
     ),
     "adversary running away": Symptom(
         _runaway, "images change faster than the student learns",
         "a larger `alternation.steps_per_update`, or a smaller weight of the adversary",
+        (),
     ),
     "batch-norm drift": Symptom(
         _drift, "the student's norms remember other images", "more steps, or half of `learner.lr`"
@@ -249,5 +271,4 @@ SYMPTOMS: dict[str, Symptom] = {
 
 def find_symptoms(record: RunRecord) -> list[Finding]:
     """Look for every symptom; a run that is well has none."""
-    shown = ((name, row, row.shows(record)) for name, row in SYMPTOMS.items())
-    return [Finding(name, said, row.cause, row.remedy) for name, row, said in shown if said]
+    return [one for name, row in SYMPTOMS.items() for one in row.found(name, record)]

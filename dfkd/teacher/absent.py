@@ -71,6 +71,6 @@ class AbsentTeacher(Teacher):
 
     def _missed(self) -> NoReturn:
         raise DfkdError(
-            "no teacher is present, only the answers in the set: what asks it anew (features, "
-            "attacks, several students) needs the teacher as TEACHER, and the set as `images`"
+            "no teacher is present, only the answers in the set: what asks it anew needs the "
+            "teacher as TEACHER, and the set as `images`"
         )

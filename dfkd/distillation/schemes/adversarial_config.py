@@ -66,3 +66,9 @@ def check_images(settings: AdversarialConfig, given: bool) -> None:
             "`scheme=adversarial` with scheme_config.form=images learns from your own images: name "
             "them with `images=DATA`, or take scheme_config.form=logits or features"
         )
+
+
+def asks_teacher(config: AdversarialConfig) -> str:
+    """Return what a form asks a teacher beyond its answers to given images, in words."""
+    looks = {"features": "looks into it", "images": "asks it about images made on the way"}
+    return f"of form {config.form} {looks[config.form]}" if config.form in looks else ""
