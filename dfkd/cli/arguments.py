@@ -19,6 +19,7 @@ from dfkd.cli.info_arguments import (
 )
 from dfkd.cli.quality_arguments import DatasetQuality, DatasetSelect
 from dfkd.cli.run_arguments import Compare, Demo, Distill, Invert
+from dfkd.cli.serve_arguments import Serve
 from dfkd.cli.visual_arguments import DatasetShow, Visualize
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ProbeModel",
     "Recipes",
     "Schemes",
+    "Serve",
     "Synthesize",
     "Visualize",
 ]

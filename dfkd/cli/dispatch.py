@@ -20,6 +20,7 @@ from dfkd.cli.info import (
     show_schemes,
 )
 from dfkd.cli.invert import run_invert
+from dfkd.cli.serve import run_serve
 from dfkd.cli.visualize import run_show, run_visualize
 
 
@@ -48,5 +49,6 @@ def run(command: Any) -> int:
         arguments.Knowledge: show_knowledge,
         arguments.Schemes: show_schemes,
         arguments.Bench: run_bench,
+        arguments.Serve: run_serve,
     }
     return actions[type(command)](command)

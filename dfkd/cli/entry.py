@@ -29,6 +29,7 @@ COMMANDS: dict[str, type[Any]] = {
     "knowledge": arguments.Knowledge,
     "schemes": arguments.Schemes,
     "bench": arguments.Bench,
+    "serve": arguments.Serve,
     "synthesize": arguments.Synthesize,
     "dataset label": arguments.DatasetLabel,
     "dataset merge": arguments.DatasetMerge,

@@ -17,7 +17,7 @@ SchemeName = Literal[
 ]
 MethodName = Literal[
     "redraw", "drawings", "deep_inversion", "adi", "fast", "cmi", "mad", "dafl", "pre", "dfad",
-    "zskt", "dfq", "spaceship", "nayer", "smi", "default",
+    "zskt", "dfq", "spaceship", "nayer", "smi", "dfme", "disguide", "default",
 ]  # fmt: skip
 
 

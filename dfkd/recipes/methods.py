@@ -18,7 +18,9 @@ from dfkd.synthesis.methods.cmi import Cmi, CmiConfig
 from dfkd.synthesis.methods.dafl import Dafl, DaflConfig
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.dfad import Dfad, DfadConfig
+from dfkd.synthesis.methods.dfme import Dfme, DfmeConfig
 from dfkd.synthesis.methods.dfq import Dfq, DfqConfig
+from dfkd.synthesis.methods.disguide import Disguide, DisguideConfig
 from dfkd.synthesis.methods.drawings import Drawings, DrawingsConfig
 from dfkd.synthesis.methods.fast import Fast, FastConfig
 from dfkd.synthesis.methods.mad import Mad, MadConfig
@@ -197,6 +199,28 @@ METHODS: dict[str, MethodRow] = {
         LearnerConfig(knowledge="l1"),
         batch="synthesis_batch_size",
         statistics=False,
+        shapes=untraced,
+    ),
+    "dfme": MethodRow(
+        DfmeConfig,
+        Dfme,
+        "DFME (Truong et al., CVPR 2021): as DFAD, by estimated gradients: for closed teachers",
+        Alternation(warmup_updates=1, steps_per_update=5, batch_size=256),
+        LearnerConfig(knowledge="l1"),
+        batch="synthesis_batch_size",
+        statistics=False,
+        gradient=False,
+        shapes=untraced,
+    ),
+    "disguide": MethodRow(
+        DisguideConfig,
+        Disguide,
+        "DisGUIDE (Rosenthal et al., AAAI 2023): images on which two clones of a closed one differ",
+        Alternation(warmup_updates=1, steps_per_update=4, batch_size=256),
+        LearnerConfig(knowledge="l1"),
+        batch="synthesis_batch_size",
+        statistics=False,
+        gradient=False,
         shapes=untraced,
     ),
     "zskt": MethodRow(

@@ -73,6 +73,14 @@ ROWS = {
         "loss",
         bounded=False,
     ),
+    "dfme": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
+        ("l1",),
+    ),
+    "disguide": Row(
+        {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8, "width": 4, "capacity": 200},
+        ("loss", "disagreement", "diversity", "clone"),
+    ),
     "zskt": Row(
         {"synthesis_batch_size": 16, "ngf": 4, "latent_dim": 8},
         ("loss", "kd_mean"),
