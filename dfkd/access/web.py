@@ -145,6 +145,8 @@ def _ending(connection: socket.socket, seconds: float) -> Iterator[None]:
     timer.start()
     try:
         yield
+        if ended.is_set():  # what was cut looks whole where no length was promised
+            raise TimeoutError
     except (*_BROKEN, ValueError, UnansweredError):
         if ended.is_set():
             raise TimeoutError from None
