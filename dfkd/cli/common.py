@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -65,21 +66,32 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
     found: list[Teacher] = []
     for uri, own in zip_longest(uris, names):
         said = arguments.UNSAID if found and given and load_model(uri).spec else facts
-        found.append(
-            load_teacher(
-                uri,
-                image=said.image,
-                mean=said.mean,
-                std=said.std,
-                class_names=own,
-                prior=None if found else facts.prior,
-                access=facts.access,
-                queries=facts.queries,
-                ledger=facts.ledger,
-            )
+        load = partial(
+            load_teacher,
+            uri,
+            image=said.image,
+            mean=said.mean,
+            std=said.std,
+            class_names=own,
+            prior=None if found else facts.prior,
+            access=facts.access,
+            queries=facts.queries,
+            ledger=facts.ledger,
         )
+        found.append(_of_classes(load, facts.only_classes, found))
         check_distinct(found[-1].class_names, uri)
     return found
+
+
+def _of_classes(
+    load: Callable[..., Teacher], only: str | None, before: Sequence[Teacher]
+) -> Teacher:
+    """Load a teacher of the classes asked for; a model that knows just those is taken whole."""
+    if only is not None and before:
+        whole = load()
+        if set(whole.class_names) == set(before[0].class_names):
+            return whole
+    return load(only_classes=only)
 
 
 def check_teachers(recipe: Recipe, extra: Sequence[str]) -> None:
@@ -99,6 +111,8 @@ def load_wrapped_teacher(
     teachers = teachers_of([uri, *extra], facts)
     teacher = SCHEMES[recipe.scheme].wrap_teacher(teachers, recipe.scheme_config)
     teacher.notes = tuple(dict.fromkeys(note for one in teachers for note in one.notes))
+    if teacher.class_names == teachers[0].class_names:
+        teacher.subset = teachers[0].subset
     if isinstance(teacher.network, Ensemble) and teacher.network.lineup:
         tell_orders([uri, *extra], teachers, teacher.network.lineup)
     return teacher
@@ -210,6 +224,8 @@ def tell_data(data: LabelledImages | GivenImages) -> None:
     if reading.how in ("spelling", "synset"):
         few = (f"{shown(c.directory)} = {shown(c.name)}" for c in reading.classes[:3])
         told += f" ({', '.join(few)}{', …' * (len(reading.classes) > 3)})"
+    if reading.left_out:
+        told += f" ({reading.left_out:,} of other classes left out)"
     told += skipped_files(reading.skipped)
     foreign = ["foreign data"] if isinstance(data, GivenImages) and data.foreign else []
     print("; ".join([told, *foreign, *reading.notes]))

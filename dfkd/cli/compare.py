@@ -98,7 +98,9 @@ def _set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     if lineup := next(filter(None, merged), None):
         tell_orders(models, given, lineup)
     teacher = teachers[next(iter(recipes))]
-    data = load_data(str(command.eval), spec=teacher.spec, class_names=teacher.class_names)
+    data = load_data(
+        str(command.eval), spec=teacher.spec, class_names=teacher.class_names, subset=teacher.subset
+    )
     tell_data(data)
     images = load_images(command.images, teacher) if command.images else None
     if images is not None:

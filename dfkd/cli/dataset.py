@@ -127,10 +127,13 @@ def _tell_end(result: SetResult) -> int:
 def run_label(command: arguments.DatasetLabel) -> int:
     """Write the teacher's answers to many views of a set."""
     data = WrittenSet(command.directory)
-    source = command.teacher or data.manifest.teachers[0].source
+    first = data.manifest.teachers[0]
+    source, facts = command.teacher or first.source, command.facts
     if not command.teacher:
         check_loads(source)
-    teacher = teacher_of(source, command.facts).to(devices.resolve_device(command.device))
+        if first.only_classes is not None and facts.only_classes is None:
+            facts = replace(facts, only_classes=",".join(map(str, first.only_classes)))
+    teacher = teacher_of(source, facts).to(devices.resolve_device(command.device))
     given = {name: getattr(command, name) for name in ("crop", "light", "mix")}
     given |= {} if command.flip is None else {"flip": command.flip}
     with Progress("Labelling", console()) as progress:

@@ -227,7 +227,9 @@ def _check_recompute(recipe: Recipe, teacher: Teacher, images: str | None) -> No
 def _evaluation(command: arguments.Distill, teacher: Teacher) -> Evaluation:
     data = None
     if command.eval:
-        data = load_data(command.eval, spec=teacher.spec, class_names=teacher.class_names)
+        data = load_data(
+            command.eval, spec=teacher.spec, class_names=teacher.class_names, subset=teacher.subset
+        )
     unlabelled = load_images(command.unlabelled, teacher) if command.unlabelled else None
     return Evaluation(data, 0, command.epsilon, command.teacher_accuracy, unlabelled)
 

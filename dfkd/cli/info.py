@@ -95,7 +95,9 @@ def run_evaluate(command: arguments.Evaluate) -> int:
     check_epsilon(command.epsilon, measured=True)
     teachers = teachers_of(command.models, command.facts)
     lineup = line_up([(u, t.class_names) for u, t in zip(command.models, teachers, strict=True)])
-    data = load_data(command.data, spec=teachers[0].spec, class_names=lineup.names)
+    data = load_data(
+        command.data, spec=teachers[0].spec, class_names=lineup.names, subset=teachers[0].subset
+    )
     tell_data(data)
     for teacher in teachers:
         tell_notes(teacher)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from dfkd.datasets.images import GivenImages, LabelledImages, check_fits
-from dfkd.datasets.sources import read_data
+from dfkd.datasets.sources import in_subset, read_data
 from dfkd.errors import DfkdError
 from dfkd.loading.data_uri import parse_data_uri
 from dfkd.teacher import Teacher
@@ -22,9 +22,11 @@ def load_images(uri: str, teacher: Teacher) -> GivenImages:
     Raises:
         DfkdError: see ``load_data``; images or labels that do not fit ``teacher``.
     """
-    found = read_data(parse_data_uri(uri), uri, teacher.spec, teacher.class_names)
+    parsed, subset = parse_data_uri(uri), teacher.subset
+    found = read_data(parsed, uri, teacher.spec, subset.of if subset else teacher.class_names)
     if found.foreign:
         found = replace(found, labels=None)
+    found = in_subset(found, parsed, subset)
     if found.labels is not None:
         labelled = LabelledImages(found.images, found.labels, uri)
         check_fits(labelled, teacher.spec, teacher.num_classes)

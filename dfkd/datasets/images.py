@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
+from dfkd.tasks.subset import Subset
 from dfkd.tasks.words import skipped_files
 from dfkd.teacher.spec import ImageSpec
 
@@ -32,12 +33,14 @@ class Reading:
         classes: the directories of a folder.
         skipped: how many files of a folder were not read, by their ending or what they are.
         notes: what was decided on the way from files to images, in a few words each.
+        left_out: how many images are of classes that the teacher does not know.
     """
 
     how: str = "number"
     classes: tuple[Assigned, ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     def lines(self) -> list[str]:
         """Return what is to be known of it: which directory is which class, and what was decided.
@@ -131,3 +134,31 @@ def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledI
     if columns is None:
         return data
     return replace(data, labels=torch.tensor(columns)[data.labels])
+
+
+Images = TypeVar("Images", LabelledImages, GivenImages)
+
+
+def of_subset(data: Images, subset: Subset | None) -> Images:
+    """Return the images of some of a model's classes, with labels that count among these.
+
+    Args:
+        data: labels are indices of all classes; images without labels stay.
+        subset: None: all.
+
+    Raises:
+        DfkdError: a label that is none of the model's, or no image left.
+    """
+    if subset is None or data.labels is None:
+        return data
+    highest, classes = int(data.labels.max()), len(subset.of)
+    if highest >= classes:
+        raise DfkdError(f"{data.name} has label {highest} and the model has {classes} classes")
+    places = torch.full((classes,), -1)
+    places[list(subset.indices)] = torch.arange(len(subset.indices))
+    labels = places[data.labels]
+    kept = labels >= 0
+    if not bool(kept.any()):
+        raise DfkdError(f"{data.name} has no image of the classes of `only_classes`")
+    reading = replace(data.reading, left_out=int((~kept).sum()))
+    return replace(data, images=data.images[kept], labels=labels[kept], reading=reading)

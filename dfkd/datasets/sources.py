@@ -12,7 +12,7 @@ import torch
 from dfkd.datasets.class_labels import class_indices
 from dfkd.datasets.crops import read_crops
 from dfkd.datasets.folder import read_folder
-from dfkd.datasets.images import GivenImages, LabelledImages, Reading
+from dfkd.datasets.images import GivenImages, LabelledImages, Reading, of_subset
 from dfkd.datasets.intensity import to_intensities
 from dfkd.datasets.layout import find_arrangement
 from dfkd.datasets.npz import read_npz
@@ -20,6 +20,7 @@ from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import bundled_file
 from dfkd.loading.data_uri import DataURI, parse_data_uri
+from dfkd.tasks.subset import Subset
 from dfkd.tasks.words import shown
 from dfkd.teacher.spec import ImageSpec
 
@@ -32,7 +33,10 @@ _UNLABELLED = {
 
 
 def load_data(
-    uri: str, spec: ImageSpec | None = None, class_names: Sequence[str] = ()
+    uri: str,
+    spec: ImageSpec | None = None,
+    class_names: Sequence[str] = (),
+    subset: Subset | None = None,
 ) -> LabelledImages:
     """Load the labelled images that a DATA URI names, all of them into memory.
 
@@ -44,6 +48,8 @@ def load_data(
             (scaled to cover, then cropped around the centre); it decides between layouts of arrays.
         class_names: the model's classes in their order. The directories of a folder are classes
             by name (``dfkd.tasks.labels``); without it only by number.
+        subset: of the teacher's classes, as ``load_teacher(only_classes=...)`` chose them: images
+            of others are left out, and labels count among those that stay.
 
     Returns:
         Images as bytes, or as float32 in [0, 1] where the files hold more than bytes.
@@ -52,11 +58,14 @@ def load_data(
         DfkdError: not a DATA URI, nothing there, malformed, without labels, or directories whose
             classes are not known.
     """
-    found = read_data(parse_data_uri(uri), uri, spec, class_names)
+    parsed = parse_data_uri(uri)
+    found = read_data(parsed, uri, spec, subset.of if subset else class_names)
     if found.foreign:
         raise DfkdError(f"{shown(uri, 150)} is foreign data: no accuracy is measured on it")
     if found.labels is None:
         raise DfkdError(f"{shown(found.name, 100)} {_UNLABELLED.get(uri.partition(':')[0], '')}")
+    found = in_subset(found, parsed, subset)
+    assert found.labels is not None
     return LabelledImages(found.images, found.labels, found.name, found.reading)
 
 
@@ -76,6 +85,15 @@ def read_data(
         return _read_idx_folder(place, uri, name)
     path = bundled_file(uri.place, "_test.npz") if kind == "bundled" else place
     return read_npz(path, uri, spec, class_names, name)
+
+
+def in_subset(found: GivenImages, uri: DataURI, subset: Subset | None) -> GivenImages:
+    """Leave out images of other classes; a set that was made of these counts among them already."""
+    if subset is None:
+        return found
+    if uri.kind == "set" and WrittenSet(path_of(uri.place)).manifest.class_names == subset.names:
+        return found
+    return of_subset(found, subset)
 
 
 def path_of(place: str) -> Path:

@@ -70,6 +70,12 @@ def _wrapped(teacher: Teacher, held_out: HeldOut) -> str:
     return f"of what the teacher returns {taken} is taken for its logits" if taken else ""
 
 
+def _some_classes(teacher: Teacher, held_out: HeldOut) -> str:
+    if teacher.subset is None:
+        return ""
+    return f"of the teacher, {teacher.subset.described} are left; it is asked about no other"
+
+
 def _one_output(teacher: Teacher, held_out: HeldOut) -> str:
     task: Any = teacher.task
     if not isinstance(task, Classification) or task.outputs > 1:
@@ -149,6 +155,7 @@ CHECKS: dict[str, Check] = {
     "unchanging": _unchanging,
     "wrapped": _wrapped,
     "one output": _one_output,
+    "some classes": _some_classes,
     "independent labels": _independent_labels,
     "probabilities": _probabilities,
     "unsteady": _unsteady,

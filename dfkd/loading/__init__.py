@@ -18,6 +18,7 @@ from dfkd.errors import DfkdError
 from dfkd.loading.archives import is_safetensors
 from dfkd.loading.artefact import read_artefact, save_artefact
 from dfkd.loading.loaded import LoadedModel
+from dfkd.loading.only_classes import keep_classes
 from dfkd.loading.opaque import Opaque
 from dfkd.loading.smaller import smaller_teacher
 from dfkd.loading.sources import build
@@ -107,6 +108,7 @@ def load_teacher(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
+    only_classes: str | Sequence[int | str] | None = None,
     prior: str | None = None,
     trust: bool = False,
     access: str | None = None,
@@ -121,6 +123,8 @@ def load_teacher(
         mean: one number a channel, in units of [0, 1] intensity; left out, the source's.
         std: one positive number a channel; left out, the source's.
         class_names: one a class; left out, the source's.
+        only_classes: of the model's classes those that the teacher is to know, by name or index,
+            such as ``"3,17,42"``; left out, all.
         prior: what images are compared with: NAME or NAME:ARGUMENT, a name of
             ``dfkd.teacher.priors.PRIORS``; left out, its batch-norms' statistics, if any.
         trust: see ``load_model``.
@@ -131,8 +135,8 @@ def load_teacher(
             memory.
 
     Raises:
-        DfkdError: see ``load_model`` and ``Teacher``; image facts that nobody gives; nobody who
-            answers at ``http://HOST:PORT``.
+        DfkdError: see ``load_model``, ``Teacher`` and ``choose_classes``; image facts that nobody
+            gives; nobody who answers at ``http://HOST:PORT``.
     """
     parsed = parse_uri(uri)
     if parsed.kind in WEB_KINDS:
@@ -167,6 +171,8 @@ def load_teacher(
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
         teacher.task.names = known  # whoever takes classes by name checks them
+    if only_classes is not None:
+        teacher = keep_classes(teacher, only_classes, remembered or None)
     return teacher if access is None else open_local(teacher, access, queries, ledger)
 
 

@@ -32,7 +32,10 @@ WORDS = {"true": True, "false": False, "none": None}
 URI_FORMS = f"{TEACHER_FORMS}; a student also teacher:SIDE"
 
 _TAKES_DATA = "data is for `images`, `eval` and `unlabelled`"
-_TAKES_SETS = "sets stand in for the TEACHER of dfkd distill, and for `images`, `eval`, `unlabelled`"
+_TAKES_SETS = (
+    "sets stand in for the TEACHER of dfkd distill, and for `images`, `eval`, `unlabelled`"
+)
+
 
 @dataclass(frozen=True)
 class ModelURI:

@@ -243,7 +243,9 @@ SYMPTOMS: dict[str, Symptom] = {
         ("the images that were given are few, or the same", "more of them"),
     ),
     "saturated pixels": Symptom(
-        _saturated, "the images' rate is too high", "a tenth of `synthesizer.refine_lr` or its like",
+        _saturated,
+        "the images' rate is too high",
+        "a tenth of `synthesizer.refine_lr` or its like",
         ("the images that were given are so", "images whose values are not cut off"),
     ),
     "statistics gap": Symptom(

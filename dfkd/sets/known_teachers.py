@@ -23,17 +23,27 @@ _FAR = 0.01
 rounds by .0005, and other batches, devices and folded layers by less than ten times that."""
 
 
-def load_maker(manifest: SetManifest, uri: str) -> Teacher:
+def load_maker(manifest: SetManifest, uri: str, entry: TeacherEntry | None = None) -> Teacher:
     """Load a teacher with the images and class names that a set's manifest has.
+
+    Args:
+        manifest: of the set.
+        uri: a MODEL URI.
+        entry: which of the set's teachers that is; the first, when left out.
 
     Raises:
         DfkdError: see ``load_teacher``.
     """
     spec = manifest.image
-    return load_teacher(
-        uri, image="x".join(map(str, spec.shape)), mean=spec.mean, std=spec.std,
-        class_names=manifest.class_names,
-    )  # fmt: skip
+    shape, names = "x".join(map(str, spec.shape)), manifest.class_names
+    only_classes = (entry or manifest.teachers[0]).only_classes
+    if only_classes is None:
+        return load_teacher(uri, image=shape, mean=spec.mean, std=spec.std, class_names=names)
+    found = load_teacher(
+        uri, image=shape, mean=spec.mean, std=spec.std, only_classes=list(only_classes)
+    )
+    found.task.names = names
+    return found
 
 
 def by_hash(manifest: SetManifest, teachers: Sequence[Teacher]) -> dict[str, Teacher]:
@@ -87,7 +97,7 @@ def _loaded(manifest: SetManifest, entry: TeacherEntry) -> Teacher:
     named = shown(entry.source, 60)
     check_loads(entry.source)
     try:
-        teacher = load_maker(manifest, entry.source)
+        teacher = load_maker(manifest, entry.source, entry)
     except DfkdError as error:
         reason = shown(str(error), 120)
         raise DfkdError(f"{named} cannot be loaded ({reason}): give it as `teacher`") from None

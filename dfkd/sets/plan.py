@@ -106,6 +106,14 @@ def settle_plan(directory: Path, order: SetOrder, makers: Sequence[Maker]) -> Se
     return _lay_down(directory, replace(plan, recipe=settled, decisions=tuple(lines)))
 
 
+def entry_of(maker: Maker) -> TeacherEntry:
+    """Describe a teacher as a set's manifest does."""
+    subset = maker.teacher.subset
+    return TeacherEntry(
+        maker.source, maker.teacher.fingerprint(), None if subset is None else subset.indices
+    )
+
+
 def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
     """Cut the set into shards; nothing is asked yet.
 
@@ -120,7 +128,7 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
     return SetManifest(
         image=teacher.spec,
         classes=tuple(ClassEntry(*each) for each in named),
-        teachers=tuple(TeacherEntry(m.source, m.teacher.fingerprint()) for m in makers),
+        teachers=tuple(entry_of(m) for m in makers),
         recipe={
             "method": order.recipe.method,
             "steps": None if order.pictures else order.steps or LEARNING_STEPS,

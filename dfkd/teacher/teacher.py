@@ -17,6 +17,7 @@ from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
 from dfkd.protocols import Source
 from dfkd.tasks import Prediction, Task
 from dfkd.tasks.classification import Classification, classification_of
+from dfkd.tasks.subset import Subset
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
 from dfkd.teacher.priors import (
@@ -90,6 +91,7 @@ class Teacher:
         layout: in which order it keeps its weights, once ``to`` has tried.
         source: what builds its network, where that is known.
         notes: what was decided in loading it, a line each.
+        subset: which of its model's classes it knows, where somebody chose (``load_teacher``).
         present: whether it can be asked; of a written dataset (``dfkd.teacher.absent``) it cannot.
         opaque: whether only its answers are seen (``dfkd.access``), each of which is counted.
 
@@ -133,6 +135,7 @@ class Teacher:
         self.layout: Layout | None = None
         self.source: Source | None = None
         self.notes: tuple[str, ...] = ()
+        self.subset: Subset | None = None
         self._accepted: int | None = None
         self._seen = False
         check_finite(network)

@@ -45,10 +45,11 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class TeacherEntry:
-    """A teacher: where it came from, and the hash of its weights."""
+    """A teacher: where it came from, the hash of its weights, and which of its classes it had."""
 
     source: str
     hash: str
+    only_classes: tuple[int, ...] | None = None
 
     __pydantic_config__ = _STRICT
 

@@ -23,7 +23,7 @@ from dfkd.sets.imports.incoming import IncomingSample, IncomingSet, PictureReade
 from dfkd.sets.imports.parquet_files import open_parquet
 from dfkd.sets.imports.rows import asked_logits, carried_logits, incoming_rows, number_names
 from dfkd.sets.imports.tar_files import open_tars
-from dfkd.sets.plan import SET, Maker
+from dfkd.sets.plan import SET, Maker, entry_of
 from dfkd.tasks.labels import folded, match, numbered, why_not
 from dfkd.tasks.synsets import synsets_of
 from dfkd.tasks.words import shown
@@ -111,7 +111,7 @@ class Import:
         self.teacher = maker.teacher if maker else None
         if maker:
             self.names = maker.teacher.class_names
-            entry = TeacherEntry(maker.source, maker.teacher.fingerprint())
+            entry = entry_of(maker)
             self.makers: tuple[TeacherEntry, ...] = (entry,)
             self.image: ImageSpec = maker.teacher.spec
         elif found.note:
