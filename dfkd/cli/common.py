@@ -77,6 +77,7 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
             access=facts.access,
             queries=facts.queries,
             ledger=facts.ledger,
+            task=facts.task,
         )
         found.append(_of_classes(load, facts.only_classes, found))
         check_distinct(found[-1].class_names, uri)
@@ -220,7 +221,10 @@ def tell_data(data: LabelledImages | GivenImages) -> None:
     if data.labels is None:
         told += " without labels"
     else:
-        told += f" of {len(set(data.labels.tolist())):,} classes {_HOW[reading.how]}"
+        several = data.labels.ndim == 2
+        count = data.labels.shape[1] if several else len(data.labels.unique())
+        kind = "labels, each 0 or 1" if several else f"classes {_HOW[reading.how]}"
+        told += f" of {count:,} {kind}"
     if reading.how in ("spelling", "synset"):
         few = (f"{shown(c.directory)} = {shown(c.name)}" for c in reading.classes[:3])
         told += f" ({', '.join(few)}{', …' * (len(reading.classes) > 3)})"

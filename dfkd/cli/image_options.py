@@ -23,6 +23,8 @@ class ImageOptions:
         queries: Images that a run may ask about then; any number where none is given.
         ledger: File that keeps answers and account then, so that nothing is paid twice; that of a
             run is beside --out, called OUT.queries.
+        task: What its answers mean: classification (one class an image) or multilabel (labels that
+            are on or off each by itself).
         only_classes: Of the model's classes those that count, by name or index; all others are left
             out, and so are their images.
     """
@@ -36,6 +38,7 @@ class ImageOptions:
     queries: metavars.OptionalInt = None
     ledger: metavars.File = None
     only_classes: metavars.Classes = None
+    task: metavars.Task = None
 
 
 UNSAID = ImageOptions()

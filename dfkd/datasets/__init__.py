@@ -1,7 +1,14 @@
 """Images from DATA URIs."""
 
 from dfkd.datasets.given import load_images
-from dfkd.datasets.images import GivenImages, LabelledImages, check_fits, evenly, relabelled
+from dfkd.datasets.images import (
+    GivenImages,
+    LabelledImages,
+    check_fits,
+    check_labels,
+    evenly,
+    relabelled,
+)
 from dfkd.datasets.sources import load_data
 from dfkd.datasets.streams import ImageData, StreamedImages, as_given_images, as_images
 
@@ -13,6 +20,7 @@ __all__ = [
     "as_given_images",
     "as_images",
     "check_fits",
+    "check_labels",
     "evenly",
     "load_data",
     "load_images",

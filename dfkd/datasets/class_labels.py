@@ -13,11 +13,11 @@ from dfkd.tasks.words import shown
 def class_indices(
     labels: Any, count: int, class_names: Sequence[str], name: str
 ) -> tuple[Any, str]:
-    """Turn labels into N class indices, int64, and say what was decided.
+    """Turn labels into N class indices, int64, or N x K of 0 and 1, and say what was decided.
 
     Args:
         labels: N integers, floats that are whole, truth values or words; a column or row of such;
-            or N x K with a single 1 in each row.
+            or N x K of 0 and 1: with a single 1 in each row the class, else labels each by itself.
         count: N, the images.
         class_names: the model's classes in their order, which words are matched with.
         name: what messages call the data.
@@ -28,7 +28,10 @@ def class_indices(
     label, note = shown(name, 90), ""
     what = f"the labels of {label}"
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.shape[0] == count:
-        labels, note = _from_one_hot(labels, what), f"one of {labels.shape[1]} columns is the class"
+        ones = _of_columns(labels, what)
+        if (ones.sum(1) != 1).any():
+            return ones, f"{ones.shape[1]} labels are on or off in each image"
+        labels, note = ones.argmax(1), f"one of {labels.shape[1]} columns is the class"
     elif labels.ndim in (1, 2) and labels.size == max(labels.shape, default=0):
         labels = labels.reshape(-1)
     if labels.ndim != 1:
@@ -53,17 +56,10 @@ def _whole(labels: Any, what: str) -> Any:
     return labels.astype(np.int64)
 
 
-def _from_one_hot(labels: Any, what: str) -> Any:
+def _of_columns(labels: Any, what: str) -> Any:
     if labels.dtype.kind not in "buif" or not np.isin(labels, (0, 1)).all():
         raise DfkdError(f"{what} must be N integers, not {labels.shape} {labels.dtype}")
-    ones = labels.astype(np.int64).sum(1)
-    if (ones != 1).any():
-        place = int((ones != 1).argmax())
-        raise DfkdError(
-            f"{what} are {labels.shape[1]} columns of 0 and 1, and row {place} has "
-            f"{ones[place]} ones: one class an image is needed"
-        )
-    return labels.argmax(1)
+    return labels.astype(np.int64)
 
 
 def _from_words(labels: Any, class_names: Sequence[str], label: str) -> tuple[Any, str]:

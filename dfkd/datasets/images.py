@@ -129,6 +129,28 @@ def check_fits(data: Any, spec: ImageSpec, num_classes: int | None = None) -> No
         )
 
 
+def check_labels(data: Any, num_classes: int, rows: int) -> None:
+    """Raise unless labels are of the kind that a task has.
+
+    Args:
+        data: labelled images.
+        num_classes: classes, or labels that are on or off.
+        rows: of answers a sample: 1 where it has one class.
+    """
+    labels = data.labels
+    if rows == 1 and labels.ndim == 2:
+        raise DfkdError(
+            f"{data.name} has {labels.shape[1]} labels of 0 and 1 for each image, and the model "
+            "one class: give `task=multilabel` if its outputs are such labels"
+        )
+    if rows > 1 and tuple(labels.shape[1:]) != (num_classes,):
+        found = f"{labels.shape[1]} labels" if labels.ndim == 2 else "one class"
+        raise DfkdError(
+            f"{data.name} has {found} for each image, and the model {num_classes} labels: labels "
+            f"are wanted as N x {num_classes} of 0 and 1"
+        )
+
+
 def relabelled(data: LabelledImages, columns: Sequence[int] | None) -> LabelledImages:
     """Return ``data`` with labels that index a model's ``columns``; None: in the same order."""
     if columns is None:
@@ -151,6 +173,8 @@ def of_subset(data: Images, subset: Subset | None) -> Images:
     """
     if subset is None or data.labels is None:
         return data
+    if data.labels.ndim == 2:
+        raise DfkdError(f"{data.name} has several labels an image: leave `only_classes` out")
     highest, classes = int(data.labels.max()), len(subset.of)
     if highest >= classes:
         raise DfkdError(f"{data.name} has label {highest} and the model has {classes} classes")

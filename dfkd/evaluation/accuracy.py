@@ -109,7 +109,7 @@ def shares(
     """
     right, alike, total = [0] * len(models), [0] * len(models), 0
     for images, labels in data.batches():
-        total += len(labels)
+        total += labels.numel()
         decisions: list[Tensor] = []
         for index, ((_, network, spec), own) in enumerate(zip(models, columns, strict=True)):
             logits = predictions(network, spec, images, task=tasks[index])
@@ -117,7 +117,7 @@ def shares(
             if int(labels.max()) >= logits.shape[1]:
                 check_fits(data, spec, logits.shape[1])
             decisions.append(logits.argmax(1))
-            right[index] += int((decisions[index] == labels).sum())
+            right[index] += int((decisions[index] == labels.flatten()).sum())
             alike[index] += int((decisions[index] == decisions[0]).sum())
     # In float32, as torchmetrics divides.
     return [

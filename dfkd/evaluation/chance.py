@@ -6,14 +6,19 @@ _DOUBT = 0.01
 """Of networks that only guess, one in a hundred passes for better."""
 
 
-def constant_share(right: Tensor) -> float:
+def constant_share(right: Tensor, rows: int = 1) -> float:
     """Share of N right answers (class indices) that one answer for all would give.
+
+    Args:
+        right: N, the rows of a sample side by side.
+        rows: of a sample; each has a constant answer of its own.
 
     >>> import torch
     >>> constant_share(torch.tensor([0, 1, 1, 2]))
     0.5
     """
-    return int(right.bincount().max()) / len(right)
+    by_row = right.view(-1, rows).unbind(1)
+    return sum(int(row.bincount().max()) for row in by_row) / len(right)
 
 
 def at_chance(hits: int, total: int, share: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.datasets import as_images, relabelled
+from dfkd.datasets import as_images, check_labels, relabelled
 from dfkd.errors import DfkdError
 from dfkd.evaluation.measurement import Measurement, measure_networks
 from dfkd.evaluation.robustness import check_epsilon, robustness, select_evenly
@@ -70,6 +70,8 @@ def evaluate_named(
     check_epsilon(epsilon, measured=True)
     lineup = line_up([(name, one.class_names) for name, one in models])
     images = as_images(data, models[0][1].spec, "data")
+    for _, one in models:
+        check_labels(images, one.num_classes, one.task.rows)
     parts: list[tuple[str, nn.Module, ImageSpec]] = []
     columns, families = [], []
     tasks: list[Task | None] = []
@@ -79,6 +81,8 @@ def evaluate_named(
         families += [len(parts)] * (1 + len(exits)) if exits else [-1]
         parts.append((name, network, model.spec))
         parts += [(f"{name}, {exit}", part, model.spec) for exit, part in exits.items()]
+        if own is not None and model.task.rows > 1:
+            raise DfkdError(f"{name} has its labels in another order than {models[0][0]}")
         columns += [own] * (1 + len(exits))
         tasks += [model.task] + [model.student_task] * len(exits)
     measured = measure_networks(parts, images, columns, tasks)

@@ -49,10 +49,15 @@ def measure_fidelity(teacher: Teacher, student: nn.Module, held_out: HeldOut) ->
         held_out: images of the kinds that students are judged by.
     """
     wanted, logits = held_out.logits, held_out.answers(student, teacher)
-    agreed = (logits.argmax(1) == wanted.argmax(1)).float()
-    classes = wanted.argmax(1)
-    kinds = {kind: float(agreed[held_out.places(kind)].mean()) for kind in held_out.counts}
-    by_class = [agreed[classes == index] for index in range(wanted.shape[1])]
+    rows, classes = held_out.rows, wanted.argmax(1)
+    agreed = (logits.argmax(1) == classes).float()
+    own = agreed.view(-1, rows).mean(1)
+    kinds = {kind: float(own[held_out.places(kind)].mean()) for kind in held_out.counts}
+    if rows == 1:
+        by_class = [agreed[classes == index] for index in range(wanted.shape[1])]
+    else:  # of each label, where it is on
+        on = classes.view(-1, rows).bool()
+        by_class = [agreed.view(-1, rows)[on[:, index], index] for index in range(rows)]
     asks = teacher.present and not teacher.opaque  # an answer may cost something
     confidence = logits.softmax(1).amax(1).mean()
     return Fidelity(

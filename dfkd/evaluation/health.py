@@ -53,20 +53,21 @@ def measure_health(teacher: Teacher, student: nn.Module, images: Tensor) -> Heal
         images: N x C x H x W in [0, 1], two at least.
     """
     trace = teacher.trace(images, statistics=teacher.remembers)
-    wanted = trace.logits.argmax(1)
+    wanted, task = trace.logits.argmax(1), teacher.student_task
     with trying(student) as trial:
-        answers = []
+        said = []
         for training in (False, True):
             set_mode(trial, training)
-            said = compute_logits(trial, teacher.spec.normalize(images))
-            answers.append(teacher.student_task.read(said).logits.argmax(1))
+            raw = compute_logits(trial, teacher.spec.normalize(images))
+            said.append(task.read(raw))
+    answers = [answer.logits.argmax(1) for answer in said]
     return Health(
         images=len(images),
         saturated=_saturated(images),
         duplicates=_duplicates(images),
         confidence=float(trace.logits.softmax(1).amax(1).mean()),
-        teacher_classes=effective(wanted.bincount().tolist()),
-        student_classes=effective(answers[0].bincount().tolist()),
+        teacher_classes=effective(task.counts(trace.prediction).tolist()),
+        student_classes=effective(task.counts(said[0]).tolist()),
         agreement=float((answers[0] == wanted).float().mean()),
         agreement_training=float((answers[1] == wanted).float().mean()),
         gaps=_gaps(trace.statistics),

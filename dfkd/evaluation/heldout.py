@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.evaluation.accuracy import predictions
+from dfkd.tasks.prediction import rows_of
 from dfkd.teacher import Teacher
 
 HELD_OUT_BATCH = 64
@@ -29,7 +30,7 @@ class HeldOut:
 
     Attributes:
         images: uint8 N x C x H x W, kind by kind.
-        logits: the teacher's, N x classes.
+        logits: the teacher's, N x classes; of several rows a sample, those side by side.
         counts: how many there are of each of ``HELD_OUT_KINDS``, in their order.
         style: of the drawings, the one of ``STYLES`` that suits the teacher best.
     """
@@ -50,13 +51,21 @@ class HeldOut:
         first = sum(self.counts[name] for name in names[: names.index(kind)])
         return slice(first, first + self.counts[kind])
 
+    @property
+    def rows(self) -> int:
+        """Rows of logits a sample."""
+        return len(self.logits) // len(self.images)
+
+    def logits_at(self, place: slice) -> Tensor:
+        """Return the teacher's logits of some of the images."""
+        return rows_of(self.logits, place, len(self.images))
+
     def judging(self) -> "HeldOut":
         """Return the images that students are judged by."""
         kinds = [kind for kind in JUDGING if self.counts.get(kind)]
         places = [self.places(kind) for kind in kinds]
-        images, logits = (
-            torch.cat([values[place] for place in places]) for values in (self.images, self.logits)
-        )
+        images = torch.cat([self.images[place] for place in places])
+        logits = torch.cat([self.logits_at(place) for place in places])
         counts = MappingProxyType({kind: self.counts[kind] for kind in kinds})
         return HeldOut(images, logits, counts, self.style)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.evaluation.accuracy import agreement, predictions
+from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.teacher import Teacher
 
@@ -89,7 +89,7 @@ def ask_invariances(
         raise DfkdError(f"no change is called {name!r}{nearest(name, CHANGES)}")
     places = [held_out.places(kind) for kind in (held_out.own_kind, "drawn")]
     own, drawn = (held_out.images[place] for place in places)
-    answers = [held_out.logits[place] for place in places]
+    answers = [held_out.logits_at(place) for place in places]
     found: dict[str, Invariance] = {}
     for name in wanted:
         if CHANGES[name].fits(shape):
@@ -106,17 +106,20 @@ def ask_invariances(
 def share_kept(teacher: Teacher, images: Tensor, before: Tensor, name: str) -> float:
     """Compute the share of images whose class stays under a change, the mean of its directions.
 
+    Of labels that hold side by side all have to stay.
+
     Args:
         teacher: frozen.
         images: uint8 N x C x H x W.
-        before: N x classes, the teacher's logits of them.
+        before: the teacher's rows of logits of them.
         name: of ``CHANGES``.
     """
     changed = CHANGES[name].variants(images.float() / 255)
-    shares = [
-        agreement(predictions(teacher, teacher.spec, one, batch_size=HELD_OUT_BATCH), before)
-        for one in changed
-    ]
+    shares = []
+    for one in changed:
+        after = predictions(teacher, teacher.spec, one, batch_size=HELD_OUT_BATCH)
+        same = (after.argmax(1) == before.argmax(1)).view(len(images), -1).all(1)
+        shares.append(float(same.float().mean()))
     return sum(shares) / len(shares)
 
 

@@ -14,7 +14,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.losses.statistics import layer_statistics
-from dfkd.tasks.classification import Classification
+from dfkd.tasks import Classification, MultiLabel
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
 
@@ -54,13 +54,15 @@ def _unchanging(teacher: Teacher, held_out: HeldOut) -> str:
 
 
 def _independent_labels(teacher: Teacher, held_out: HeldOut) -> str:
+    if held_out.rows > 1 or held_out.logits.shape[1] <= 2:
+        return ""
     low, high = float(held_out.logits.min()), float(held_out.logits.max())
     # From one end to the other: the logits of a network without training may lie there as well.
     if 0 <= low < 0.1 and 0.9 < high <= 1:
         raise DfkdError(
             "the teacher's answers all lie in [0, 1] and do not sum to 1, as sigmoids' of labels "
-            "that exclude nothing: losses here are of one class an image; return logits, of "
-            "classes that exclude each other"
+            "that exclude nothing: if they are that, give `task=multilabel`; otherwise return "
+            "logits, of classes that exclude each other"
         )
     return ""
 
@@ -89,6 +91,8 @@ def _one_output(teacher: Teacher, held_out: HeldOut) -> str:
 
 def _probabilities(teacher: Teacher, held_out: HeldOut) -> str:
     task: Any = teacher.task
+    if isinstance(task, MultiLabel) and task.probabilities:
+        return "the teacher ends in sigmoids: they are undone to logits"
     if not isinstance(task, Classification) or task.outputs == 1:
         return ""
     if task.probabilities:
@@ -100,7 +104,7 @@ def _probabilities(teacher: Teacher, held_out: HeldOut) -> str:
 
 def _unsteady(teacher: Teacher, held_out: HeldOut) -> str:
     images = held_out.images[:_SOME]
-    before = held_out.logits[:_SOME]
+    before = held_out.logits_at(slice(_SOME))
     again = predictions(teacher, teacher.spec, images, batch_size=HELD_OUT_BATCH)
     # Rounding differs with the batch's size; what a network draws differs by far more.
     if float((again - before).abs().mean()) < 1e-2 * float(before.std()):

@@ -115,9 +115,9 @@ def robust_accuracy(
     with eval_mode(model), without_cudnn_rnn(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
         for images, labels in zip(*batches, strict=True):
-            targets = labels.to(place)
+            targets = labels.to(place).flatten()
             wrongness = partial(F.cross_entropy, target=targets, reduction="sum")
             moved = attack(images=in_unit_range(images.to(place)), loss=wrongness)
             with torch.no_grad():
                 right += int((answer(moved).argmax(1) == targets).sum())
-    return right / len(data.labels[:count])
+    return right / data.labels[:count].numel()

@@ -71,7 +71,8 @@ class Validation:
     def standing(self, student: nn.Module) -> Standing:
         """Measure how a student of this teacher stands to it on the held-out images."""
         held_out = self.held_out
-        return _standing(held_out.answers(student, self._teacher), held_out.logits)
+        rows = held_out.rows
+        return _standing(held_out.answers(student, self._teacher), held_out.logits, rows)
 
     def judged(
         self,
@@ -147,11 +148,11 @@ def clearly_better(one: Standing, other: Standing, images: int) -> bool:
     return one.agreement - other.agreement > 2 * math.sqrt(sum(variances) / images)
 
 
-def _standing(logits: Tensor, wanted: Tensor) -> Standing:
+def _standing(logits: Tensor, wanted: Tensor, rows: int) -> Standing:
     right = wanted.argmax(1)
     hits = int((logits.argmax(1) == right).sum())
     divergence = F.kl_div(
         logits.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True
     )
-    guessing = at_chance(hits, len(right), constant_share(right))
+    guessing = at_chance(hits, len(right), constant_share(right, rows))
     return Standing(hits / len(right), float(divergence), guessing)

@@ -89,6 +89,7 @@ def load_model(
         loaded,
         spec=artefact.spec or loaded.spec,
         class_names=artefact.class_names or loaded.class_names,
+        task=artefact.task or loaded.task,
     )
 
 
@@ -110,6 +111,7 @@ def load_teacher(
     class_names: Sequence[str] | None = None,
     only_classes: str | Sequence[int | str] | None = None,
     prior: str | None = None,
+    task: str | None = None,
     trust: bool = False,
     access: str | None = None,
     queries: int | None = None,
@@ -127,6 +129,8 @@ def load_teacher(
             such as ``"3,17,42"``; left out, all.
         prior: what images are compared with: NAME or NAME:ARGUMENT, a name of
             ``dfkd.teacher.priors.PRIORS``; left out, its batch-norms' statistics, if any.
+        task: what its output means, ``classification`` or ``multilabel`` (labels that are on or off
+            each by itself); left out, the source's, else classification.
         trust: see ``load_model``.
         access: ``logits``, ``probs`` or ``top1``: no more than that is seen of its answers. One at
             ``http://HOST:PORT`` shows what it shows.
@@ -155,7 +159,13 @@ def load_teacher(
     # Loaded first: what is wrong with it is said before the teacher is touched.
     remembered = prior and named_prior(prior, unwrap(loaded.network), spec, _folded)
     try:
-        teacher = Teacher(loaded.network, spec, class_names, prior=remembered or None)
+        teacher = Teacher(
+            loaded.network,
+            spec,
+            class_names,
+            task=task or loaded.task,
+            prior=remembered or None,
+        )
     except DfkdError as error:
         other = loaded.spec is not None and spec.shape[1:] != loaded.spec.shape[1:]
         hint = size_hint(parsed, spec.shape[1:]) if other else ""

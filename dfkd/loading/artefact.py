@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.usercode import first_line
+from dfkd.tasks import TASKS
 from dfkd.teacher.spec import ImageSpec, spec_from_dict
 from dfkd.training.files import replacing
 
@@ -42,6 +43,7 @@ class Artefact:
         spec: image size and normalisation; None where the file is silent.
         class_names: one a class; likewise.
         values: how many numbers its tensors have.
+        task: the word for what its output means; None where the file is silent.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Artefact:
     spec: ImageSpec | None
     class_names: tuple[str, ...] | None
     values: int
+    task: str | None = None
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
@@ -111,22 +114,24 @@ def read_artefact(path: str | Path) -> Artefact | None:
     if text is None:
         return None
     try:
-        factory, keywords, spec, names = _described(text)
+        factory, keywords, spec, names, task = _described(text)
     # Somebody else may have written it: a parser may run out of depth, of memory, of anything.
     except Exception as error:
         raise DfkdError(f"the metadata 'dfkd' of {path} is damaged ({first_line(error)})") from None
-    return Artefact(Path(path), factory, keywords, spec, names, values)
+    return Artefact(Path(path), factory, keywords, spec, names, values, task)
 
 
 def _described(
     text: str,
-) -> tuple[str | None, dict[str, Any], ImageSpec | None, tuple[str, ...] | None]:
-    """Factory, keywords, spec and class names from JSON, each of its type or an exception."""
+) -> tuple[str | None, dict[str, Any], ImageSpec | None, tuple[str, ...] | None, str | None]:
+    """Factory, keywords, spec, class names and task from JSON, each of its type or an exception."""
     if len(text) > LONGEST_METADATA:
         raise ValueError(f"{len(text):,} characters, at most {LONGEST_METADATA:,} are read")
     facts = json.loads(text)
     factory, keywords = facts.get("factory"), facts.get("keywords") or {}
-    spec, names = facts.get("spec"), facts.get("class_names")
+    spec, names, task = facts.get("spec"), facts.get("class_names"), facts.get("task")
+    if task is not None and task not in TASKS:
+        raise ValueError(f"no task {str(task)[:40]!r}")
     if not isinstance(factory, str | None) or not isinstance(keywords, dict):
         raise TypeError("its factory or its keywords are of another type")
     if not isinstance(names, list | None) or not all(isinstance(one, str) for one in names or ()):
@@ -138,6 +143,7 @@ def _described(
         {key: _from_json(value) for key, value in keywords.items()},
         spec_from_dict(spec) if spec else None,
         tuple(names) if names else None,
+        task,
     )
 
 

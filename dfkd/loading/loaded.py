@@ -30,6 +30,7 @@ class LoadedModel:
         keywords: of the factory.
         notes: what was decided in loading it, a line each.
         normalised: whether the source says by which mean and std, where it must say it.
+        task: what its output means, where the source says so.
     """
 
     network: nn.Module
@@ -39,6 +40,7 @@ class LoadedModel:
     keywords: dict[str, Any]
     notes: tuple[str, ...] = ()
     normalised: bool = True
+    task: str | None = None
 
 
 def lasting(uri: ModelURI) -> str:

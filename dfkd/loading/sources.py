@@ -59,7 +59,12 @@ def _from_artefact(uri: ModelURI, defaults: Defaults, trust: bool) -> LoadedMode
     network = again() if trust else build_within(again, artefact.values, str(path))
     load_weights(network, path, artefact.factory)
     return LoadedModel(
-        network, artefact.spec, artefact.class_names, artefact.factory, artefact.keywords
+        network,
+        artefact.spec,
+        artefact.class_names,
+        artefact.factory,
+        artefact.keywords,
+        task=artefact.task,
     )
 
 

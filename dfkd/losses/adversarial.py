@@ -4,7 +4,9 @@ The plain adversary needs no function: it is -1 times a distillation loss.
 """
 
 import math
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -109,6 +111,20 @@ def class_balance(logits: Tensor, *, base: float = math.e) -> Tensor:
     """
     log_p = F.log_softmax(logits, dim=1).logsumexp(0) - math.log(len(logits))
     return (log_p.exp() * log_p).sum() / math.log(base)
+
+
+def task_balance(task: Any, logits: Tensor, *, base: float = math.e) -> Tensor:
+    """Compute ``class_balance`` of each of a sample's rows, on average: of labels, each on its own.
+
+    Args:
+        task: says how many rows a sample has (``dfkd.tasks.Task``).
+        logits: M x K, the teacher's.
+        base: of the logarithm.
+    """
+    if task.rows == 1:
+        return class_balance(logits, base=base)
+    rows = logits.unflatten(0, (-1, task.rows)).unbind(1)
+    return torch.stack([class_balance(row, base=base) for row in rows]).mean()
 
 
 def mutual_information(logits: Tensor) -> Tensor:

@@ -231,7 +231,7 @@ LOSSES: dict[str, Loss] = {
     # Of images: what the teacher says of them, and what it remembers.
     "onehot": Loss(
         response.supervised,
-        ("task", "teacher.prediction", "labels"),
+        ("task", "teacher.prediction", "aims"),
         "the teacher's answer against the target",
         "DAFL, Chen et al., 2019",
         teaches=False,
@@ -264,15 +264,15 @@ LOSSES: dict[str, Loss] = {
         teaches=False,
     ),
     "balance": Loss(
-        adversarial.class_balance,
-        ("teacher.logits",),
+        adversarial.task_balance,
+        ("task", "teacher.logits"),
         "classes as frequent in a batch, in nats",
         "DFQ, Choi et al., 2020",
         teaches=False,
     ),
     "balance10": Loss(
-        partial(adversarial.class_balance, base=10),
-        ("teacher.logits",),
+        partial(adversarial.task_balance, base=10),
+        ("task", "teacher.logits"),
         "the same to the base of 10",
         "DAFL, Chen et al., 2019",
         teaches=False,

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dfkd.datasets import GivenImages, check_fits
+from dfkd.datasets import GivenImages, check_fits, check_labels
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
 from dfkd.loading import check_student
@@ -32,6 +32,9 @@ def check_run(
     SCHEMES[recipe.scheme].check(recipe.scheme_config, images is not None)
     if evaluation is not None:
         check_fits(evaluation.data, teacher.spec, teacher.num_classes)
+        check_labels(evaluation.data, teacher.num_classes, teacher.task.rows)
+    if isinstance(images, GivenImages) and images.labels is not None:
+        check_labels(images, teacher.num_classes, teacher.task.rows)
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -32,7 +32,9 @@ def failure_of(
             f"{kept.agreement:.1%} of the held-out images, and one answer for all would do as "
             "well. Give it more --minutes."
         )
-    share, images = constant_share(evaluation.labels), len(evaluation)
+    labels = evaluation.labels
+    share = constant_share(labels.flatten(), labels[0].numel())
+    images = labels.numel()
 
     def guesses(accuracy: float | None) -> bool:
         return at_chance(round((accuracy or 0.0) * images), images, share)

@@ -13,6 +13,7 @@ from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs import run_records
 from dfkd.runs.options import Evaluation
+from dfkd.tasks import task_name
 from dfkd.teacher import Teacher
 from dfkd.teacher.priors import name_of, told_of
 from dfkd.training.budget import Budget
@@ -114,6 +115,8 @@ def identity(
     taught: dict[str, Any] = {"teacher": teacher_hash[:16], "image": teacher.spec.facts()}
     if teacher.prior_note:
         taught["prior"] = teacher.prior_note
+    if teacher.task.rows > 1:  # earlier checkpoints know of no other task
+        taught["task"] = task_name(teacher.task)
     return flat({**first, **taught, **to_dict(recipe), "student": shapes})
 
 
@@ -158,6 +161,7 @@ def manifest(
         "processes": runtime.world_size,
         "seed": recipe.seed,
         "class_names": list(teacher.class_names),
+        "task": task_name(teacher.task),
         "only_classes": teacher.subset and list(teacher.subset.indices),
         "teacher_hash_before": hash_before,
         "teacher_hash_after": teacher.fingerprint(),
@@ -182,6 +186,7 @@ def inversion_manifest(
         "recipe": recipe,
         "seed": seed,
         "class_names": list(teacher.class_names),
+        "task": task_name(teacher.task),
         "only_classes": teacher.subset and list(teacher.subset.indices),
         "teacher_hash_before": hash_before,
         "teacher_hash_after": teacher.fingerprint(),

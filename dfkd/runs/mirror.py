@@ -50,7 +50,7 @@ class Mirror:
 def try_mirroring(teacher: Teacher, held_out: HeldOut) -> Mirror:
     """Show the teacher its own images, their mirror images, and both neighbours a pixel away."""
     images = held_out.own
-    before = held_out.logits[held_out.places(held_out.own_kind)]
+    before = held_out.logits_at(held_out.places(held_out.own_kind))
     mirrored, moved = (share_kept(teacher, images, before, name) for name in ("mirror", HARMLESS))
     return Mirror(mirrored, moved, len(images), held_out.own_kind)
 

@@ -26,6 +26,7 @@ from dfkd.runs.failure import failure_of
 from dfkd.runs.metrics import HeldOutAgreement, Quality, RunCost, Seconds
 from dfkd.runs.options import Evaluation
 from dfkd.runs.selector import Selector
+from dfkd.tasks import task_name
 from dfkd.teacher import Teacher
 from dfkd.training.engine import Engine
 
@@ -179,7 +180,10 @@ def save_student(directory: Path, student: nn.Module, teacher: Teacher, source: 
     """
     path = directory / "student.safetensors"
     factory, keywords = factory_of(student, *source)
-    save_artefact(path, student, factory, keywords, teacher.spec, teacher.class_names)
+    save_artefact(
+        path, student, factory, keywords, teacher.spec, teacher.class_names,
+        task=task_name(teacher.task),
+    )  # fmt: skip
 
 
 def write_results(
@@ -202,7 +206,6 @@ def write_results(
     run_records.write_json(directory / "result.json", metrics)
     if images is not None:
         with torch.no_grad():
-            answers = teacher(images).argmax(1).tolist()
-        names = [teacher.class_names[index] for index in answers]
+            names = teacher.task.described(teacher.predict(images))
         write_grid(directory / "grid.png", images.float().cpu(), names, columns=8)
     write_page(directory, manifest, metrics)

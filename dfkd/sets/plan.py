@@ -80,6 +80,11 @@ def check_makers(makers: Sequence[Maker]) -> None:
     if not makers:
         raise DfkdError("a set needs a teacher")
     first = makers[0].teacher
+    if any(maker.teacher.task.rows > 1 for maker in makers):
+        raise DfkdError(
+            "a written set holds one class an image, and this teacher's labels hold side by side: "
+            "distil it with `method`, which needs no set"
+        )
     for other in makers[1:]:
         if other.teacher.spec != first.spec or other.teacher.class_names != first.class_names:
             raise DfkdError(

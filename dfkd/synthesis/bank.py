@@ -76,6 +76,7 @@ class ImageBank:
         num_classes: how many logits a row of an answer has.
         seed: of the draws.
         device: where the samples lie.
+        targets: how many there are; as many as classes, when left out.
 
     Raises:
         DfkdError: no room for a sample.
@@ -88,7 +89,9 @@ class ImageBank:
         num_classes: int,
         seed: int,
         device: torch.device | str = "cpu",
+        targets: int | None = None,
     ) -> None:
+        self._targets = targets or num_classes
         if capacity < 1:
             raise DfkdError(f"an image bank must hold at least one image, not {capacity}")
         self.capacity, self.total = capacity, 0
@@ -106,7 +109,7 @@ class ImageBank:
         """Count the stored samples that are meant for each class, (classes,), where they lie."""
         target = self._columns["target"][: len(self)]
         # Not bincount: its length depends on the values, so that a GPU would have to wait.
-        counts = target.new_zeros(self._num_classes)
+        counts = target.new_zeros(self._targets)
         return counts.index_add_(0, target.flatten(), torch.ones_like(target.flatten()))
 
     def _balanced(self, count: int) -> Tensor:

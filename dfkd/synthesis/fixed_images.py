@@ -23,7 +23,10 @@ class FixedImages:
     """
 
     def __init__(self, teacher: Teacher, images: Tensor, labels: Tensor | None, seed: int) -> None:
-        self.bank = ImageBank(len(images), teacher.spec, teacher.num_classes, seed, teacher.device)
+        task = teacher.task
+        self.bank = ImageBank(
+            len(images), teacher.spec, task.width, seed, teacher.device, targets=task.targets
+        )
         for start in range(0, len(images), _CHUNK):
             part = images[start : start + _CHUNK].to(teacher.device)
             with torch.no_grad(), teacher.autocast():

@@ -50,7 +50,10 @@ class Method(ABC):
     def new_bank(self, capacity: int, seed: int) -> ImageBank:
         """Make a bank for the teacher's images and answers."""
         teacher = self.teacher
-        return ImageBank(capacity, teacher.spec, teacher.num_classes, seed, teacher.device)
+        task = teacher.task
+        return ImageBank(
+            capacity, teacher.spec, task.width, seed, teacher.device, targets=task.targets
+        )
 
     def run(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """Call a generator in the teacher's precision; return float32."""

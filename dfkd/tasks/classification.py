@@ -12,9 +12,10 @@ from dfkd.errors import DfkdError
 from dfkd.losses.response import cross_entropy
 from dfkd.tasks.answers import find_logits
 from dfkd.tasks.prediction import Prediction
+from dfkd.tasks.task import Task
 
 
-class Classification:
+class Classification(Task):
     """N x classes logits, one row a sample: the first of the tasks (``dfkd.tasks.task.Task``).
 
     Args:
@@ -44,11 +45,7 @@ class Classification:
         self.outputs, self.taken = outputs or num_classes, taken
         if self.outputs not in (num_classes, 1) or (self.outputs == 1 and num_classes > 2):
             raise DfkdError(f"{num_classes} classes cannot be told from {self.outputs} outputs")
-        self.names = tuple(names or map(str, range(num_classes)))
-        if len(self.names) != num_classes:
-            raise DfkdError(f"{len(self.names)} class names for {num_classes} classes")
-        if twice := [name for name, n in Counter(self.names).items() if n > 1]:
-            raise DfkdError(f"several classes are called {twice[0][:40]!r}: name them apart")
+        self.names = check_names(names, num_classes)
 
     def read(self, raw: Any) -> Prediction:
         """Take N x classes logits, or one logit for two classes, wherever a network has them.
@@ -118,6 +115,14 @@ class Classification:
         """Compute the cross-entropy; ``target`` holds N indices or N x classes probabilities."""
         return cross_entropy(prediction.logits, target)
 
+    def costs(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Compute the cross-entropy of each sample, N values."""
+        return F.cross_entropy(prediction.logits, target, reduction="none")
+
+    def described(self, prediction: Prediction) -> list[str]:
+        """Name the class of each sample."""
+        return [self.names[index] for index in self.decide(prediction).tolist()]
+
     def counts(self, prediction: Prediction) -> Tensor:
         """Count the decisions by class."""
         decisions = self.decide(prediction)
@@ -134,6 +139,16 @@ class Classification:
         from torchmetrics.classification import MulticlassAccuracy
 
         return MulticlassAccuracy(self.num_classes, average="micro")
+
+
+def check_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Return a name a class, numbers where there are none; raise unless each has its own."""
+    found = tuple(names or map(str, range(count)))
+    if len(found) != count:
+        raise DfkdError(f"{len(found)} class names for {count} classes")
+    if twice := [name for name, n in Counter(found).items() if n > 1]:
+        raise DfkdError(f"several classes are called {twice[0][:40]!r}: name them apart")
+    return found
 
 
 def classification_of(

@@ -11,9 +11,15 @@ from dfkd.tasks.prediction import Prediction
 class Task(Protocol):
     """The meaning of a network's output.
 
+    A class that names this one as its base has a row a sample and a target a class, as the
+    defaults below say.
+
     Attributes:
-        num_classes: K, logits a row.
+        num_classes: what is counted, and named.
         names: one a class.
+        width: K, logits a row.
+        rows: rows a sample.
+        targets: what a sample can be made for, counted from 0.
         widths: how many numbers a network may answer a sample with, the usual first.
     """
 
@@ -21,8 +27,29 @@ class Task(Protocol):
     names: tuple[str, ...]
 
     @property
+    def width(self) -> int:
+        """See above."""
+        return self.num_classes
+
+    @property
+    def rows(self) -> int:
+        """See above."""
+        return 1
+
+    @property
+    def targets(self) -> int:
+        """See above."""
+        return self.num_classes
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """See above."""
+        return (self.num_classes,)
+
+    @property
+    def of_students(self) -> "Task":
+        """The task as students answer it, who give logits whatever the teacher ends in."""
+        return self
 
     def read(self, raw: Any) -> Prediction:
         """Read what a network returned; raise a ``DfkdError`` where it is no such answer."""
@@ -56,6 +83,18 @@ class Task(Protocol):
 
     def supervised(self, prediction: Prediction, target: Tensor) -> Tensor:
         """Compute the loss of an answer against a target, a scalar."""
+
+    def labels(self, prediction: Prediction, target: Tensor | None) -> Tensor:
+        """Return the class of each row: of the target where there is one, else as answered."""
+        return self.decide(prediction) if target is None else target
+
+    def costs(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Compute the loss of each sample's answer against its target, N values."""
+        return self.supervised(prediction, target).expand(len(target))
+
+    def described(self, prediction: Prediction) -> list[str]:
+        """Say what each sample was taken for, in a word or two."""
+        return list(map(str, self.decide(prediction).tolist()))
 
     def counts(self, prediction: Prediction) -> Tensor:
         """Count the decisions by class, K int64 numbers: even is healthy, one is collapse."""

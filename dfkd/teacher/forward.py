@@ -100,6 +100,7 @@ class PairedForward:
         for side, one in enumerate(networks):
             if {"head", "last_map"} & self._parts[side]:
                 one = self._present(one)
+                check_single_row(teacher)
                 head, last = classifier(one, teacher.task.widths), last_map(one, example)
                 check_averaged(one, head, last, example, SIDES[side])
                 self._heads[side], self._last[side] = named_layers(one)[head], last
@@ -220,7 +221,7 @@ class PairedForward:
         # Before they become float32: that is a copy under autocast, which no logit depends on.
         gradients: list[tuple[Tensor, ...]] = [(), ()]
         if self._gradients:
-            classes = self.teacher.task.decide(teacher)
+            classes = self.teacher.task.labels(teacher, None)
             gradients[1] = logit_gradients(features[1], teacher.logits, classes, create_graph=False)
             gradients[0] = logit_gradients(features[0], student.logits, classes, create_graph=True)
         sides = [
@@ -259,6 +260,15 @@ class PairedForward:
         own = self.teacher
         return PairOutputs(
             inputs, teacher, student, targets, own.task, own.prior, self.temperature, normalized
+        )
+
+
+def check_single_row(teacher: Teacher) -> None:
+    """Raise where several rows of an answer share one classifier: no class is *the* class."""
+    if teacher.task.rows > 1:
+        raise DfkdError(
+            "class activation maps are of the one class that an image has, and this teacher's "
+            "labels hold side by side: use `knowledge=kd`, or grad_cam for its maps"
         )
 
 

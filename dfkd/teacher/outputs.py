@@ -70,12 +70,17 @@ class PairOutputs(NamedTuple):
 
     @property
     def decisions(self) -> Any:
-        """The targets that the teacher's answers come to."""
-        return self.task.decide(self.teacher.prediction)
+        """The class of each row of the teacher's answers."""
+        return self.task.labels(self.teacher.prediction, None)
 
     @property
     def labels(self) -> Any:
-        """What the samples were made for, else the teacher's decisions."""
+        """The class of each row that the samples were made for, else the teacher's decision."""
+        return self.task.labels(self.teacher.prediction, self.targets)
+
+    @property
+    def aims(self) -> Any:
+        """What the samples were made for, else what the teacher's answers come to."""
         return self.decisions if self.targets is None else self.targets
 
     @property

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, nearest
 from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
 from dfkd.protocols import Source
-from dfkd.tasks import Prediction, Task
-from dfkd.tasks.classification import Classification, classification_of
+from dfkd.tasks import TASKS, Prediction, Task
 from dfkd.tasks.subset import Subset
 from dfkd.teacher.holding import RESTLESS, is_held, let_go
 from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
@@ -78,7 +77,8 @@ class Teacher:
         network: normalised samples, N x C x H x W images as a rule -> answers that ``task`` reads.
         spec: the samples it expects, before normalisation: its space.
         class_names: one a class; ``"0"``, ``"1"``, ... when left out.
-        task: what its output means; classification, found from its first answer, when left out.
+        task: what its output means, or the word for it (``dfkd.tasks.TASKS``): it is found in its
+            first answer; ``classification``, when left out.
         prior: what it remembers of its data; its batch-norms' statistics, if any, when left out. A
             name of ``dfkd.teacher.priors.PRIORS``, such as ``"pack:FILE"``, or a ``Prior``.
 
@@ -110,7 +110,7 @@ class Teacher:
         spec: ImageSpec,
         class_names: Sequence[str] | None = None,
         *,
-        task: Task | None = None,
+        task: Task | str | None = None,
         prior: Prior | str | None = None,
     ) -> None:
         self.network, self.spec = network, spec
@@ -141,9 +141,7 @@ class Teacher:
         check_finite(network)
         try:
             raw = self._trial()
-            self.task = task or classification_of(
-                raw, spec.shape, class_names, self._answers_within_one
-            )
+            self.task = self._found_task(raw, task or "classification", class_names)
             self.task.read(raw)
         except BaseException:
             self.restore()
@@ -165,6 +163,14 @@ class Teacher:
         self._accepted = len(images)
         return raw
 
+    def _found_task(self, raw: object, task: Task | str, names: Sequence[str] | None) -> Task:
+        if not isinstance(task, str):
+            return task
+        if task not in TASKS:
+            raise DfkdError(f"no task {task[:40]!r}{nearest(task, TASKS)}")
+        found: Task = TASKS[task](raw, self.spec.shape, names, self._answers_within_one)
+        return found
+
     def _answers_within_one(self) -> bool:
         return answers_within_one(
             lambda images: self._answer(self.network, images), self.spec, self.device
@@ -172,7 +178,7 @@ class Teacher:
 
     @property
     def num_classes(self) -> int:
-        """Logits a row."""
+        """What its task counts: classes, or labels."""
         return self.task.num_classes
 
     @property
@@ -290,8 +296,7 @@ class Teacher:
     @property
     def student_task(self) -> Task:
         """The task as students answer it: by logits, where the teacher ends in a softmax."""
-        task = self.task
-        return task.of_students if isinstance(task, Classification) else task
+        return self.task.of_students
 
     @cached_property
     def differentiable(self) -> bool:

@@ -22,7 +22,7 @@ from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.method import Method, descend
 from dfkd.synthesis.methods.adi import Adi, AdiConfig
 from dfkd.synthesis.methods.drawings import Drawings, DrawingsConfig
-from dfkd.tasks import Prediction
+from dfkd.tasks import Prediction, Task
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.spec import ImageSpec
@@ -30,7 +30,7 @@ from dfkd.teacher.spec import ImageSpec
 BOXES, CLASSES = 2, 3
 
 
-class TwoBoxes:
+class TwoBoxes(Task):
     """Each image has two rows: logits of a box's class, how much it counts, and its corners."""
 
     num_classes = CLASSES

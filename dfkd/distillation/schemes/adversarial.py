@@ -49,7 +49,7 @@ class Adversarial(Scheme):
         if not scheme.weight:
             return
         with seeded(seed):
-            critics = self._critics(teacher.num_classes)
+            critics = self._critics(teacher.task.width)
         rates = (scheme.critic_lr, scheme.noise)
         self._critic = CriticTrainer(critics, scheme.loss, *rates, seed, teacher.device, runtime)
 

@@ -113,4 +113,4 @@ def put_behind_front_end(teachers: Sequence[Teacher], config: CrossModalConfig) 
         )
     # Moved before a ``Teacher`` asks it how many classes there are.
     front_end = front_end_of(config).to(teacher.device)
-    return Teacher(BehindFrontEnd(front_end, teacher), config.spec, teacher.class_names)
+    return Teacher(BehindFrontEnd(front_end, teacher), config.spec, task=teacher.task)

@@ -63,7 +63,8 @@ class BeYourOwnTeacher(Scheme):
             with learner.runtime.autocast():
                 assert isinstance(head, Head)
                 embedding = head.embedding(maps[layer])
-                logits = head.classifier(embedding).float()
+                answer = learner.teacher.student_task.read(head.classifier(embedding))
+                logits = answer.logits.float()
             teacher, own = (
                 response.kl_divergence(logits, others, temperature=outputs.temperature)
                 for others in (outputs.teacher.logits, outputs.answered.logits.detach())

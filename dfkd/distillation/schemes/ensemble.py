@@ -136,6 +136,8 @@ def merge_teachers(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teach
         raise DfkdError("an ensemble wants more than one teacher")
     if config.weights and len(config.weights) != len(teachers):
         raise DfkdError(f"{len(config.weights)} weights for {len(teachers)} teachers")
+    if any(teacher.task.rows > 1 for teacher in teachers):
+        raise DfkdError("an ensemble wants teachers of one class an image, and one has labels")
     lineup = None if config.combine == "classes" else _same_classes(teachers)
     names = lineup.names if lineup else _all_names(teachers)
     spec = _common_spec(teachers)

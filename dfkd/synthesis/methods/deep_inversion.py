@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
@@ -29,6 +28,7 @@ from dfkd.synthesis.methods.deep_inversion_config import (
     objective,
 )
 from dfkd.synthesis.steps import Average, straight_through
+from dfkd.tasks import Prediction
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.training.augment import crop, flip, jitter, with_flip
@@ -100,7 +100,7 @@ class DeepInversion(Method):
         loss, components = self.objective(outputs, progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._keep_best(images.detach(), outputs.teacher.logits.detach(), loss.detach())
+        self._keep_best(images.detach(), outputs.teacher.prediction.detached(), loss.detach())
         self.optimizer.param_groups[0]["lr"] = config.rate(self.position)
         self.optimizer.step()
         if config.clip:
@@ -178,9 +178,9 @@ class DeepInversion(Method):
         images = jitter(images, config.jitter // (2 if self.halved else 1), self._rng)
         return flip(images, config.flip or 0.0, self._rng)
 
-    def _keep_best(self, images: Tensor, logits: Tensor, loss: Tensor) -> None:
+    def _keep_best(self, images: Tensor, answer: Prediction, loss: Tensor) -> None:
         """Copy every image whose cost is its lowest so far: the batch's, with its own CE."""
-        own = F.cross_entropy(logits, self.targets, reduction="none")
+        own = self.teacher.task.costs(answer, self.targets)
         cost = loss - own.mean() + own
         better = cost < self.best_cost
         self.best_cost = torch.where(better, cost, self.best_cost)

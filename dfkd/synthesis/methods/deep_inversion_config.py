@@ -212,7 +212,7 @@ def accepts_half(teacher: Teacher) -> bool:
     shape = (2, spec.channels, spec.height // 2, spec.width // 2)
     try:
         return teacher(torch.full(shape, 0.5, device=teacher.device)).shape[1:] == (
-            teacher.num_classes,
+            teacher.task.width,
         )
     except Exception:  # whatever a network says to images of another size, or answers
         return False

@@ -78,7 +78,7 @@ class Mad(Method):
         super().__init__(teacher, config or MadConfig(), seed)
         c: MadConfig = self.config
         decoder = build_decoder(teacher.spec.shape, self._rng, c.latent_dim, c.ngf, large=c.large)
-        generator = drawn(lambda: LabelConditioned(decoder, teacher.num_classes), self._rng)
+        generator = drawn(lambda: LabelConditioned(decoder, teacher.task.targets), self._rng)
         self.generator = generator.to(self.device)
         self.objective = Objective.of(bn=c.bn, onehot=c.oh, kd=-c.adv)
         self.forward = PairedForward(teacher, self.objective.needs)

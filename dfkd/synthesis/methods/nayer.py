@@ -129,7 +129,7 @@ class Nayer(Method):
         return self.cycle(images, count, target=targets)
 
     def _build(self, embeddings: Tensor | None) -> EmbeddingConditioned:
-        config, classes = self.config, self.teacher.num_classes
+        config, classes = self.config, self.teacher.task.targets
         if embeddings is None:
             embeddings = random_orthogonal(classes, config.embedding_dim, self._rng)
         embeddings = embeddings.float()

@@ -162,4 +162,4 @@ class Redraw(Method):
         self.images_made += count
         shape = (count, *self.teacher.spec.shape)
         noise = torch.rand(shape, generator=self._rng, device=self.device)
-        return noise, torch.arange(count, device=self.device) % self.teacher.num_classes
+        return noise, torch.arange(count, device=self.device) % self.teacher.task.targets

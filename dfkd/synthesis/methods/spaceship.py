@@ -97,7 +97,7 @@ class Spaceship(Method):
         config, count = self.config, self.config.synthesis_batch_size
         latents = gaussian(count, config.latent_dim, self._rng, self.device).requires_grad_()
         first = self.teacher.task.sample_targets(1, self._rng, self.device)
-        targets = (first + torch.arange(count, device=self.device)) % self.teacher.num_classes
+        targets = (first + torch.arange(count, device=self.device)) % self.teacher.task.targets
         optimizer = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas=_BETAS)
         optimizer.add_param_group({"params": [latents], "lr": config.lr_z})
         best: dict[str, Tensor] = {}
