@@ -95,7 +95,8 @@ def _fit(own: Mapping[str, Any], found: Mapping[str, Leaf], prefix: str, classes
     ]  # fmt: skip
     tops = {_kind(key.partition(".")[0]) for key in own}
     inner = [name.removeprefix(prefix) for name in left if name.startswith(prefix)]
-    unexpected = [name for name in inner if _kind(name.partition(".")[0]) in tops]
+    # Beside a network that is whole, others may stand, such as a criterion.
+    unexpected = [name for name in inner if missing or _kind(name.partition(".")[0]) in tops]
     wrong = [key for key, value in state.items() if not _alike(own[key], value)]
     heads = [key for key in wrong if classes and _other_head(own[key], state[key], classes)]
     misshapen = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from dfkd.loading.inert import Inert
 from dfkd.loading.stored import Stored
 
-MOST = 500_000
+MOST = 200_000
 """Containers and tensors of a file, at most; a checkpoint with its optimiser has thousands."""
 DEEPEST = 40
 _PARTS = (Mapping, list, tuple, Tensor, Stored)

@@ -1,5 +1,6 @@
 """Weights from a file: tensors only, never code; strict about names and shapes."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def _read(path: Path, part: str) -> tuple[list[Leaf], tuple[str, ...]]:
     except Exception:  # a tensor outside of its storage, endless lists
         raise damaged(path) from None
     if not any(isinstance(leaf.value, Tensor) for leaf in found):
-        empty = isinstance(content.tree, dict) and not content.tree
+        empty = type(content.tree) in (dict, OrderedDict) and not content.tree
         kind = "an empty state_dict" if empty else f"a {_kind(content.tree)} without any tensor"
         raise DfkdError(f"{path} holds {kind}; save torch.save(network.state_dict(), FILE)")
     parted = [leaf for leaf in found if not part or leaf.name.startswith(part + ".")]

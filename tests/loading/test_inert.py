@@ -124,7 +124,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "frame of terabytes": lambda path: path.write_bytes(b"\x80\x04\x95" + b"\xff" * 6 + b"\0\0N."),
     "no end": lambda path: path.write_bytes(b"\x80\x02}"),
     "marks alone": lambda path: path.write_bytes(b"(" * 100_000),
-    "deep lists": lambda path: path.write_bytes(b"]" * 100_000 + b"a" * 99_999 + b"."),
+    "deep lists": lambda path: path.write_bytes(b"]" * 20_000 + b"a" * 19_999 + b"."),
     "lists of lists of lists": lambda path: path.write_bytes(
         b"]q\x00" + b"".join(b"](" + bytes([104, n]) * 9 + b"eq%c" % (n + 1) for n in range(20))
         + b"."

@@ -83,8 +83,7 @@ def test_any_batch_is_answered(
         assert isinstance(teacher.network, Opaque)
         assert "exported for 2 images at once" in teacher.notes[0]
         return
-    (layer,) = teacher.layers
-    assert layer.channels == 4
+    assert len(teacher.layers) == 1
     record = teacher.trace(images, statistics=True).statistics[0]
     torch.testing.assert_close(record.running_mean, network[1].running_mean)
 
