@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from dfkd.distillation.learner_config import LearnerConfig
+from dfkd.synthesis.selection import SelectionConfig
 from dfkd.training.budget import Alternation
 
 Init = Literal["auto", "teacher", "random", "given"]
@@ -45,6 +46,14 @@ class AlternationSettings(TypedDict, total=False):
     warmup_share: float
     steps_per_update: int
     batch_size: int
+
+
+class SelectionSettings(TypedDict, total=False):
+    """Of ``SelectionConfig``."""
+
+    clean: float
+    priority: float
+    importance: float
 
 
 class OnlineSettings(TypedDict, total=False):
@@ -139,6 +148,7 @@ class RecipeSettings(TypedDict, total=False):
         | object
     )
     alternation: AlternationSettings | Alternation
+    selection: SelectionSettings | SelectionConfig
     init: Init
     trunk: Trunk
     seed: int

@@ -24,6 +24,7 @@ from dfkd.recipes.settings import with_scheme as with_scheme
 from dfkd.synthesis.methods import dafl
 from dfkd.synthesis.methods import deep_inversion_config as settings
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
+from dfkd.synthesis.selection import selected
 from dfkd.teacher import Teacher
 from dfkd.training.budget import Alternation
 
@@ -253,4 +254,5 @@ def build_synthesizer(value: Recipe, teacher: Teacher) -> Synthesizer:
         DfkdError: the teacher lacks what the method needs.
     """
     check_gradient(value.method, teacher)
-    return METHODS[value.method].build(teacher, value.synthesizer, value.seed)
+    source = METHODS[value.method].build(teacher, value.synthesizer, value.seed)
+    return selected(source, teacher, value.selection)

@@ -10,6 +10,7 @@ from dfkd.recipes import overlay
 from dfkd.recipes.keywords import Init, RecipeSettings, Trunk
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.synthesis.selection import SelectionConfig
 from dfkd.training.budget import Alternation
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Recipe:
             ``scheme_config``.
         scheme_config: the settings of the scheme.
         alternation: when the synthesizer's turn comes, and images in a student's step.
+        selection: what of the images the student is shown.
         init: where the student starts: ``teacher`` copies the layers that fit, ``random`` leaves
             its new weights, ``given`` those that it brings; ``auto`` decides.
         trunk: what becomes of copied layers from the input on that are the teacher's own:
@@ -41,6 +43,7 @@ class Recipe:
     scheme: str = "offline"
     scheme_config: Any = field(default_factory=SCHEMES["offline"].config)
     alternation: Alternation = field(default_factory=Alternation)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     init: Init = "auto"
     trunk: Trunk = "frozen"
     seed: int = 0

@@ -17,6 +17,7 @@ from dfkd.recipes import Recipe, batches, build_synthesizer
 from dfkd.runs.options import BatchSize
 from dfkd.synthesis.budgeted import BudgetedImages
 from dfkd.synthesis.fixed_images import FixedImages
+from dfkd.synthesis.selection import selected
 from dfkd.synthesis.stored_labels import StoredLabels
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Compilation, Workload, compile_teacher
@@ -135,11 +136,13 @@ def build_source(
         method = build_synthesizer(recipe, teacher)
         return method if meter is None else BudgetedImages(method, teacher, meter, recipe.seed)
     if isinstance(images, LabelStore):
-        return StoredLabels(images, recipe.seed, teacher.device)
+        stored = StoredLabels(images, recipe.seed, teacher.device)
+        return selected(stored, teacher, recipe.selection)
     pixels, labels = images.images, images.labels
     if meter is not None and meter.budget is not None and len(pixels) > meter.for_training():
         pixels, labels = _some(pixels, labels, int(meter.for_training()), recipe.seed)
-    return FixedImages(teacher, pixels, labels, recipe.seed)
+    given = FixedImages(teacher, pixels, labels, recipe.seed)
+    return selected(given, teacher, recipe.selection)
 
 
 def _some(

@@ -156,6 +156,8 @@ class SetOrder:
         kept = {name: settings[name] for name in ("method", "synthesizer")}
         if not self.pictures:  # whose images depend on who learned from them
             kept |= {name: settings[name] for name in ("learner", "alternation")}
+            if self.recipe.selection.active:
+                kept["selection"] = settings["selection"]
         return plain_values(flat(asked | kept))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
+from dfkd.synthesis.priority import Priorities
 from dfkd.tasks import Prediction
 from dfkd.teacher.spec import Space
 
@@ -78,6 +79,9 @@ class ImageBank:
         device: where the samples lie.
         targets: how many there are; as many as classes, when left out.
 
+    Attributes:
+        priorities: by which samples are drawn (``dfkd.synthesis.selection``); None: all alike.
+
     Raises:
         DfkdError: no room for a sample.
     """
@@ -100,6 +104,7 @@ class ImageBank:
         self._columns: dict[str, Tensor] = {}
         self._allocate({"inputs": spec.encode(spec.example(1, device))})
         self._by_class: ByClass | None = None  # for balanced draws; new after an ``add``
+        self.priorities: Priorities | None = None
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -155,6 +160,8 @@ class ImageBank:
         for name, values in by_sample.items():
             column = self._columns[name]
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
+        if self.priorities is not None:
+            self.priorities.arrived(slots, len(self))
         self._by_class = None
         self.total += count
 
@@ -178,12 +185,34 @@ class ImageBank:
         filled = len(self)
         if not filled:
             raise DfkdError("the image bank is empty: update the synthesizer before sampling")
+        if self.priorities is not None:
+            return self._by_priority(count, self.priorities)
         if balanced and self._columns["target"].ndim == 1:
             index = self._balanced(count)
         elif count > filled:
             index = torch.randint(filled, (count,), generator=self._generator)
         else:
             index = torch.randperm(filled, generator=self._generator)[:count]
+        return self.at(index)
+
+    def _by_priority(self, count: int, priorities: Priorities) -> Batch:
+        """Draw by priority; what is drawn more often than its share counts less."""
+        logits = self._columns["logits"][: len(self)]
+        # Of samples with several rows there is no one class to balance.
+        rows = logits.argmax(1) if logits.ndim == 2 else logits.new_zeros(len(logits)).long()
+        classes = rows.new_zeros(self._num_classes).index_add_(0, rows, torch.ones_like(rows))
+        drawn = priorities.draw(count, rows, classes, self._generator)
+        batch = self.at(drawn.index)
+        if not priorities.importance:
+            return batch
+        assert batch.prediction is not None
+        known, several = batch.prediction, len(batch.prediction.logits) // count
+        weight = drawn.weight.repeat_interleave(several)
+        weight = weight if known.weight is None else weight * known.weight
+        return batch._replace(prediction=known._replace(weight=weight))
+
+    def at(self, index: Tensor) -> Batch:
+        """Return the samples that are stored at places ``index``, with the answers to them."""
         index = index.to(self._device)
         taken = {name: column[index] for name, column in self._columns.items()}
         rows = {name: _as_rows(taken.get(name), n) for name, n in _DIMENSIONS.items()}
@@ -196,7 +225,10 @@ class ImageBank:
     def state_dict(self) -> dict[str, Any]:
         """Return the filled part (copies), the count and the random generator."""
         filled = {name: values[: len(self)].clone() for name, values in self._columns.items()}
-        return {"columns": filled, "total": self.total, "generator": self._generator.get_state()}
+        state = {"columns": filled, "total": self.total, "generator": self._generator.get_state()}
+        if self.priorities is not None:
+            state["priorities"] = self.priorities.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``: the same samples, and the same draws from here on.
@@ -223,6 +255,8 @@ class ImageBank:
         self._by_class = None
         self.total = state["total"]
         self._generator.set_state(state["generator"].cpu())
+        if self.priorities is not None:
+            self.priorities.load_state_dict(state["priorities"])
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -204,7 +204,10 @@ class PairedForward:
         with self.teacher.autocast(), torch.set_grad_enabled(self._gradients):
             if self.asks_teacher(cached):
                 trace = self.teacher.trace(inputs, features=self._names[1])
+                # Whose rows count how much is the batch's to say, not the teacher's.
+                weight = None if cached is None else cached.weight
                 cached, inside = trace.prediction, trace.features
+                cached = cached if weight is None else cached._replace(weight=weight)
             assert cached is not None
             teacher = cached.float()
         with (

@@ -9,11 +9,13 @@ import dfkd
 from dfkd.recipes import keywords
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
+from dfkd.synthesis.selection import SelectionConfig
 from dfkd.training.budget import Alternation
 
 GROUPS = {
     keywords.LearnerSettings: type(dfkd.recipe().learner),
     keywords.AlternationSettings: Alternation,
+    keywords.SelectionSettings: SelectionConfig,
     keywords.OnlineSettings: type(SCHEMES["online"].config()),
     keywords.SelfSettings: type(SCHEMES["self"].config()),
     keywords.AdversarialSettings: type(SCHEMES["adversarial"].config()),
