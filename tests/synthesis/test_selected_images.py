@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import dfkd
@@ -64,7 +65,7 @@ def test_equal_losses_are_all_clean():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 30, width=32), min_size=2, max_size=40))
+@drawn(st.lists(st.floats(0, 30, width=32), min_size=2, max_size=40))
 def test_the_surest_is_clean_and_chances_never_rise_with_the_loss_below_it(losses):
     values = torch.tensor(losses)
     chance = clean_probability(values)
