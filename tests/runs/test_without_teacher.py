@@ -90,7 +90,7 @@ def test_a_run_says_that_its_images_were_given():
 
 def test_no_remedy_for_given_images_is_of_synthesis():
     for row in SYMPTOMS.values():
-        cause, remedy = ((row.given or ("", "")) if row.given is not None else row[1:3])
+        cause, remedy = (row.given or ("", "")) if row.given is not None else row[1:3]
         assert "synthesi" not in cause + remedy, row
         assert "method=" not in remedy, row
 

@@ -97,9 +97,11 @@ def test_a_class_takes_the_bytes_that_its_index_needs(tmp_path, classes, kept):
 def test_fewer_bits_keep_nearly_the_distribution(bits, within, top_k):
     logits = torch.randn(200, 11, generator=torch.Generator().manual_seed(0)) * 4
     rows = answers_as_rows(logits, top_k, bits)
-    assert {8: 1, 4: 0.5}.get(bits, 2) * (top_k or 11) <= rows[
-        "codes" if bits < 16 else "values" if top_k else "logits"
-    ][0].nbytes < (top_k or 11) * bits / 8 + 1
+    assert (
+        {8: 1, 4: 0.5}.get(bits, 2) * (top_k or 11)
+        <= rows["codes" if bits < 16 else "values" if top_k else "logits"][0].nbytes
+        < (top_k or 11) * bits / 8 + 1
+    )
     found = rows_as_answers(rows, 11, top_k, bits).softmax(1)
     assert (found - logits.softmax(1)).abs().max() < within + 0.011 * (top_k > 0)
 
@@ -252,7 +254,7 @@ def test_of_two_first_runs_that_differ_one_is_refused(data, digits):
 def test_label_files_of_which_nothing_is_known_are_not_adopted(data, digits):
     label_set(data, digits, epochs=1)
     (data.directory / "labels.json").unlink()
-    with pytest.raises(DfkdError, match="no labels.json says of what"):
+    with pytest.raises(DfkdError, match=r"no labels\.json says of what"):
         label_set(data, digits, epochs=1, seed=4)
 
 
