@@ -17,10 +17,13 @@ def class_indices(
 
     Args:
         labels: N integers, floats that are whole, truth values or words; a column or row of such;
-            or N x K of 0 and 1: with a single 1 in each row the class, else labels each by itself.
+            or N x K of 0 and 1, with a single 1 in each row or with any number of them.
         count: N, the images.
         class_names: the model's classes in their order, which words are matched with.
         name: what messages call the data.
+
+    Returns:
+        Indices; N x K of 0 and 1 where a row has no or several: labels on or off each by itself.
 
     Raises:
         DfkdError: something else, another number of them, or classes that are not known.
