@@ -6,6 +6,7 @@ slow is loaded.
 
 from dfkd.cli.check_arguments import DatasetCard, DatasetCheck
 from dfkd.cli.dataset_arguments import DatasetLabel, DatasetMerge, Synthesize
+from dfkd.cli.export_arguments import ExportStats
 from dfkd.cli.handover_arguments import DatasetExport, DatasetImport
 from dfkd.cli.image_options import UNSAID, ImageOptions
 from dfkd.cli.info_arguments import (
@@ -39,6 +40,7 @@ __all__ = [
     "Distill",
     "Doctor",
     "Evaluate",
+    "ExportStats",
     "ImageOptions",
     "Invert",
     "Knowledge",

@@ -9,6 +9,7 @@ from dfkd.cli.dataset import run_label, run_merge, run_synthesize
 from dfkd.cli.dataset_check import run_card, run_check
 from dfkd.cli.dataset_quality import run_quality, run_select
 from dfkd.cli.distill import run_demo, run_distill
+from dfkd.cli.export_stats import run_export_stats
 from dfkd.cli.handover import run_export, run_import
 from dfkd.cli.info import (
     run_bench,
@@ -44,6 +45,7 @@ def run(command: Any) -> int:
         arguments.DatasetShow: run_show,
         arguments.Compare: run_compare,
         arguments.Evaluate: run_evaluate,
+        arguments.ExportStats: run_export_stats,
         arguments.Doctor: show_findings,
         arguments.Recipes: show_recipes,
         arguments.Knowledge: show_knowledge,

@@ -24,6 +24,7 @@ COMMANDS: dict[str, type[Any]] = {
     "distill": arguments.Distill,
     "compare": arguments.Compare,
     "evaluate": arguments.Evaluate,
+    "export-stats": arguments.ExportStats,
     "doctor": arguments.Doctor,
     "recipes": arguments.Recipes,
     "knowledge": arguments.Knowledge,

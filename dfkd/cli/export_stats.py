@@ -1,0 +1,36 @@
+"""``dfkd export-stats``."""
+
+from dfkd.cli import arguments
+from dfkd.cli.common import teacher_of
+from dfkd.datasets import load_images
+from dfkd.runs.export_statistics import export_statistics
+from dfkd.tasks.words import first_few
+from dfkd.training import devices
+
+
+def run_export_stats(command: arguments.ExportStats) -> int:
+    """Write the pack, and print what is in it."""
+    teacher = teacher_of(command.teacher, command.facts)
+    teacher.to(devices.resolve_device(command.device))
+    names = tuple(filter(None, (command.layers or "").split(",")))
+    pack = export_statistics(
+        teacher, load_images(command.data, teacher), command.out, layers=names,
+        noise_epsilon=command.noise_epsilon, noise_delta=command.noise_delta,
+        overwrite=command.overwrite,
+    )  # fmt: skip
+    labels = [layer.label for layer in pack.layers]
+    numbers = sum(2 * len(layer.mean) for layer in pack.layers)
+    print(
+        f"{command.out}: {numbers:,} numbers, means and variances of what enters {len(labels)} "
+        f"layers ({first_few(labels)}) on {pack.samples:,} images"
+    )
+    noise = pack.noise
+    if noise is None:
+        print("no noise was added: --noise-epsilon and --noise-delta would hide single images")
+    else:
+        print(
+            f"with noise for epsilon {noise.epsilon:g} and delta {noise.delta:g} by "
+            f"{noise.accountant}: deviation {noise.deviation:.3g} of what drawings give"
+        )
+    print(f"give it to others with the teacher: --prior pack:{command.out}")
+    return 0
