@@ -193,5 +193,9 @@ def _check(images: Tensor, labels: Tensor | None, shape: tuple[int, ...], name: 
             )
     if labels is None:
         return
+    if labels.ndim == 2 and labels.shape[1] > 1 and len(labels) == len(images):
+        if bool(((labels == 0) | (labels == 1)).all()):
+            return
+        raise DfkdError(f"the labels of {name} must be N classes, or N x labels of 0 and 1")
     if labels.shape != (len(images),) or labels.is_floating_point() or int(labels.min()) < 0:
         raise DfkdError(f"the labels of {name} must be N classes counted from 0, as integers")

@@ -121,13 +121,15 @@ def task_balance(task: Any, logits: Tensor, *, base: float = math.e) -> Tensor:
         logits: M x K, the teacher's.
         base: of the logarithm.
     """
-    if task.rows == 1:
-        return class_balance(logits, base=base)
-    rows = logits.unflatten(0, (-1, task.rows)).unbind(1)
-    return torch.stack([class_balance(row, base=base) for row in rows]).mean()
+    return torch.stack([class_balance(row, base=base) for row in _each(logits, task.rows)]).mean()
 
 
-def mutual_information(logits: Tensor) -> Tensor:
+def _each(logits: Tensor, rows: int) -> tuple[Tensor, ...]:
+    """The N x K logits of each of a sample's rows."""
+    return (logits,) if rows == 1 else logits.unflatten(0, (-1, rows)).unbind(1)
+
+
+def mutual_information(logits: Tensor, rows: int = 1) -> Tensor:
     """Compute how much answers say of their images: H(mean of p) - mean of H(p), p the softmax.
 
     High where each answer is certain and the answers are of many classes: the logarithm of the
@@ -135,7 +137,8 @@ def mutual_information(logits: Tensor) -> Tensor:
     place.
 
     Args:
-        logits: N x classes.
+        logits: M x classes.
+        rows: of a sample; what each of them says counts on average.
 
     Returns:
         In nats, within [0, log(classes)].
@@ -148,7 +151,8 @@ def mutual_information(logits: Tensor) -> Tensor:
     """
     log_p = F.log_softmax(logits, dim=1)
     own = -(log_p.exp() * log_p).sum(1).mean()
-    return (-class_balance(logits) - own).clamp_min(0)
+    whole = torch.stack([-class_balance(row) for row in _each(logits, rows)]).mean()
+    return (whole - own).clamp_min(0)
 
 
 def activation(features: Tensor) -> Tensor:

@@ -141,7 +141,9 @@ ROWS = {
 }
 
 
-def make_teacher(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
+def make_teacher(
+    channels: int = 1, classes: int = 4, side: int = 8, task: str | None = None
+) -> Teacher:
     """A small VGG whose statistics are those of real inputs and whose answers are decided."""
     network = initialise(vgg((8, 16), 1, channels, classes), seed=1)
     generator = torch.Generator().manual_seed(0)
@@ -152,7 +154,8 @@ def make_teacher(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:
         network(torch.randn(32, channels, side, side, generator=generator))
     with torch.no_grad():
         network.head.weight *= 5
-    return Teacher(network, ImageSpec(channels, side, side, (0.5,) * channels, (0.25,) * channels))
+    spec = ImageSpec(channels, side, side, (0.5,) * channels, (0.25,) * channels)
+    return Teacher(network, spec, task=task)
 
 
 def make_vit(channels: int = 1, classes: int = 4, side: int = 8) -> Teacher:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dfkd import recipes
+from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.errors import DfkdError
 from dfkd.networks import resnet
 from dfkd.networks.fingerprint import fingerprint
@@ -66,6 +67,39 @@ def test_images_come_and_nobody_else_changes(method, channels):
         answers = teacher(batch.inputs)
         torch.testing.assert_close(answers, batch.prediction.logits, rtol=2e-3, atol=2e-3)
         assert synthesizer.teacher_images > 0
+
+
+KINDS = {  # outputs, task, and rows and targets that follow
+    "two classes": (2, None, 1, 2),
+    "one logit": (1, None, 1, 2),
+    "a thousand classes": (1000, None, 1, 1000),
+    "labels": (3, "multilabel", 3, 6),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ROWS)
+def test_answers_of_every_kind(method, kind):
+    outputs, task, rows, targets = KINDS[kind]
+    teacher = make_teacher(classes=outputs, task=task)
+    student = make_student(classes=outputs)
+    synthesizer = build(method, teacher)
+    for _ in range(2):
+        metrics = synthesizer.update(student)
+        assert all(value.isfinite() for value in metrics.values())
+        batch = synthesizer.sample(10)
+    if batch.prediction is not None:
+        assert len(batch.prediction.logits) == 10 * rows
+        answers = teacher(batch.inputs)
+        torch.testing.assert_close(answers, batch.prediction.logits, rtol=2e-3, atol=2e-3)
+    if batch.target is not None:
+        assert batch.target.shape == (10,)
+        assert 0 <= batch.target.min() <= batch.target.max() < targets
+    config = LearnerConfig(knowledge="kd + 0.1*hard + dkd + l1")
+    distiller = build_distiller(teacher, student, config, 0)
+    found = distiller.update(batch)
+    assert all(value.isfinite() for value in found.values())
+    assert 0 <= found["agreement"] <= 1
 
 
 @pytest.mark.parametrize("method", ROWS)

@@ -102,7 +102,7 @@ class Redraw(Method):
         self._store(bank, images)
         answers = bank.sample(len(images)).prediction
         assert answers is not None
-        told = mutual_information(answers.logits)
+        told = mutual_information(answers.logits, self.teacher.task.rows)
         if not self._corrects:
             return told
         shown = bank.sample(self.config.refine_batch, balanced=True).inputs
