@@ -53,11 +53,14 @@ def show_probe(command: arguments.ProbeModel) -> int:
     out = console()
     tell_notes(teacher)
     out.print(f"images      {shape}, mean {spec.mean}, std {spec.std}", highlight=False)
-    out.print(f"classes     {len(found.class_names)}", highlight=False)
+    kind = "labels    " if teacher.task.rows > 1 else "classes   "
+    out.print(f"{kind}  {len(found.class_names):,}", highlight=False)
     out.print(f"parameters  {found.parameters:,}", highlight=False)
     out.print(f"statistics  {len(found.layers)} layers", highlight=False)
     out.print(f"prior       {as_flags(found.prior)}", highlight=False, soft_wrap=True)
     out.print(f"sha256      {found.fingerprint}", highlight=False)
+    for line in found.findings:
+        out.print(f"note        {as_flags(line)}", highlight=False)
     table = Table("method", "allowed", "why", box=None, pad_edge=False)
     for advice in found.methods:
         table.add_row(advice.name, "yes" if advice.possible else "no", as_flags(advice.reason))

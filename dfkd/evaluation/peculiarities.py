@@ -23,6 +23,8 @@ Check = Callable[[Teacher, HeldOut], str]
 
 _SOME = 32
 """Images that are shown anew."""
+_LARGE, _OFTEN = 3.0, 0.25
+"""A logit that is sure of its label, and the share of images that shows a habit."""
 _FAR = 5.0
 """Times by which values may differ from those that a layer remembers. Of drawings, which are no
 data, they were .5 to 2.3 times as large with four teachers; 8.6 with ImageNet's mean and std left
@@ -131,20 +133,33 @@ def _without_gradient(teacher: Teacher, held_out: HeldOut) -> str:
 
 
 @torch.no_grad()
-def _other_range(teacher: Teacher, held_out: HeldOut) -> str:
+def remembered_width(teacher: Teacher, images: Tensor) -> tuple[str, float] | None:
+    """Compare the values that the first layer with statistics remembers with those of images.
+
+    Args:
+        teacher: frozen.
+        images: uint8 N x C x H x W, that nobody has fitted to what the layer remembers.
+
+    Returns:
+        The layer's name, and how many times as wide the remembered values are; None without one.
+    """
     if not teacher.layers:
-        return ""
-    # Drawings: the corrected images have been fitted to what the layer remembers.
-    images = held_out.images[held_out.places("drawn")][:HELD_OUT_BATCH]
+        return None
     traced = teacher.trace(images.to(teacher.device).float() / 255, statistics=True)
     records = layer_statistics(traced.statistics)
     if not records:
+        return None
+    return records[0].name, _ratio(records[0].running_var, records[0].var)
+
+
+def _other_range(teacher: Teacher, held_out: HeldOut) -> str:
+    # Drawings: the corrected images have been fitted to what the layer remembers.
+    found = remembered_width(teacher, held_out.images[held_out.places("drawn")][:HELD_OUT_BATCH])
+    if found is None or 1 / _FAR < found[1] < _FAR:
         return ""
-    ratio = _ratio(records[0].running_var, records[0].var)
-    if 1 / _FAR < ratio < _FAR:
-        return ""
+    name, ratio = found
     return (
-        f"the teacher's layer {records[0].name} remembers values {ratio:.3g} times those of images "
+        f"the teacher's layer {name} remembers values {ratio:.3g} times those of images "
         "in [0, 1]: does it take 0 to 255, or normalise inside? Set `mean` and `std` to what "
         "its images were normalised by"
     )
@@ -155,12 +170,31 @@ def _ratio(remembered: Tensor, found: Tensor) -> float:
     return float((remembered[alive] / found[alive]).sqrt().median()) if bool(alive.any()) else 1.0
 
 
+def _labels_beside(teacher: Teacher, held_out: HeldOut) -> str:
+    """Large logits beside each other, as classes that exclude each other do not have them."""
+    logits = held_out.logits
+    if held_out.rows > 1 or logits.shape[1] < 3 or not isinstance(teacher.task, Classification):
+        return ""
+    if teacher.task.probabilities:
+        return ""
+    several = float(((logits > _LARGE).sum(1) > 1).float().mean())
+    none = float((logits.amax(1) < -_LARGE).float().mean())
+    if several < _OFTEN or (logits < -_LARGE).float().mean() < _OFTEN or several + none < 0.5:
+        return ""
+    return (
+        f"several logits are above {_LARGE:g} at once in {several:.0%} of images and others far "
+        "below 0: are they labels that hold side by side? Then give `task=multilabel`; they are "
+        "taken for classes that exclude each other"
+    )
+
+
 CHECKS: dict[str, Check] = {
     "unchanging": _unchanging,
     "wrapped": _wrapped,
     "one output": _one_output,
     "some classes": _some_classes,
     "independent labels": _independent_labels,
+    "labels beside each other": _labels_beside,
     "probabilities": _probabilities,
     "unsteady": _unsteady,
     "without gradient": _without_gradient,

@@ -7,6 +7,7 @@ from torch import nn
 
 from dfkd.distillation.adapters import build_losses
 from dfkd.errors import DfkdError
+from dfkd.evaluation.first_look import look_at
 from dfkd.evaluation.holding_out import hold_out, unclocked
 from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
@@ -63,6 +64,7 @@ class Probe:
         fingerprint: SHA-256 of its state.
         methods: advice on each, the default first.
         invariances: which changes of an image leave its class as it is, where that was asked.
+        findings: what is out of the ordinary, a line each.
     """
 
     network: str
@@ -74,6 +76,7 @@ class Probe:
     fingerprint: str
     methods: tuple[MethodAdvice, ...]
     invariances: tuple[Invariance, ...] = ()
+    findings: tuple[str, ...] = ()
 
     def advice(self, method: str) -> MethodAdvice:
         """Return the advice on one method; ``KeyError`` for one that is not known."""
@@ -100,6 +103,7 @@ def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
         fingerprint=teacher.fingerprint(),
         methods=_advise(teacher, layers),
         invariances=_ask(teacher) if invariances else (),
+        findings=look_at(teacher),
     )
 
 

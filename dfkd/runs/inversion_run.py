@@ -29,6 +29,7 @@ from dfkd.synthesis.methods.deep_inversion_config import (
     default_config,
     traced_shapes,
 )
+from dfkd.tasks.prediction import Prediction, rows_of
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Workload
 from dfkd.teacher.folding import fold
@@ -122,7 +123,11 @@ class Inversion:
             "run": identity,
         }  # fmt: skip
         self.synthesizer = DeepInversion(
-            compiled.teacher, config, order.seed, classes=order.classes, extra=order.extra
+            compiled.teacher,
+            config,
+            order.seed,
+            classes=[teacher.task.aim(c) for c in order.classes],
+            extra=order.extra,
         )
         self.steps, self._share, self._metrics = 0, 0.0, Metrics()
         self._made: list[
@@ -226,13 +231,16 @@ class Inversion:
 
     def evaluate(self) -> None:
         """Count the pictures that the teacher recognises as their class."""
-        made = [torch.cat(parts)[: self.order.count] for parts in zip(*self._made, strict=True)]
-        self.images, logits, self.targets = made
-        own = logits.float().softmax(1).gather(1, self.targets[:, None])
-        self.confidences: list[float] = own[:, 0].tolist()
+        images, logits, targets = (torch.cat(parts) for parts in zip(*self._made, strict=True))
+        kept, task = slice(self.order.count), self.teacher.task
+        answer = Prediction(rows_of(logits.float(), kept, len(images)))
+        self.images, aims = images[kept], targets[kept]
+        self.confidences: list[float] = task.costs(answer, aims).neg().exp().tolist()
+        met = task.labels(answer, aims) == answer.logits.argmax(1)
+        self.targets = task.shown(aims)
         seconds = round(self.seconds, 2)
         self.metrics = InversionMetrics(
-            own_top1=(logits.argmax(1) == self.targets).float().mean().item(),
+            own_top1=met.view(len(self.images), -1).all(1).float().mean().item(),
             images_synthesized=len(self.images),
             teacher_forwards=self.synthesizer.teacher_images,
             teacher_parameters=count_parameters(self.teacher.network),

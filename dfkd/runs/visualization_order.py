@@ -80,6 +80,8 @@ class VisualizationOrder:
         Raises:
             DfkdError: one that the teacher has not.
         """
+        if teacher.task.rows > 1:
+            raise DfkdError("`visualize` shows classes, and this teacher has labels: see invert")
         last = teacher.num_classes - 1
         wanted = self.classes or tuple(range(min(last + 1, _DEFAULT_CLASSES)))
         for index in wanted:

@@ -142,6 +142,14 @@ class MultiLabel(Task):
         """Return the share of labels on which two answers decide alike."""
         return (one.logits.argmax(1) == other.logits.argmax(1)).float().mean()
 
+    def aim(self, index: int) -> int:
+        """Return the target of samples that are to show a label."""
+        return 2 * index + 1
+
+    def shown(self, target: Tensor) -> Tensor:
+        """Return the label that samples for a target are made for, on or off."""
+        return target // 2
+
     def described(self, prediction: Prediction) -> list[str]:
         """Name the labels that are on, for each sample."""
         return [

@@ -92,6 +92,14 @@ class Task(Protocol):
         """Compute the loss of each sample's answer against its target, N values."""
         return self.supervised(prediction, target).expand(len(target))
 
+    def aim(self, index: int) -> int:
+        """Return the target of samples that are to show a class."""
+        return index
+
+    def shown(self, target: Tensor) -> Tensor:
+        """Return the class that samples for a target show; ``aim``, undone."""
+        return target
+
     def described(self, prediction: Prediction) -> list[str]:
         """Say what each sample was taken for, in a word or two."""
         return list(map(str, self.decide(prediction).tolist()))
