@@ -34,6 +34,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.expected import ExpectedAccuracy
 from dfkd.loading.uri import local_paths
 from dfkd.recipes import Recipe, batches
+from dfkd.report.label_lines import label_lines
 from dfkd.report.progress import Progress
 from dfkd.report.sentences import earliest_exit, kept_from_before
 from dfkd.report.table import comparison_table
@@ -170,6 +171,8 @@ def _tell_end(result: distillation.Result, directory: Path) -> int:
         if attack := metrics.robustness:
             print(tell_attack(attack["images"], attack["epsilon"]))
         console().print(comparison_table(metrics.comparison))
+        for line in label_lines(metrics.mean_average_precision, metrics.labels):
+            print(line)
         if line := earliest_exit(found):
             print(line.replace(NARROW, " "))
     else:

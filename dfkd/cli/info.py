@@ -30,6 +30,7 @@ from dfkd.datasets import load_data
 from dfkd.errors import DfkdError
 from dfkd.evaluation.evaluate import evaluate_named
 from dfkd.evaluation.invariances import CHANGES, Invariance
+from dfkd.evaluation.label_figures import label_report
 from dfkd.evaluation.robustness import check_epsilon, select_evenly
 from dfkd.loading import load_student_model
 from dfkd.losses.modifiers import MODIFIERS
@@ -37,6 +38,7 @@ from dfkd.recipes.catalogue import Entry, list_losses, list_methods, list_scheme
 from dfkd.recipes.probe import probe
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.recipes.settings import check_scheme
+from dfkd.report.label_lines import label_lines
 from dfkd.report.table import comparison_table
 from dfkd.runs.doctor import diagnose
 from dfkd.tasks.orders import line_up
@@ -110,6 +112,11 @@ def run_evaluate(command: arguments.Evaluate) -> int:
     if command.epsilon is not None:
         print(tell_attack(len(select_evenly(data)), command.epsilon))
     console().print(comparison_table([row.as_dict() for row in rows]))
+    if teachers[0].task.rows > 1:
+        own = [(name, one.network, one.spec) for name, one in named_models]
+        report = label_report(own, [one.task for one in teachers], data)
+        for line in label_lines(report["mean_average_precision"], report["labels"]):
+            print(line)
     return 0
 
 

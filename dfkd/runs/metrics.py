@@ -8,7 +8,7 @@ from dfkd.evaluation.validation import Standing, Verdict
 
 _MEASURED_SOMETIMES = (
     "agreement_of_others", "comparison", "robust_accuracy", "robustness", "exits", "earliest_exit",
-    "expected", "queries",
+    "expected", "queries", "mean_average_precision", "labels",
 )  # fmt: skip
 """Keys that ``result.json`` has only where there is something to say."""
 
@@ -115,6 +115,8 @@ class Quality:
         agreement_of_others: likewise of the run's other networks, by name.
         comparison: a row a network: accuracy, size, latency and the like.
         robust_accuracy, robustness: under attack, and how it was attacked.
+        mean_average_precision: by network, of labels that hold side by side; else None.
+        labels: a row a label and network: how often it is right, and how it ranks.
         exits, earliest_exit: a row an early exit; the first that is nearly as good as the whole.
     """
 
@@ -126,6 +128,8 @@ class Quality:
     comparison: list[dict[str, Any]] | None = None
     robust_accuracy: float | None = None
     robustness: dict[str, Any] | None = None
+    mean_average_precision: dict[str, float | None] | None = None
+    labels: list[dict[str, Any]] | None = None
     exits: list[dict[str, Any]] | None = None
     earliest_exit: str | None = None
 

@@ -11,6 +11,7 @@ from dfkd.datasets import ImageData
 from dfkd.evaluation.exits import exits_of
 from dfkd.evaluation.expected import expected_of
 from dfkd.evaluation.fidelity import measure_fidelity
+from dfkd.evaluation.label_figures import label_report
 from dfkd.evaluation.measurement import measure_networks
 from dfkd.evaluation.robustness import robustness
 from dfkd.evaluation.validation import Validation, Verdict
@@ -149,11 +150,13 @@ def evaluate_networks(
     tasks = [teacher.task] * own + others
     rows = [asdict(row) for row in measure_networks(models, evaluation, tasks=tasks)]
     attacked: dict[str, Any] = {}
+    if teacher.task.rows > 1:
+        attacked |= label_report(models[: own + 1], tasks[: own + 1], evaluation)
     if epsilon is not None:
         accuracies, attack = robustness(models, evaluation, epsilon, tasks)
         for row, value in zip(rows, accuracies, strict=True):
             row["robust_accuracy"] = value
-        attacked = {"robust_accuracy": accuracies[own], "robustness": attack}
+        attacked |= {"robust_accuracy": accuracies[own], "robustness": attack}
     exits = exits_of(rows)
     shares = {row["name"]: row["share_of_compute"] for row in exits.get("exits", ())}
     for row in rows if shares else ():

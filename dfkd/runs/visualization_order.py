@@ -74,14 +74,20 @@ class VisualizationOrder:
         if self.count * len(self.classes or ()) > _MOST_IMAGES:
             raise DfkdError(f"at most {_MOST_IMAGES} pictures: lower `count`, or fewer `classes`")
 
+    def check(self, teacher: Teacher) -> None:
+        """Raise where what is to be seen is of classes, and the teacher has labels."""
+        if teacher.task.rows > 1 and self.what not in ("channels", "reconstruction"):
+            raise DfkdError(
+                f"`what={self.what}` shows classes, and this teacher has labels that hold side by "
+                "side: take `what=channels`, or invert"
+            )
+
     def class_list(self, teacher: Teacher) -> list[int]:
         """Return the classes to show; the teacher's first few where none are named.
 
         Raises:
             DfkdError: one that the teacher has not.
         """
-        if teacher.task.rows > 1:
-            raise DfkdError("`visualize` shows classes, and this teacher has labels: see invert")
         last = teacher.num_classes - 1
         wanted = self.classes or tuple(range(min(last + 1, _DEFAULT_CLASSES)))
         for index in wanted:
