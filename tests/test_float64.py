@@ -14,7 +14,7 @@ from dfkd.recipes.methods import METHODS
 from dfkd.runs.inversion import invert
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.training.distributed import Runtime
-from support.methods import small
+from support.methods import small, teacher_for
 from support.schemes import ROWS as SCHEMES
 from support.schemes import build, make_student, make_teacher, run
 
@@ -52,7 +52,7 @@ def test_a_run_of_every_method_needs_none_from_the_first_step_to_the_figures(met
     evaluation = LabelledImages(images, torch.arange(8) % 4, "some")
     with Narrow():
         result = dfkd.distill(
-            make_teacher(), make_student(), recipe=small(method), steps=3,
+            teacher_for(method), make_student(), recipe=small(method), steps=3,
             evaluation=evaluation, epsilon=0.1, compile="off", device="cpu", precision="fp32",
         )  # fmt: skip
     assert result.figures["student_steps"] == 3

@@ -24,7 +24,7 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation
 from dfkd.training.distributed import Runtime
-from support.methods import small
+from support.methods import small, teacher_for
 from support.schemes import (
     CONFIG,
     ROWS,
@@ -170,7 +170,7 @@ def test_it_goes_with_any_method(row, method):
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in QUICKLY_TRIED])
 @pytest.mark.parametrize("row", ROWS)
 def test_it_goes_with_every_other_method(row, method):
-    teacher, name = make_teacher(), row.partition(":")[0]
+    teacher, name = teacher_for(method), row.partition(":")[0]
     settings = [f"scheme_config.{key}={value}" for key, value in ROWS[row].items()]
     plan = recipes.override(recipes.with_scheme(small(method), name), settings)
     before = teacher.fingerprint()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dfkd.networks.modes import eval_mode
 from dfkd.recipes.methods import METHODS
-from support.methods import build, make_student, make_teacher
+from support.methods import build, make_student, make_teacher, teacher_for
 
 Weights = Callable[[Any], dict[str, float]]
 
@@ -39,6 +39,7 @@ WEIGHTS: dict[str, Weights] = {
     "mad": lambda c: {"bn": c.bn, "onehot": c.oh, "kd": -c.adv},
     "dfad": lambda c: {"l1": -1.0},
     "zskt": lambda c: {"kd_mean": -1.0},
+    "smi": lambda c: {"onehot": 1.0, "tv_l2": c.tv_l2},
     "dfq": lambda c: {"kd": -c.adv, "bn": c.bn, "onehot": c.oh, "balance": c.balance},
     "dafl": dafl_like,
     # The memory has an optimiser of its own: its two parts are in no loss of the generator.
@@ -54,7 +55,7 @@ def test_no_method_that_optimises_is_forgotten():
 
 @pytest.mark.parametrize("method", WEIGHTS)
 def test_the_loss_is_the_weighted_sum_of_its_parts(method):
-    synthesizer, student = build(method, make_teacher()), make_student()
+    synthesizer, student = build(method, teacher_for(method)), make_student()
     weights = WEIGHTS[method](synthesizer.config)
     for _ in range(3):
         metrics = dict(synthesizer.update(student))

@@ -21,6 +21,7 @@ from dfkd.losses.objective import Objective
 from dfkd.networks.attending import Attentions
 from dfkd.protocols import Batch, Metrics
 from dfkd.synthesis.method import Method, descend
+from dfkd.synthesis.steps import check
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.patches import patches_of
@@ -64,6 +65,11 @@ class SmiConfig:
         check_within(self, "[0, inf)", "tv_l2")
         check_within(self, "[0, 1)", "drop")
         check_within(self, "[0, 1]", "jitter", "flip")
+        for name, most in (("drops", 1.0), ("betas", 0.999_999)):
+            check(
+                all(0 <= share <= most for share in getattr(self, name)),
+                f"{name} must lie in [0, {'1]' if most == 1 else '1)'}, not {getattr(self, name)}",
+            )
 
     def drops_at(self, position: int) -> int:
         """Return how many times patches are left out before an iteration; never before the 1st."""
