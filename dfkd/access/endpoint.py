@@ -113,7 +113,7 @@ class LocalEndpoint:
 
     @torch.no_grad()
     def ask(self, identity: str, images: Any) -> Reply:
-        """Answer; nothing can fail that a repetition would mend."""
+        """Return the answers; nothing can fail that a repetition would mend."""
         pixels = torch.tensor(images).permute(0, 3, 1, 2).contiguous()
         values = dequantize(pixels) if pixels.dtype == torch.uint8 else pixels.float()
         place = self.teacher.device

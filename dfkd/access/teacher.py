@@ -111,15 +111,15 @@ class MeteredTeacher(Teacher):
         return int(min(count, self.meter.left))
 
     def require_statistics(self, method: str) -> None:
-        """Raise: nothing inside it is seen."""
+        """Raise a ``DfkdError``: nothing inside it is seen."""
         self._hidden(f"{method} matches batch-norm statistics")
 
     def require_gradient(self, method: str) -> None:
-        """Raise: no gradient comes through."""
+        """Raise a ``DfkdError``: no gradient comes through."""
         self._hidden(f"{method} follows the teacher's gradient to the images")
 
     def require_inside(self, what: str) -> None:
-        """Raise: nothing inside it is seen."""
+        """Raise a ``DfkdError``: nothing inside it is seen."""
         self._hidden(what)
 
     def _hidden(self, what: str) -> NoReturn:
