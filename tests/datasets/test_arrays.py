@@ -31,6 +31,7 @@ def write(path: Path, **arrays: Any) -> str:
 SIZES = st.tuples(*[st.integers(1, 7)] * 3)
 
 
+@settings(deadline=None)
 @given(SIZES, st.booleans())
 def test_a_layout_is_what_fits_or_is_asked_for(shape: tuple[int, int, int], last: bool) -> None:
     images = RANDOM.random((2, *shape))
@@ -158,6 +159,7 @@ def test_labels_that_are_none(labels: Any, reason: str, tmp_path: Path) -> None:
     assert len(str(refusal.value)) <= 300
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=9))
 def test_one_hot_and_back(labels: list[int]) -> None:
     found, _ = class_indices(np.eye(6)[labels], len(labels), (), "d")

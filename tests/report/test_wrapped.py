@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -15,6 +15,7 @@ from dfkd.report.thumbnails import thumbnails
 from dfkd.report.wrapped import LONGEST, wrapped
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 3000), st.booleans())
 def test_every_pixel_is_there_once_and_in_its_order(height: int, width: int, tall: bool) -> None:
     height, width = sorted((height, width))
