@@ -101,8 +101,8 @@ class Distill:
         minutes: Wall time; 4 where no budget is given.
         steps: Student steps instead.
         eval: DATA, real labelled images for figures and nothing else: npz:FILE, folder:DIR,
-            idx:DIR, set:DIR or bundled:NAME. npz: takes ?images=KEY&labels=KEY&layout=first|last
-            and &max=WHITE where the file does not say enough.
+            idx:DIR, set:DIR or bundled:NAME. Where an .npz does not say enough:
+            npz:FILE?images=KEY&labels=KEY&layout=first&max=4095.
         unlabelled: DATA, real images without need of labels: the teacher is asked about them, and
             students are judged by them; none trains.
         teacher_accuracy: What is known of the teacher's accuracy, such as .986: predicts the
