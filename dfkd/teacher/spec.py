@@ -30,9 +30,6 @@ class Space(Protocol):
     def denormalize(self, values: Tensor) -> Tensor:
         """Map what a network takes to samples, without ``project_``."""
 
-    def check(self, samples: Tensor, values: bool = False) -> None:
-        """Raise where these are no samples: by their type, and by their values if asked for."""
-
     def project_(self, samples: Tensor) -> Tensor:
         """Bring samples that an optimiser moved back into the space, in place."""
 
@@ -85,27 +82,6 @@ class ImageSpec:
         """Return shape and normalisation: what decides whether two networks see alike."""
         return {name: value for name, value in asdict(self).items() if name != "crop"}
 
-    def check(self, samples: Tensor, values: bool = False) -> None:
-        """Raise unless these can be images in [0, 1].
-
-        Args:
-            samples: what a network is asked about.
-            values: look at the numbers as well, which a GPU waits for. Images that were made may
-                leave [0, 1]; bytes that were made floats leave it far, and never below 0.
-        """
-        if not samples.is_floating_point():
-            raise DfkdError(
-                f"the teacher takes images as floats in [0, 1], not {samples.dtype}: "
-                "images.float() / 255 makes bytes such"
-            )
-        if values and samples.numel() and not samples.is_meta:
-            low, high = (float(one) for one in samples.detach().aminmax())
-            if low >= 0 and high > BYTES_FROM:
-                raise DfkdError(
-                    f"the teacher takes images in [0, 1], and these reach from {low:.3g} to "
-                    f"{high:.4g}: divide them by 255"
-                )
-
     def project_(self, samples: Tensor) -> Tensor:
         """Clamp to [0, 1], in place."""
         return samples.clamp_(0, 1)
@@ -144,6 +120,31 @@ class ImageSpec:
     def _constants(self, images: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, self.channels, 1, 1)
         return images.new_tensor(self.mean).view(shape), images.new_tensor(self.std).view(shape)
+
+
+def check_asked(space: Space, samples: Tensor, values: bool = False) -> None:
+    """Raise where these cannot be images in [0, 1]; other spaces have their own ways.
+
+    Args:
+        space: of the teacher that is asked.
+        samples: what it is asked about.
+        values: look at the numbers as well, which a GPU waits for. Images that were made may leave
+            [0, 1]; bytes that were made floats leave it far, and never below 0.
+    """
+    if not isinstance(space, ImageSpec):
+        return
+    if not samples.is_floating_point():
+        raise DfkdError(
+            f"the teacher takes images as floats in [0, 1], not {samples.dtype}: "
+            "images.float() / 255 makes bytes such"
+        )
+    if values and samples.numel() and not samples.is_meta:
+        low, high = (float(one) for one in samples.detach().aminmax())
+        if low >= 0 and high > BYTES_FROM:
+            raise DfkdError(
+                f"the teacher takes images in [0, 1], and these reach from {low:.3g} to "
+                f"{high:.4g}: divide them by 255"
+            )
 
 
 def quantize(images: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from dfkd.teacher.priors import (
     opened,
     remembers,
 )
-from dfkd.teacher.spec import ImageSpec
+from dfkd.teacher.spec import ImageSpec, check_asked
 from dfkd.teacher.trial import answers_within_one, check_finite, first_pass
 
 NO_PRIOR = NoPrior()
@@ -214,7 +214,7 @@ class Teacher:
         Raises:
             DfkdError: no floats, or, the first time, numbers from 0 to 255.
         """
-        self.spec.check(images, values=not self._seen)
+        check_asked(self.spec, images, values=not self._seen)
         self._seen = True
         return self.predict(images).logits
 
@@ -228,7 +228,7 @@ class Teacher:
         return self.task.read(raw)
 
     def _answer(self, network: nn.Module, images: Tensor) -> Any:
-        self.spec.check(images)
+        check_asked(self.spec, images)
         if any(module.training for module in self._modules):
             self.freeze()  # somebody called .train() on a shared module: buffers would move
         with (
