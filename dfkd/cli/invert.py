@@ -12,7 +12,7 @@ from dfkd.cli.common import Shown, compute_of, console, output_of, teacher_of, t
 from dfkd.cli.flags import as_flags
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
-from dfkd.recipes import Recipe
+from dfkd.recipes.idle import check_idle
 from dfkd.report.progress import Progress
 from dfkd.runs import pictures, run_directory, run_records
 from dfkd.runs.inversion_order import Order
@@ -84,22 +84,12 @@ def _setting(command: arguments.Invert, start: DeepInversionConfig) -> DeepInver
     recipe = build_recipe(base, config=command.config, assignments=command.set)
     if recipe.method != METHOD:
         raise DfkdError(f"invert makes pictures by {METHOD}, not by {recipe.method}")
-    if idle := _without_say(recipe):
-        raise DfkdError(
-            f"{idle} has no say in pictures: invert takes synthesizer's settings alone, and what "
-            "has an option"
-        )
+    why = "pictures are made by synthesizer's settings, and what has an option"
+    check_idle(recipe, ("method", "synthesizer"), why)
     setting: DeepInversionConfig = recipe.synthesizer
     if setting.adi:
         raise DfkdError("synthesizer.adi competes with a student, and invert has none: leave it 0")
     return setting
-
-
-def _without_say(recipe: Recipe) -> str:
-    """The first part of ``recipe`` that is as in no recipe of the method, images aside; or ""."""
-    known = [one for one in map(recipes.recipe, recipes.RECIPES) if one.method == METHOD]
-    parts = (name for name in vars(recipe) if name != "synthesizer")
-    return next((n for n in parts if getattr(recipe, n) not in [getattr(k, n) for k in known]), "")
 
 
 def _class_list(text: str) -> list[int]:

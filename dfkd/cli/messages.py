@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
+from tyro.conf import UseAppendAction
 
 from dfkd.errors import DfkdError
 
@@ -122,4 +123,14 @@ def _unexpected(first: str, words: list[str], known: dict[str, Any]) -> str:
         values = _values(option, words) if option in known else []
         if first in values[1:]:
             return f"separate the values of {option} with commas: {option} {','.join(values)}"
+    if option := _repeatable(first, words, known):
+        return f"each {option} takes one value: write {option} again before {first[:60]!r}"
     return f"{command} has no use for {first!r}; see dfkd {command} --help"
+
+
+def _repeatable(first: str, words: list[str], known: dict[str, Any]) -> str:
+    """The option before a word too many, if that is one to be repeated; else ""."""
+    before = words[: words.index(first)] if first in words else []
+    options = [word.replace("_", "-") for word in before if word.startswith("--")]
+    option = options[-1] if options else ""
+    return option if UseAppendAction in get_args(known.get(option)) else ""

@@ -12,6 +12,7 @@ from dfkd.errors import DfkdError
 from dfkd.loading import check_student
 from dfkd.losses.objective import parse
 from dfkd.recipes import Recipe
+from dfkd.recipes.idle import check_idle
 from dfkd.recipes.schemes import SCHEMES
 from dfkd.runs.manifest import differences
 from dfkd.runs.options import Evaluation
@@ -35,6 +36,22 @@ def check_run(
         check_labels(evaluation.data, teacher.num_classes, teacher.task.rows)
     if isinstance(images, GivenImages) and images.labels is not None:
         check_labels(images, teacher.num_classes, teacher.task.rows)
+
+
+def check_given(recipe: Recipe, images: GivenImages | LabelStore | None) -> None:
+    """Raise where images are given, and the recipe has settings of how others would be made.
+
+    Args:
+        recipe: as the user has it.
+        images: the user's.
+
+    Raises:
+        DfkdError: names the first.
+    """
+    if images is not None:
+        used = ("method", "learner", "scheme", "scheme_config", "init", "trunk", "seed")
+        why = "the images are given, and none are made"
+        check_idle(recipe, (*used, "alternation.batch_size"), why)
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from dfkd.runs import manifest, results
 from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.asking import check_asking
 from dfkd.runs.callbacks import Callback
-from dfkd.runs.checks import by_agreement, check_run, check_same_run, with_epsilon
+from dfkd.runs.checks import by_agreement, check_given, check_run, check_same_run, with_epsilon
 from dfkd.runs.decisions import decide
 from dfkd.runs.metrics import RunMetrics
 from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
@@ -78,6 +78,7 @@ class Run:
     ) -> None:
         self._began = time.perf_counter()
         self.teacher, self.student, self.budget = teacher, student, budget
+        check_given(recipe, images)
         self.recipe = with_round(recipe) if images is None else without_synthesis(recipe)
         self.images, self.compute, self.origin = images, compute, origin
         known = evaluation or Evaluation()

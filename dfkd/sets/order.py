@@ -13,6 +13,7 @@ from dfkd.datasets.written import ShardEntry
 from dfkd.errors import DfkdError, check_settings
 from dfkd.networks.seeding import seed_of
 from dfkd.recipes import Recipe, to_dict
+from dfkd.recipes.idle import check_idle
 from dfkd.recipes.overlay import flat
 from dfkd.sets.order_values import as_number, as_numbers, as_whole, as_wholes
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
@@ -69,6 +70,21 @@ class SetOrder:
             raise DfkdError(
                 f"`mixtures` are made by pictures' methods (natural, sre2l, cda), and "
                 f"{self.recipe.method} has no targets of its own"
+            )
+        self._check_recipe()
+
+    def _check_recipe(self) -> None:
+        """Raise where a setting of the recipe would be ignored."""
+        if not self.pictures:
+            used = ("method", "synthesizer", "learner", "alternation")
+            why = "images are drawn from what the method learns, against a student without it"
+            check_idle(self.recipe, used, why)
+            return
+        why = "pictures are made by synthesizer's settings, and what has a parameter"
+        check_idle(self.recipe, ("method", "synthesizer"), why)
+        if self.recipe.synthesizer.adi:
+            raise DfkdError(
+                "synthesizer.adi competes with a student, and a set has none: leave it 0"
             )
 
     def _make_plain(self) -> None:
