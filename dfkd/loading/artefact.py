@@ -91,7 +91,7 @@ def save_artefact(
     described = {
         "factory": factory,
         "keywords": {key: _to_json(value) for key, value in keywords.items()},
-        "spec": spec.facts() | ({} if spec.crop == 1 else {"crop": spec.crop}),
+        "spec": facts_of(spec) if getattr(spec, "crop", 1) == 1 else asdict(spec),
         "class_names": list(class_names),
         **facts,
     }
