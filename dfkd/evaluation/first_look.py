@@ -1,7 +1,5 @@
 """What is out of the ordinary about a teacher, found in a moment: what ``dfkd probe`` says."""
 
-import torch
-
 from dfkd.errors import DfkdError
 from dfkd.evaluation.heldout import HELD_OUT_BATCH, HeldOut
 from dfkd.evaluation.holding_out import EFFORTS, Effort, hold_out, unclocked
@@ -36,13 +34,9 @@ def look_at(teacher: Teacher) -> tuple[str, ...]:
 
 
 def _random_weights(teacher: Teacher, held_out: HeldOut) -> str:
-    norms = teacher.layers.values()
-    fresh = bool(norms) and not any(
-        bool((norm.running_mean != 0).any()) or bool((norm.running_var != 1).any())  # type: ignore[operator]
-        for norm in norms
-        if isinstance(getattr(norm, "running_mean", None), torch.Tensor)
-    )
-    if fresh:
+    norms = [vars(norm)["_buffers"] for norm in teacher.layers.values()]
+    known = [(n["running_mean"], n["running_var"]) for n in norms if "running_var" in n]
+    if known and not any(bool((mean != 0).any() | (var != 1).any()) for mean, var in known):
         return (
             "are these random weights? All statistics of its norms are still 0 and 1: no data has "
             "ever passed; give `?weights=FILE`"

@@ -101,7 +101,11 @@ def keep_classes(
     found.subset, found.source, found.notes = subset, teacher.source, teacher.notes
     if teacher.source is not None and teacher.source[0] is not None:
         factory, keywords = teacher.source
-        inner = {"factory": factory, "keywords": dict(keywords), "classes": list(subset.indices)}
+        inner: dict[str, Any] = {
+            "factory": factory,
+            "keywords": dict(keywords),
+            "classes": list(subset.indices),
+        }
         inner |= {"layer": layer, "probabilities": layer is None and task.probabilities}
         found.source = ONLY_FACTORY, inner
     return found

@@ -146,8 +146,7 @@ def evaluate_networks(
     own = len(models)
     models.append(("student", verdict.student, spec))
     models += [(name, network, spec) for name, network in distiller.networks().items()]
-    others = [teacher.student_task] * (len(models) - own)
-    tasks = [teacher.task] * own + others
+    tasks = [teacher.task] * own + [teacher.student_task] * (len(models) - own)
     rows = [asdict(row) for row in measure_networks(models, evaluation, tasks=tasks)]
     attacked: dict[str, Any] = {}
     if teacher.task.rows > 1:

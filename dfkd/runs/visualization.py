@@ -127,6 +127,7 @@ def draw_visualization(
 ) -> Visualization:
     """Make what ``order`` asks for and write it; the arguments are those of ``visualize``."""
     origin = origin or manifest.Origin()
+    order.check(teacher)
     directory = check_place(order, output, local_paths((origin.teacher,)))
     if compute.precision == "bf16" or compute.devices > 1:
         name = "devices" if compute.devices > 1 else "precision"

@@ -17,7 +17,8 @@ TASKS: Mapping[str, Callable[..., Any]] = {
 
 def task_name(task: Any) -> str | None:
     """Return the word that chooses a task; None for one of the user's own."""
-    return {Classification: "classification", MultiLabel: "multilabel"}.get(type(task))
+    known: dict[type, str] = {Classification: "classification", MultiLabel: "multilabel"}
+    return known.get(type(task))
 
 
 __all__ = [
