@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.usercode import first_line
 from dfkd.tasks import TASKS
-from dfkd.teacher.spec import ImageSpec, spec_from_dict
+from dfkd.teacher.spec import ImageSpec, facts_of, spec_from_dict
 from dfkd.training.files import replacing
 
 LONGEST_METADATA = 10_000_000

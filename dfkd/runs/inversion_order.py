@@ -14,6 +14,7 @@ from dfkd.runs.options import Compute, batch_size_of
 from dfkd.runs.prepare import resolve_size
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
+from dfkd.teacher.spec import facts_of
 from dfkd.training.augment import with_flip
 from dfkd.training.budget import Budget
 
@@ -86,7 +87,7 @@ def identity_of(
     config = replace(config, batch_size=size) if isinstance(size, int) else config
     prior = {"prior": teacher.prior_note} if teacher.prior_note else {}
     return flat({
-        "teacher": teacher_hash[:16], **prior, "image": teacher.spec.facts(), "seed": order.seed,
+        "teacher": teacher_hash[:16], **prior, "image": facts_of(teacher.spec), "seed": order.seed,
         "classes": list(order.classes), "count": order.count, "steps": order.steps,
         "synthesizer": asdict(config),
     })  # fmt: skip

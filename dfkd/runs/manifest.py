@@ -16,6 +16,7 @@ from dfkd.runs.options import Evaluation
 from dfkd.tasks import task_name
 from dfkd.teacher import Teacher
 from dfkd.teacher.priors import name_of, told_of
+from dfkd.teacher.spec import facts_of
 from dfkd.training.budget import Budget
 from dfkd.training.devices import hardware
 from dfkd.training.distributed import Runtime
@@ -112,7 +113,7 @@ def identity(
     own = {"images": given, "unlabelled": unlabelled and unlabelled.name}
     first = {**own, "scheme": recipe.scheme, "method": recipe.method}
     shapes = {name: "x".join(map(str, p.shape)) for name, p in student.named_parameters()}
-    taught: dict[str, Any] = {"teacher": teacher_hash[:16], "image": teacher.spec.facts()}
+    taught: dict[str, Any] = {"teacher": teacher_hash[:16], "image": facts_of(teacher.spec)}
     if teacher.prior_note:
         taught["prior"] = teacher.prior_note
     if teacher.task.rows > 1:  # earlier checkpoints know of no other task

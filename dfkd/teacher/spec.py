@@ -78,10 +78,6 @@ class ImageSpec:
         if not 0 < self.crop <= 1:
             raise DfkdError(f"the share that is kept of a picture is in (0, 1], not {self.crop}")
 
-    def facts(self) -> dict[str, Any]:
-        """Return shape and normalisation: what decides whether two networks see alike."""
-        return {name: value for name, value in asdict(self).items() if name != "crop"}
-
     def project_(self, samples: Tensor) -> Tensor:
         """Clamp to [0, 1], in place."""
         return samples.clamp_(0, 1)
@@ -120,6 +116,11 @@ class ImageSpec:
     def _constants(self, images: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, self.channels, 1, 1)
         return images.new_tensor(self.mean).view(shape), images.new_tensor(self.std).view(shape)
+
+
+def facts_of(space: Any) -> dict[str, Any]:
+    """Return shape and normalisation of a space: what decides whether two networks see alike."""
+    return {name: value for name, value in asdict(space).items() if name != "crop"}
 
 
 def check_asked(space: Space, samples: Tensor, values: bool = False) -> None:

@@ -6,7 +6,7 @@ import torch
 from dfkd.errors import DfkdError
 from dfkd.loading import load_model, load_teacher
 from dfkd.loading.artefact import read_artefact, save_artefact
-from dfkd.teacher.spec import ImageSpec, spec_from_dict
+from dfkd.teacher.spec import ImageSpec, facts_of, spec_from_dict
 from support.methods import make_teacher
 
 
@@ -31,7 +31,7 @@ def test_how_files_are_cut_is_kept_beside_what_a_network_is(tmp_path) -> None:
     assert spec.crop == 224 / 256
     assert load_teacher("torchvision:resnet18?num_classes=3", image="3x32x32").spec.crop == 1
     assert spec == ImageSpec(3, 224, 224, spec.mean, spec.std)
-    assert "crop" not in spec.facts()
+    assert "crop" not in facts_of(spec)
     network = make_teacher(3).network
     for one in (spec, ImageSpec(3, 8, 8)):
         save_artefact(tmp_path / "a.safetensors", network, None, {}, one, ["a"] * 4)
