@@ -4,10 +4,8 @@ teacher = load_teacher("torchvision:mobilenet_v2?weights=mobilenet_v2.pth")
 student = load_student("dfkd.networks:resnet?depth=8", teacher)
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from dfkd.access.opening import open_local, open_web
 from dfkd.errors import DfkdError
 from dfkd.loading.archives import is_safetensors
 from dfkd.loading.artefact import read_artefact, save_artefact
-from dfkd.loading.loaded import LoadedModel
+from dfkd.loading.loaded import LoadedModel, weights_file
 from dfkd.loading.only_classes import keep_classes
 from dfkd.loading.opaque import Opaque
 from dfkd.loading.smaller import smaller_teacher
@@ -91,15 +89,6 @@ def load_model(
         class_names=artefact.class_names or loaded.class_names,
         task=artefact.task or loaded.task,
     )
-
-
-def weights_file(uri: ModelURI) -> tuple[Path, str]:
-    """Return the weights file that ``uri`` names, and which part of it."""
-    path = Path(os.path.expanduser(uri.weights or ""))
-    whole = path.with_name(f"{path.name}#{uri.part}")
-    if uri.part and not path.exists() and "/" not in uri.part and whole.exists():
-        return whole, ""  # a name with a # of its own
-    return path, uri.part
 
 
 def load_teacher(

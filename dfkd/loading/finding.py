@@ -105,7 +105,7 @@ def _fit(own: Mapping[str, Any], found: Mapping[str, Leaf], prefix: str, classes
         if key not in heads
     ]
     sorts = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    texts = [f"{len(keys)} {sort} ({some(keys)})" for sort, keys in sorts.items() if keys]
+    texts = [f"{len(keys)} {sort} ({first_keys(keys)})" for sort, keys in sorts.items() if keys]
     for key in heads:
         del state[key]
     count = sum(map(len, sorts.values()))
@@ -138,7 +138,7 @@ def _shape(value: Any) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def some(keys: Sequence[str], most: int = 3) -> str:
+def first_keys(keys: Sequence[str], most: int = 3) -> str:
     """Name the first keys, and count the rest."""
     rest = len(keys) - most
     return ", ".join(key[:60] for key in keys[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -9,7 +9,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.loading.artefact import check_shape
-from dfkd.loading.finding import some
+from dfkd.loading.finding import first_keys
 from dfkd.loading.loaded import LoadedModel, lasting, no_keywords
 from dfkd.loading.uri import ModelURI
 from dfkd.loading.usercode import first_line
@@ -81,11 +81,12 @@ def _network(folder: Path, base: str) -> nn.Module:
     lacking = [str(key) for part in ("missing_keys", "mismatched_keys") for key in found[part]]
     if lacking:
         raise DfkdError(
-            f"{base} has no weights for {len(lacking)} of its tensors ({some(lacking)}), which "
-            "would be drawn by chance: save the whole classifier there"
+            f"{base} has no weights for {len(lacking)} of its tensors ({first_keys(lacking)}), "
+            "which would be drawn by chance: save the whole classifier there"
         )
     network.register_forward_hook(_logits)
-    return network
+    made: nn.Module = network
+    return made
 
 
 def _logits(network: nn.Module, given: Any, answer: Any) -> Any:

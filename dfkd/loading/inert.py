@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from dfkd.loading.stored import DTYPES, STORAGES, Stored
 
-USUAL = {
+_USUAL = {
     "collections.OrderedDict",
     "collections.defaultdict",
     "collections.Counter",
@@ -57,7 +57,7 @@ class Inert(dict[Any, Any]):
 
     append = add = extend
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
     def __eq__(self, other: object) -> bool:
@@ -101,7 +101,7 @@ def _encoded(text: Any, encoding: Any = "latin1") -> Any:
     return text.encode("latin1") if isinstance(text, str) and encoding == "latin1" else Inert(text)
 
 
-KNOWN = {
+_KNOWN = {
     "torch._utils._rebuild_tensor": _Known(_tensor),
     "torch._utils._rebuild_tensor_v2": _Known(_tensor),
     "torch._utils._rebuild_tensor_v3": _Known(_typed_tensor),
@@ -135,19 +135,19 @@ class InertUnpickler(pickle._Unpickler):  # the one in C sets memory aside as a 
     @property
     def skipped(self) -> tuple[str, ...]:
         """Names of what stand-ins stand for, in the file's order."""
-        return tuple(name for name in self._stand_ins if name not in USUAL)
+        return tuple(name for name in self._stand_ins if name not in _USUAL)
 
     def persistent_load(self, pid: Any) -> Any:
         """Get the storage that the file marks by ``pid``."""
         return self._find(pid)
 
-    def find_class(self, module: str, name: str) -> Any:  # type: ignore[override]
+    def find_class(self, module: str, name: str) -> Any:
         """Return what stands for ``module.name``; import nothing."""
         whole = f"{module}.{name}"
         if module in ("torch", "torch.storage") and name in STORAGES:
             return STORAGES[name]
-        if whole in KNOWN:
-            return KNOWN[whole]
+        if whole in _KNOWN:
+            return _KNOWN[whole]
         if whole == "torch.storage._load_from_bytes" and self._read is not None:
             return _Known(self._read)
         if module == "torch" and name in DTYPES:

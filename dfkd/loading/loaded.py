@@ -1,5 +1,6 @@
 """What a MODEL URI gives: a network, and what its source says of it."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,12 +70,21 @@ def no_keywords(uri: ModelURI, keywords: Mapping[str, Any]) -> None:
         raise DfkdError(f"{uri.base} is built as it was trained; it takes no {names}")
 
 
+def weights_file(uri: ModelURI) -> tuple[Path, str]:
+    """Return the weights file that ``uri`` names, and which part of it."""
+    path = Path(os.path.expanduser(uri.weights or ""))
+    whole = path.with_name(f"{path.name}#{uri.part}")
+    if uri.part and not path.exists() and "/" not in uri.part and whole.exists():
+        return whole, ""  # a name with a # of its own
+    return path, uri.part
+
+
 def only(defaults: Defaults, *names: str) -> dict[str, Any]:
     """Return those of the defaults that have such names."""
     return {key: value for key, value in defaults.items() if key in names}
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """As ``nearest``, without listing hundreds of names where none is near."""
+    """Return the name that is meant, as ``nearest``; "" where none is near."""
     hint = nearest(name, known)
     return hint if "did you mean" in hint else ""

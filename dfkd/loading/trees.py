@@ -12,9 +12,9 @@ from torch import Tensor
 from dfkd.loading.inert import Inert
 from dfkd.loading.stored import Stored
 
-MOST = 200_000
+_MOST = 200_000
 """Containers and tensors of a file, at most; a checkpoint with its optimiser has thousands."""
-DEEPEST = 40
+_DEEPEST = 40
 _PARTS = (Mapping, list, tuple, Tensor, Stored)
 _MODULE = ("_parameters", "_buffers", "_modules")
 _ARRAYS = ("multiarray._reconstruct", "numeric._frombuffer")
@@ -41,7 +41,7 @@ def leaves(tree: Any) -> list[Leaf]:
     Raises:
         ValueError: far more in it than any checkpoint has.
     """
-    found, left = [], [MOST]
+    found, left = [], [_MOST]
     for path, group, value in _walk(tree, (), (), left):
         found.append(Leaf(".".join(path), group, value))
     return found
@@ -56,7 +56,7 @@ def _walk(
     extra = path and path[-1].endswith("_extra_state") and not isinstance(value, Inert)
     if (tensor := _tensor(value)) is not None or extra:
         yield path, group, value if tensor is None else tensor
-    elif len(path) < DEEPEST:
+    elif len(path) < _DEEPEST:
         for key, inner in _inside(value):
             if isinstance(inner, _PARTS) or str(key).endswith("_extra_state"):
                 yield from _walk(inner, (*path, str(key)), path, left)

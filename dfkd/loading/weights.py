@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError, nearest
 from dfkd.loading.archives import damaged, read_content
-from dfkd.loading.finding import Fit, fits, some
+from dfkd.loading.finding import Fit, first_keys, fits
 from dfkd.loading.trees import Leaf, leaves
 
 State = dict[str, Tensor]
@@ -132,14 +132,14 @@ def _told(own: dict[str, Any], fit: Fit, others: Sequence[Fit]) -> list[str]:
         how = f"; `weights=FILE#{other}` takes the other" * bool(rivals[0].prefix)
         lines.append(f"the weights of {chosen} were taken, not those of {other}{how}")
     if fit.heads:
-        lines.append(f"{some(fit.heads)} of another number of classes left out: they start anew")
+        lines.append(
+            f"left out, since they are of other classes, and begin anew: {first_keys(fit.heads)}"
+        )
     left = [name for name in fit.left if name not in fit.heads]
     left = [n for n in left if n.removeprefix(fit.prefix) not in fit.heads]
     left = [n for n in left if not any(n.startswith(one.prefix or "\0") for one in rivals)]
     if left:
-        lines.append(
-            f"{len(left)} tensors that the network has no place for left out ({some(left)})"
-        )
+        lines.append(f"left out, since the network has no place for them: {first_keys(left)}")
     if cast := _cast(own, fit):
         lines.append(cast)
     return lines

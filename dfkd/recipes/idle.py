@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dfkd.errors import DfkdError
-from dfkd.recipes.named import RECIPES, Recipe, recipe, to_dict
+from dfkd.recipes.named import RECIPES, Recipe, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.tasks.words import shown
 

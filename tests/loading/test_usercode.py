@@ -82,7 +82,7 @@ def test_a_published_body_gets_a_new_head(monkeypatch: pytest.MonkeyPatch) -> No
     assert own["classifier.1.weight"].shape[0] == 10
     assert all(torch.equal(v, state[k]) for k, v in own.items() if "classifier" not in k)
     assert loaded.class_names is None
-    assert "another number of classes left out" in loaded.notes[0]
+    assert "left out, since they are of other classes" in loaded.notes[0]
     with pytest.raises(DfkdError, match="num_classes"):
         load_model("torchvision:squeezenet1_1?weights=DEFAULT&num_classes=10")
 

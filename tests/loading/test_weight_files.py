@@ -204,7 +204,7 @@ def test_a_students_head_may_be_of_other_classes(tmp_path: Path) -> None:
     uri = f"dfkd.networks:vgg?widths=[4,8]&convolutions=1&in_channels=1&weights={tmp_path}/w.pth"
     loaded = load_model(uri, {"num_classes": 10})
     assert loaded.notes == (
-        "w.pth: head.weight, head.bias of another number of classes left out: they start anew",
+        "w.pth: left out, since they are of other classes, and begin anew: head.weight, head.bias",
     )
     assert torch.equal(loaded.network.state_dict()["stages.0.0.weight"], body.stages[0][0].weight)
     with pytest.raises(DfkdError, match="2 misshapen"):
