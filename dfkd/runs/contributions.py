@@ -94,7 +94,8 @@ def clipped(rows: Tensor, norm: float) -> Tensor:
     """
     rows = rows.clamp(-CUT, CUT)
     lengths = rows.norm(dim=1, keepdim=True)
-    return rows * (norm / lengths.clamp_min(norm))
+    bounded: Tensor = rows * (norm / lengths.clamp_min(norm))
+    return bounded
 
 
 def read_off(average: Tensor, units: Mapping[str, Unit], least: float) -> tuple[PackedLayer, ...]:

@@ -141,7 +141,7 @@ def channel_axis(layer: nn.Module, value: Tensor) -> int:
     if hasattr(layer, "running_mean") or hasattr(layer, "num_features"):
         return 1
     own: Any = layer
-    shape = getattr(own, "normalized_shape", None)
+    shape: Any = getattr(own, "normalized_shape", None)
     if shape is None:
         shape = getattr(getattr(own, "weight", None), "shape", ())
     sizes = [shape] if isinstance(shape, int) else list(shape)

@@ -192,7 +192,8 @@ def _noise(facts: Any) -> PackedNoise | None:
     numbers = [facts[name] for name in ("epsilon", "delta", "clip", "deviation")]
     if not all(type(one) in (int, float) and math.isfinite(one) and one > 0 for one in numbers):
         raise ValueError("its noise is no four positive numbers")
-    return PackedNoise(*map(float, numbers), shown(facts["accountant"], 60))
+    epsilon, delta, clip, deviation = map(float, numbers)
+    return PackedNoise(epsilon, delta, clip, deviation, shown(facts["accountant"], 60))
 
 
 def _digest(content: bytes) -> str:

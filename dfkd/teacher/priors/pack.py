@@ -35,14 +35,10 @@ class PackPrior(StatisticsPrior):
                 )
         super().__init__({name: layers[name] for name in axes}, axes)
         self.pack = pack
+        self.name = f"pack {pack.digest}"  # by which it is told from others
         self._stored: dict[str, tuple[Tensor, Tensor]] = {
             layer.label: (layer.mean, layer.var) for layer in pack.layers
         }
-
-    @property
-    def name(self) -> str:
-        """``pack``, and by which of its digits this one is told from others."""
-        return f"pack {self.pack.digest}"
 
     @property
     def told(self) -> str:
