@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from dfkd import recipes
+from dfkd.access.teacher import MeteredTeacher
 from dfkd.bench import (
     bench_distill,
     bench_methods,
@@ -63,6 +64,8 @@ def show_probe(command: arguments.ProbeModel) -> int:
     out.print(f"sha256      {found.fingerprint}", highlight=False)
     for line in found.findings:
         out.print(f"note        {as_flags(line)}", highlight=False)
+    for line in teacher.told() if isinstance(teacher, MeteredTeacher) else ():
+        out.print(line)
     table = Table("method", "allowed", "why", box=None, pad_edge=False)
     for advice in found.methods:
         table.add_row(advice.name, "yes" if advice.possible else "no", as_flags(advice.reason))

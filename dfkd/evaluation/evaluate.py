@@ -68,6 +68,8 @@ def evaluate_named(
     if not models:
         raise DfkdError("name at least one MODEL to evaluate")
     check_epsilon(epsilon, measured=True)
+    for _, one in models if epsilon is not None else ():
+        one.require_gradient("accuracy under attack")
     lineup = line_up([(name, one.class_names) for name, one in models])
     images = as_images(data, models[0][1].spec, "data")
     for _, one in models:

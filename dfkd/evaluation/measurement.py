@@ -1,10 +1,12 @@
 """Networks side by side on one data set."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from dfkd.access.teacher import MeteredAnswers
 from dfkd.datasets import ImageData, check_fits
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import shares
@@ -61,10 +63,8 @@ def measure_networks(
         raise DfkdError("nothing to compare: name at least one MODEL")
     for _, _, spec in models:
         check_fits(data, spec)
-    nothing = [None] * len(models)
-    right = shares(models, data, columns or nothing, tasks or nothing)
-    timed = [(network, spec) for _, network, spec in models]
-    single, batched = latencies(timed, 1), latencies(timed, 32)
+    right = shares(models, data, columns or [None] * len(models), tasks or [None] * len(models))
+    single, batched = (_latencies(models, size) for size in (1, 32))
     return [
         Measurement(
             name,
@@ -73,7 +73,16 @@ def measure_networks(
             file_size(network),
             single[index],
             batched[index],
-            flops(network, spec),
+            0 if isinstance(network, MeteredAnswers) else flops(network, spec),
         )
-        for index, (name, network, _) in enumerate(models)
+        for index, (name, network, spec) in enumerate(models)
     ]
+
+
+def _latencies(models: Sequence[tuple[str, nn.Module, ImageSpec]], batch: int) -> list[float]:
+    """As ``latencies``; NaN where answers cost something: nothing is asked for the clock's sake."""
+    own = [
+        (network, spec) for _, network, spec in models if not isinstance(network, MeteredAnswers)
+    ]
+    times = iter(latencies(own, batch) if own else ())
+    return [math.nan if isinstance(one, MeteredAnswers) else next(times) for _, one, _ in models]

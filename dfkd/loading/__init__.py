@@ -6,6 +6,7 @@ student = load_student("dfkd.networks:resnet?depth=8", teacher)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch

@@ -262,3 +262,13 @@ def test_a_local_teacher_shows_no_more_than_it_is_told_to():
         dfkd.load_teacher("bundled:digits_vgg", queries=3)
     with pytest.raises(dfkd.DfkdError, match="`access` is logits, probs, top1"):
         dfkd.load_teacher("bundled:digits_vgg", access="prob")
+
+
+def test_evaluation_asks_about_each_image_once_and_attacks_nobody():
+    data = dfkd.load_data("bundled:digits_vgg")
+    teacher = dfkd.load_teacher("bundled:digits_vgg", access="probs")
+    (row,) = dfkd.evaluate(teacher, data)
+    assert row.accuracy > 0.99
+    assert teacher.meter.endpoint.count() <= len(data) + 1  # the trial; equal images cost one
+    with pytest.raises(dfkd.DfkdError, match="accuracy under attack follows"):
+        dfkd.evaluate(teacher, data, epsilon=0.1)
