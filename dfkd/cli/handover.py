@@ -4,6 +4,7 @@ from dfkd.cli import arguments
 from dfkd.cli.common import teacher_of
 from dfkd.cli.flags import as_flags
 from dfkd.datasets.written import WrittenSet
+from dfkd.errors import DfkdError
 from dfkd.sets.exports import export_set
 from dfkd.sets.imports import import_set
 from dfkd.sets.plan import Maker
@@ -24,12 +25,20 @@ def run_export(command: arguments.DatasetExport) -> int:
 
 def run_import(command: arguments.DatasetImport) -> int:
     """Write a set and print what it is of."""
-    maker = None
+    maker, facts = None, command.facts
+    if command.teacher is None and facts != arguments.UNSAID:
+        raise DfkdError(
+            "an export's own note says what its images are: `image`, `mean`, `std` and "
+            "`class_names` are for a `teacher`, who is asked anew"
+        )
     if command.teacher is not None:
         teacher = teacher_of(command.teacher, command.facts)
         teacher.to(devices.resolve_device(command.device))
         maker = Maker(teacher, command.teacher)
-    data = import_set(command.source, command.out, maker, overwrite=command.overwrite)
+    data = import_set(
+        command.source, command.out, maker,
+        resize=facts.image is not None, overwrite=command.overwrite,
+    )  # fmt: skip
     for line in data.manifest.decisions:
         print(line)
     kind = "real" if data.manifest.real_data_used else "synthetic"

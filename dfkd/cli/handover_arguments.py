@@ -38,6 +38,8 @@ class DatasetExport:
 class DatasetImport:
     """Make a native set of a folder of pictures, of tar shards or of parquet files.
 
+    With --image pictures of other sizes are scaled and cropped to that; without, they are refused.
+
     Attributes:
         source: Directory with one directory a class, with *.tar or *.parquet; or such a file.
         out: Directory of the set, absent or empty.

@@ -113,14 +113,8 @@ REFUSED = {
     "no size": (("--set", "synthesizer.batch_size=0"), "must be at least 1"),
     "a word": (("--set", "synthesizer.lr=fast"), "synthesizer.lr"),
     "no value": (("--set", "synthesizer.lr"), "--set wants key=value"),
-    "the student's": (
-        ("--set", "learner.lr=1"),
-        "learner.lr (1.0) would have no say: pictures are made",
-    ),
-    "the loop's": (
-        ("--set", "alternation.batch_size=8"),
-        "alternation.batch_size (8) would have no say",
-    ),
+    "the student's": (("--set", "learner.lr=1"), "learner.lr (1.0) would have no say"),
+    "the loop's": (("--set", "alternation.batch_size=8"), "alternation.batch_size (8) would"),
     "an option's": (("--set", "seed=3"), "seed (3) would have no say"),
     "a method": (("--set", "method=default"), "pictures by deep_inversion, not by redraw"),
     "a student": (("--set", "synthesizer.adi=1"), "invert has none"),

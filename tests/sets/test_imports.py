@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from dfkd.cli import main
+from dfkd.datasets.folder import read_picture
 from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
 from dfkd.sets.exports import export_set
@@ -95,6 +96,72 @@ def test_a_folder_comes_back_with_a_teachers_answers(tmp_path, channels):
     assert torch.allclose(found.column("logits").float(), answers, atol=2e-3)
     own = answers.softmax(1).gather(1, data.column("labels")[:, None])[:, 0]
     assert torch.allclose(found.column("confidence"), own)
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset", "parquet"])
+def test_targets_of_mixtures_come_back(tmp_path, kind, maker):
+    pytest.importorskip("pyarrow")
+    data = write_set(tmp_path / "set", mixed=True)
+    export_set(data, kind, tmp_path / "out")
+    order = torch.tensor([2, 0, 3, 1])
+    turned = Maker(
+        Teacher(maker.teacher.network, ImageSpec(*SHAPE), [NAMES[i] for i in order]), "a test"
+    )
+    for name, asked, back in (("same", maker, None), ("turned", turned, order)):
+        found = import_set(tmp_path / "out", tmp_path / name, asked)
+        targets = found.column("targets")
+        wanted = data.column("targets")
+        assert torch.equal(targets, wanted if back is None else wanted[:, back])
+        assert not found.manifest.real_data_used
+    if kind != "folder":
+        assert torch.equal(
+            import_set(tmp_path / "out", tmp_path / "alone").column("targets"),
+            data.column("targets"),
+        )
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5, 0.5], [2.0, -1.0, 0.0, 0.0], [0.1, 0.1, 0.1, 0.1], ["x"], 3, None]
+)
+def test_targets_that_are_no_probabilities_are_refused(tmp_path, maker, values):
+    export_set(write_set(tmp_path / "set", mixed=True), "folder", tmp_path / "out")
+    path = tmp_path / "out/metadata.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1]["targets"] = values
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused(tmp_path / "out", tmp_path, maker, "targets")
+
+
+def test_targets_of_others_are_not_taken_for_ours(tmp_path, maker):
+    member = [("a.png", png()), ("a.cls", b"1"), ("a.targets.npy", b"whatever")]
+    write_tar(tmp_path / "in.tar", member)
+    found = import_set(tmp_path / "in.tar", tmp_path / "new", maker)
+    assert "targets" not in found.columns
+
+
+def test_other_sizes_are_refused_or_brought_to_the_size_that_is_asked_for(tmp_path, maker):
+    for name, size, mode in (("a", (5, 6), "RGB"), ("b", (12, 9), "L"), ("c", (3, 20), "RGB")):
+        folder = tmp_path / "in" / "con"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(png(size=size, mode=mode))
+    refused(tmp_path / "in", tmp_path, maker, "`image=3x6x5`, which resizes")
+    data = import_set(tmp_path / "in", tmp_path / "new", maker, resize=True)
+    assert data.column("images").shape == (3, *SHAPE)
+    assert "2 pictures of other sizes were brought to 3x6x5" in data.manifest.decisions[-1]
+    rows = data.column("images")
+    pictures = sorted((tmp_path / "in" / "con").iterdir())
+    for row, path in zip(rows, pictures, strict=True):
+        assert torch.equal(
+            row, torch.from_numpy(read_picture(path, ImageSpec(*SHAPE)).copy()).permute(2, 0, 1)
+        )
+    with pytest.raises(DfkdError, match="name it"):
+        import_set(tmp_path / "in", tmp_path / "other", resize=True)
+
+
+def test_image_options_without_a_teacher_are_refused(tmp_path, capsys):
+    words = ("dataset", "import", str(tmp_path), "--out", str(tmp_path / "o"), "--image", "3x6x5")
+    assert main(list(words)) == 2
+    assert "are for a --teacher" in capsys.readouterr().err
 
 
 def test_who_says_synthetic_must_have_the_very_images(data, tmp_path, maker):

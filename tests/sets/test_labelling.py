@@ -254,7 +254,7 @@ def test_of_two_first_runs_that_differ_one_is_refused(data, digits):
 def test_label_files_of_which_nothing_is_known_are_not_adopted(data, digits):
     label_set(data, digits, epochs=1)
     (data.directory / "labels.json").unlink()
-    with pytest.raises(DfkdError, match=r"no labels\.json says of what"):
+    with pytest.raises(DfkdError, match="says of what: remove it"):
         label_set(data, digits, epochs=1, seed=4)
 
 

@@ -18,8 +18,11 @@ NAMES = ("T-shirt/top", "CON", "a:b*c", "Ärmel")
 SIZES = (5, 4, 3)
 
 
-def write_set(directory, shape=(3, 6, 5), names=NAMES, real=False):
-    """Write a closed set of 12 noise images and return it; classes follow each other in turn."""
+def write_set(directory, shape=(3, 6, 5), names=NAMES, real=False, mixed=False):
+    """Write a closed set of 12 noise images and return it; classes follow each other in turn.
+
+    ``mixed`` images have targets of two classes.
+    """
     generator = torch.Generator().manual_seed(0)
     entries, place = [], 0
     for index, count in enumerate(SIZES):
@@ -31,6 +34,10 @@ def write_set(directory, shape=(3, 6, 5), names=NAMES, real=False):
             "confidence": torch.rand(count, generator=generator),
             "seed": torch.arange(count) + (1 << 60),
         }
+        if mixed:
+            share = torch.linspace(0.5, 1, count)[:, None]
+            own, other = (torch.eye(len(names))[(labels + step) % len(names)] for step in (0, 1))
+            rows["targets"] = (share * own + (1 - share) * other).half()
         sha256 = write_shard(directory / shard_name(index), rows)
         entries.append(ShardEntry(count, index, 0, sha256))
         place += count

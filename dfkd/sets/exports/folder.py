@@ -27,6 +27,8 @@ def write_folder(data: WrittenSet, place: Path, count: int | None) -> list[str]:
             path = directory / f"{sample.key}{ending}"
             path.write_bytes(content)
             row = {"file_name": path.relative_to(place).as_posix(), **sample.facts}
+            if "targets" in sample.vectors:
+                row["targets"] = sample.vectors["targets"].tolist()
             metadata.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
     write_note(place, data)
     return [*channel_remarks(data), *_empty_classes(data)]

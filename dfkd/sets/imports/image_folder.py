@@ -9,6 +9,7 @@ from dfkd.datasets.listing import Listing, look_into
 from dfkd.errors import DfkdError
 from dfkd.sets.exports.folder import METADATA
 from dfkd.sets.exports.known import note_in
+from dfkd.sets.imports.arrays import as_vector
 from dfkd.sets.imports.incoming import (
     MOST_BYTES,
     IncomingSample,
@@ -36,7 +37,7 @@ def open_folder(source: Path, reader: PictureReader, class_names: Sequence[str])
     if (source / METADATA).exists():
         note = note_in(source)
         names = note.manifest.class_names if note else None
-        return IncomingSet("folder", _listed_rows(source, reader), names, note)
+        return IncomingSet("folder", _listed_rows(source, reader, note is not None), names, note)
     listing = look_into(source)
     if listing.beside or not any(listing.classes.values()):
         what = "pictures without a class" if listing.beside else "no pictures"
@@ -79,7 +80,7 @@ def _read(path: Path, name: str, reader: PictureReader) -> Any:
     return reader.read(name, content)
 
 
-def _listed_rows(source: Path, reader: PictureReader) -> Iterator[IncomingSample]:
+def _listed_rows(source: Path, reader: PictureReader, ours: bool) -> Iterator[IncomingSample]:
     """Read the pictures that the metadata names, in its order."""
     seen: set[str] = set()
     for number, line in enumerate(_lines(source / METADATA), 1):
@@ -90,7 +91,10 @@ def _listed_rows(source: Path, reader: PictureReader) -> Iterator[IncomingSample
             raise DfkdError(f"{METADATA} names {shown(name, 100)} twice")
         seen.add(str(path))
         label = as_label(facts.get("label"), name)
-        yield IncomingSample(name, _read(path, name, reader), label, facts)
+        image, targets = _read(path, name, reader), facts.pop("targets", None)
+        # What others call targets need not be what an image was made for.
+        targets = as_vector(name, targets, "targets") if ours else None
+        yield IncomingSample(name, image, label, facts, None, targets)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

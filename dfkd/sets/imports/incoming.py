@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dfkd.datasets.listing import ENDINGS
 from dfkd.errors import DfkdError
 from dfkd.sets.exports.samples import PICTURE_MODES, ExportNote
+from dfkd.sets.imports.arrays import decode_array
 from dfkd.tasks.words import shown
 
 MOST_PIXELS = 1 << 24
@@ -37,6 +38,7 @@ class IncomingSample(NamedTuple):
         label: as the source counts its classes.
         facts: what else is said of it.
         logits: a teacher's answers, one a class; None where there are none.
+        targets: what the image was made for, one probability a class; likewise.
     """
 
     name: str
@@ -44,6 +46,7 @@ class IncomingSample(NamedTuple):
     label: int
     facts: dict[str, Any]
     logits: Tensor | None = None
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,25 @@ class PictureReader:
     Attributes:
         shape: channels, height and width that all must have.
         whose: who has that shape, in messages.
+        fits: whether pictures of other sizes are brought to it, as ``folder:DIR`` brings them:
+            scaled to cover it, then cropped around the centre.
+        fitted: how many were.
     """
 
     shape: _Shape | None = None
     whose: str = field(default="the model takes")
+    fits: bool = False
+    fitted: int = 0
+
+    def remarks(self) -> list[str]:
+        """Say what was done to pictures of other sizes, if there were any."""
+        if not self.fitted or self.shape is None:
+            return []
+        size = "x".join(map(str, self.shape))
+        return [
+            f"{self.fitted:,} pictures of other sizes were brought to {size}: scaled to cover it, "
+            "cropped around the centre"
+        ]
 
     def read(self, name: str, content: bytes) -> Tensor:
         """Return an image, uint8 C x H x W.
@@ -110,8 +128,9 @@ class PictureReader:
                 with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
                     mode = self._mode(name, picture.mode)
                     channels = {mode: n for n, mode in PICTURE_MODES.items()}[mode]
-                    self._check(name, (channels, picture.height, picture.width))
-                    values = np.array(picture.convert(mode))
+                    found = (channels, picture.height, picture.width)
+                    self._check(name, found, self.fits)
+                    values = np.array(self._fitted(picture.convert(mode)))
         except DfkdError:
             raise
         except Exception as error:  # a damaged file makes Pillow raise whatever its bytes lead to
@@ -127,9 +146,18 @@ class PictureReader:
             raise DfkdError(
                 f"{shown(name, 100)} is a {shown(mode, 10)} picture: save it as grey, RGB or RGBA"
             )
-        return "RGB" if self.shape is not None and self.shape[0] == 3 and plain == "L" else plain
+        wanted = None if self.shape is None else PICTURE_MODES.get(self.shape[0])
+        if (plain, wanted) == ("L", "RGB") or (self.fits and (plain, wanted) == ("RGB", "L")):
+            return str(wanted)
+        return plain
 
-    def _check(self, name: str, shape: _Shape) -> None:
+    def _fitted(self, picture: Image.Image) -> Image.Image:
+        if not self.fits or self.shape is None or picture.size == self.shape[:0:-1]:
+            return picture
+        self.fitted += 1
+        return ImageOps.fit(picture, self.shape[:0:-1], Image.Resampling.BILINEAR)
+
+    def _check(self, name: str, shape: _Shape, fits: bool = False) -> None:
         said = "x".join(map(str, shape))
         if math.prod(shape[1:]) > MOST_PIXELS or math.prod(shape) > 4 * MOST_PIXELS:
             raise DfkdError(f"{shown(name, 100)} is {said}: more than {MOST_PIXELS:,} pixels")
@@ -137,44 +165,12 @@ class PictureReader:
             raise DfkdError(f"{shown(name, 100)} is {said}: no image")
         if self.shape is None:
             self.shape, self.whose = shape, "those before it are"
-        if shape != tuple(self.shape):
+        if shape != tuple(self.shape) and not (fits and shape[0] == self.shape[0]):
             wanted = "x".join(map(str, self.shape))
             raise DfkdError(
                 f"{shown(name, 100)} is {said} and {self.whose} {wanted}: bring all images to "
-                "one size"
+                f"one size, or give `teacher` and `image={wanted}`, which resizes pictures"
             )
-
-
-def decode_array(name: str, content: bytes) -> Any:
-    """Read a NumPy array; its header cannot ask for more memory than the file has.
-
-    Raises:
-        DfkdError: it is damaged, or holds objects.
-    """
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = reader(stream)
-        left = len(content) - stream.tell()
-        if dtype.hasobject or fortran or math.prod(shape) * dtype.itemsize != left:
-            raise ValueError("its header does not fit its bytes")
-        return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape).copy()
-    except Exception as error:  # the header is Python text: what it may raise has no end
-        raise DfkdError(
-            f"{shown(name, 100)} is no array that can be read ({shown(error, 80)})"
-        ) from None
-
-
-def decode_logits(name: str, content: bytes) -> Tensor:
-    """Read a teacher's answers to one image."""
-    values = decode_array(name, content)
-    if values.dtype.kind != "f" or values.ndim != 1:
-        raise DfkdError(f"{shown(name, 100)} holds {values.dtype} of {values.shape}, not logits")
-    return torch.from_numpy(values.astype(np.float32))
 
 
 def as_label(value: Any, name: str) -> int:

@@ -5,12 +5,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dfkd.errors import DfkdError
 from dfkd.sets.exports.known import note_in_table
 from dfkd.sets.exports.parquet import arrow
-from dfkd.sets.imports.incoming import IncomingSample, IncomingSet, PictureReader, as_label
+from dfkd.sets.exports.samples import VECTORS
+from dfkd.sets.imports.arrays import as_vector
+from dfkd.sets.imports.incoming import (
+    IncomingSample,
+    IncomingSet,
+    PictureReader,
+    as_label,
+)
 from dfkd.tasks.words import first_few, shown
 
 _MOST_GROUP = 512 << 20
@@ -33,7 +38,7 @@ def open_parquet(source: Path, reader: PictureReader) -> IncomingSet:
     paths = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
     note, features = note_in_table(paths[0]), _features(paths[0])
     names = note.manifest.class_names if note else _class_names(features)
-    return IncomingSet("parquet", _samples(paths, reader, features), names, note)
+    return IncomingSet("parquet", _samples(paths, reader, features, note is not None), names, note)
 
 
 def _file(path: Path) -> Any:
@@ -69,7 +74,7 @@ def _class_names(features: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _samples(
-    paths: list[Path], reader: PictureReader, features: Mapping[str, Any]
+    paths: list[Path], reader: PictureReader, features: Mapping[str, Any], ours: bool
 ) -> Iterator[IncomingSample]:
     image, label = (
         _of_type(features, kind, name)
@@ -84,6 +89,8 @@ def _samples(
             )
         _check_groups(file, path)
         for place, row in enumerate(_rows(file, path)):
+            if not ours:  # what others call targets need not be what an image was made for
+                row.pop("targets", None)
             yield _sample(f"{path.name}, row {place}", row, image, label, reader)
 
 
@@ -115,10 +122,8 @@ def _sample(
     if not isinstance(content, bytes):
         raise DfkdError(f"{name} has no picture in it: the files' bytes must be in the table")
     ending = ".npy" if isinstance(inner, str) and inner.endswith(".npy") else ""
-    logits = row.pop("logits", None)
-    try:
-        answers = None if logits is None else torch.tensor(logits, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError):
-        raise DfkdError(f"{name} has logits that are no numbers") from None
     own = as_label(row.pop(label), name)
-    return IncomingSample(name, reader.read(f"{name}{ending}", content), own, row, answers)
+    logits, targets = (row.pop(what, None) for what in VECTORS)
+    answers, made_for = as_vector(name, logits, "logits"), as_vector(name, targets, "targets")
+    picture = reader.read(f"{name}{ending}", content)
+    return IncomingSample(name, picture, own, row, answers, made_for)

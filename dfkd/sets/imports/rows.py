@@ -17,6 +17,8 @@ _ASKED = 128
 _NUMBERS = re.compile(r"confidence|loss_[a-z0-9_]{1,40}")
 _INTEGERS = ("seed", "iterations")
 _MOST_NUMBERS = 32
+_SUM = 0.02
+"""By how much the sum of probabilities in half precision may miss 1."""
 
 
 def number_names(facts: Mapping[Any, Any]) -> list[str]:
@@ -78,6 +80,31 @@ def carried_logits(part: Sequence[IncomingSample], classes: int) -> Tensor:
             f"{shown(first.name, 100)} has no teacher's answers: name the `teacher` to ask"
         )
     return torch.stack(found)
+
+
+def carried_targets(part: Sequence[IncomingSample], columns: Sequence[int], classes: int) -> Tensor:
+    """Return what images were made for, N x classes, half precision.
+
+    Args:
+        part: the images.
+        columns: the model's class of each of the source's.
+        classes: of the model.
+
+    Raises:
+        DfkdError: an image without, or with what is no distribution over the source's classes.
+    """
+    found = torch.zeros(len(part), classes)
+    for place, one in enumerate(part):
+        own = one.targets
+        if own is None or len(own) != len(columns):
+            raise DfkdError(
+                f"{shown(one.name, 100)} has no targets, one for each of {len(columns):,} classes, "
+                "and images before it have"
+            )
+        if not bool(((own >= 0) & (own <= 1)).all()) or abs(float(own.sum()) - 1) > _SUM:
+            raise DfkdError(f"{shown(one.name, 100)} has targets that are no probabilities")
+        found[place, list(columns)] = own
+    return found.half()
 
 
 def _whole(value: Any) -> int:

@@ -18,11 +18,15 @@ from dfkd.runs import run_directory
 from dfkd.sets.exports.naming import distinct_names
 from dfkd.sets.exports.samples import ContentHash
 from dfkd.sets.exports.staging import staged
-from dfkd.sets.imports.image_folder import open_folder
 from dfkd.sets.imports.incoming import IncomingSample, IncomingSet, PictureReader
-from dfkd.sets.imports.parquet_files import open_parquet
-from dfkd.sets.imports.rows import asked_logits, carried_logits, incoming_rows, number_names
-from dfkd.sets.imports.tar_files import open_tars
+from dfkd.sets.imports.opening import open_source
+from dfkd.sets.imports.rows import (
+    asked_logits,
+    carried_logits,
+    carried_targets,
+    incoming_rows,
+    number_names,
+)
 from dfkd.sets.plan import SET, Maker, entry_of
 from dfkd.tasks.labels import folded, match, numbered, why_not
 from dfkd.tasks.synsets import synsets_of
@@ -38,6 +42,7 @@ def import_set(
     output: Path | str,
     maker: Maker | None = None,
     *,
+    resize: bool = False,
     overwrite: bool = False,
 ) -> WrittenSet:
     """Write a native set of the images of a folder, of tar shards or of parquet files.
@@ -46,6 +51,7 @@ def import_set(
         source: a directory or a file.
         output: a directory that is absent or empty.
         maker: the teacher who is asked about the images; None where the source has its answers.
+        resize: bring pictures of other sizes to the teacher's, in place of refusing them.
         overwrite: replace an earlier set there.
 
     Raises:
@@ -54,42 +60,19 @@ def import_set(
     source, output = Path(source), Path(output)
     run_directory.prepare(output, overwrite, layout=SET, reads=[source])
     teacher = maker.teacher if maker else None
-    reader = PictureReader(teacher.spec.shape if teacher else None)
+    if resize and teacher is None:
+        raise DfkdError("pictures are resized for a `teacher`, who answers to them: name it")
+    reader = PictureReader(teacher.spec.shape if teacher else None, fits=resize)
     found = open_source(source, reader, teacher.class_names if teacher else ())
     before = teacher.digests() if teacher else {}
     try:
         with staged(output, SET, overwrite) as made:
-            write_manifest(made, Import(found, maker, shown(source, 80)).write(made))
+            write_manifest(made, Import(found, maker, shown(source, 80), reader).write(made))
     except OSError as error:
         raise unwritable(error, output) from error
     if teacher:
         teacher.check_untouched(before)
     return WrittenSet(output)
-
-
-def open_source(source: Path, reader: PictureReader, class_names: Sequence[str]) -> IncomingSet:
-    """Tell what a source is by what is in it, and open it.
-
-    Args:
-        source: a directory or a file.
-        reader: of its pictures.
-        class_names: the model's; those of a folder are matched with them.
-
-    Raises:
-        DfkdError: nothing that can be imported is there.
-    """
-    try:
-        if source.suffix == ".tar" or any(source.glob("*.tar")):
-            return open_tars(source, reader)
-        if source.suffix == ".parquet" or any(source.glob("*.parquet")):
-            return open_parquet(source, reader)
-        if source.is_dir():
-            return open_folder(source, reader, class_names)
-    except OSError as error:
-        raise DfkdError(f"{shown(source, 120)} cannot be read ({error.strerror})") from None
-    raise DfkdError(
-        f"{shown(source, 120)} is no directory of pictures, tar or parquet files, nor such a file"
-    )
 
 
 class Import:
@@ -99,13 +82,17 @@ class Import:
         found: the opened source.
         maker: the teacher who is asked; None: the source has answers.
         source: what messages call it.
+        reader: of its pictures.
 
     Raises:
         DfkdError: nobody who answers, or classes that the teacher has not.
     """
 
-    def __init__(self, found: IncomingSet, maker: Maker | None, source: str) -> None:
+    def __init__(
+        self, found: IncomingSet, maker: Maker | None, source: str, reader: PictureReader
+    ) -> None:
         self.found, self.source, self.note = found, source, found.note
+        self.reader, self.mixed = reader, False
         self.lines = list(found.remarks)
         self.content, self.counts = ContentHash(), Counter[int]()
         self.teacher = maker.teacher if maker else None
@@ -143,8 +130,9 @@ class Import:
         size = max(1, min(_SHARD_IMAGES, _SHARD_BYTES // math.prod(self.image.shape)))
         names: list[str] = []
         while part := list(islice(self.found.samples, size)):
-            if not entries and self.teacher is None:
-                names = number_names(part[0].facts)
+            if not entries:
+                names = [] if self.teacher else number_names(part[0].facts)
+                self.mixed = part[0].targets is not None
             path = directory / shard_name(len(entries))
             sha256 = write_shard(path, self._rows(part, names))
             entries.append(ShardEntry(len(part), 0, 0, sha256))
@@ -168,7 +156,10 @@ class Import:
             logits = asked_logits(self.teacher, torch.stack([one.image for one in part]))
         else:
             logits = carried_logits(part, len(self.names))
-        return incoming_rows(part, labels, logits, names)
+        rows = incoming_rows(part, labels, logits, names)
+        if self.mixed:
+            rows["targets"] = carried_targets(part, self.columns, len(self.names))
+        return rows
 
     def _manifest(self, entries: list[ShardEntry]) -> SetManifest:
         real = self._real_data()
@@ -184,7 +175,7 @@ class Import:
             shards=tuple(entries),
             real_data_used=real,
             complete=True,
-            decisions=tuple(self.lines),
+            decisions=(*self.lines, *self.reader.remarks()),
             versions={"dfkd": version("dfkd"), "torch": torch.__version__},
         )
 

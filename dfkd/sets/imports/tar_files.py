@@ -9,18 +9,19 @@ from typing import Any, BinaryIO
 from dfkd.datasets.listing import ENDINGS
 from dfkd.errors import DfkdError
 from dfkd.sets.exports.known import note_in
+from dfkd.sets.exports.samples import VECTORS
+from dfkd.sets.imports.arrays import decode_vector
 from dfkd.sets.imports.incoming import (
     MOST_BYTES,
     IncomingSample,
     IncomingSet,
     PictureReader,
     as_label,
-    decode_logits,
 )
 from dfkd.tasks.words import shown
 
 _PICTURES = {*(ending[1:] for ending in ENDINGS), "npy"}
-_TEXTS = {"cls": 64, "json": 1 << 20, "logits.npy": 1 << 20}
+_TEXTS = {"cls": 64, "json": 1 << 20, "logits.npy": 1 << 20, "targets.npy": 1 << 20}
 """Most bytes of what is read beside a picture."""
 _HEADER = 1 << 20
 _BLOCK = 512
@@ -39,16 +40,18 @@ def open_tars(source: Path, reader: PictureReader) -> IncomingSet:
     paths = sorted(source.glob("*.tar")) if source.is_dir() else [source]
     note = note_in(folder)
     names = note.manifest.class_names if note else None
-    return IncomingSet("webdataset", _samples(paths, reader), names, note)
+    return IncomingSet("webdataset", _samples(paths, reader, note is not None), names, note)
 
 
-def _samples(paths: list[Path], reader: PictureReader) -> Iterator[IncomingSample]:
+def _samples(paths: list[Path], reader: PictureReader, ours: bool) -> Iterator[IncomingSample]:
     seen: set[str] = set()
     for path in paths:
         for key, fields in _grouped_members(path):
             if key in seen:
                 raise DfkdError(f"{shown(path, 100)} has the key {shown(key, 60)} twice")
             seen.add(key)
+            if not ours:  # what others call targets need not be what an image was made for
+                fields.pop("targets.npy", None)
             yield _sample(f"{path.name}:{key}", fields, reader)
 
 
@@ -59,10 +62,12 @@ def _sample(name: str, fields: Fields, reader: PictureReader) -> IncomingSample:
         raise DfkdError(f"{shown(name, 100)} has {count} pictures: a key wants one")
     facts = _facts(name, fields.get("json", b"{}"))
     label = as_label(fields.get("cls", facts.get("label")), name)
-    logits = fields.get("logits.npy")
     image = reader.read(f"{name}.{pictures[0]}", fields[pictures[0]])
-    answers = None if logits is None else decode_logits(name, logits)
-    return IncomingSample(name, image, label, facts, answers)
+    vectors = (
+        decode_vector(name, content, what) if (content := fields.get(f"{what}.npy")) else None
+        for what in VECTORS
+    )
+    return IncomingSample(name, image, label, facts, *vectors)
 
 
 def _facts(name: str, content: bytes) -> dict[str, Any]:
