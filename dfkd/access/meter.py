@@ -226,7 +226,7 @@ class Meter:
     def _pause(self, attempt: int, failed: UnansweredError) -> float:
         """Seconds before the ``attempt``-th repetition; what the server asks for comes first."""
         doubled = self.patience.pause * 2 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
-        return min(self.patience.longest, max(doubled, failed.wait or 0.0))
+        return float(min(self.patience.longest, max(doubled, failed.wait or 0.0)))
 
     def _keep_rate(self, images: int) -> None:
         rates = [rate for rate in (self.patience.rate, self.info.rate) if rate]
