@@ -78,6 +78,12 @@ def makers_of(manifest: SetManifest, teachers: Sequence[Teacher] = ()) -> list[M
         DfkdError: one that has to be given, or that is not what it was.
     """
     given = by_hash(manifest, teachers)
+    priors = manifest.recipe.get("prior")
+    if priors and len(given) < len(manifest.teachers):  # a manifest opens no file
+        raise DfkdError(
+            f"the set was made with a prior ({shown(priors, 80)}): give its teacher as `teacher`, "
+            "loaded with that `prior`"
+        )
     return [
         Maker(given.get(entry.hash) or _loaded(manifest, entry), entry.source)
         for entry in manifest.teachers

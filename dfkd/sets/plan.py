@@ -139,7 +139,7 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
             "steps": None if order.pictures else order.steps or LEARNING_STEPS,
             "mixtures": order.mixtures,
             "asked": order.identity(),
-            **({"priors": priors} if any(priors) else {}),
+            **({"prior": priors} if any(priors) else {}),
         },
         seed=order.seed,
         shards=tuple(shard_entries(order, counts, len(makers))),

@@ -14,7 +14,11 @@ from torch import nn
 from dfkd import recipes
 from dfkd.networks import initialise, vgg
 from dfkd.recipes import Recipe
+from dfkd.runs.contributions import contributions, read_off, units_of
 from dfkd.teacher import Teacher
+from dfkd.teacher.layer_inputs import choose_inputs
+from dfkd.teacher.pack import Pack
+from dfkd.teacher.priors.pack import PackPrior
 from dfkd.teacher.spec import ImageSpec
 
 
@@ -175,6 +179,24 @@ def teacher_for(method: str, channels: int = 1, classes: int = 4, side: int = 8)
     """The small teacher that a method's row names."""
     make = {"vgg": make_teacher, "vit": make_vit}[ROWS[method].teacher]
     return make(channels, classes, side)
+
+
+def make_bare_teacher(channels: int = 1, classes: int = 4) -> Teacher:
+    """A network without any norm, with a pack of statistics of what enters its layers."""
+    network = initialise(
+        nn.Sequential(
+            nn.Conv2d(channels, 8, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, 1, 1),
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes),
+        ), seed=1,
+    )  # fmt: skip
+    spec = ImageSpec(channels, 8, 8, (0.5,) * channels, (0.25,) * channels)
+    bare = Teacher(network, spec)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (64, *spec.shape), generator=generator, dtype=torch.uint8)
+    units = units_of(bare, choose_inputs(bare))
+    average = torch.cat(list(contributions(bare, images, units))).mean(0)
+    pack = Pack(bare.fingerprint(), len(images), read_off(average, units, 0.0))
+    return Teacher(network, spec, prior=PackPrior(network, pack))
 
 
 def make_student(channels: int = 1, classes: int = 4) -> nn.Module:

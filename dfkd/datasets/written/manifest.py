@@ -121,7 +121,7 @@ class SetManifest:
         return {
             **self.recipe.get("asked", {}),
             "teacher": " ".join(one.hash[:16] for one in self.teachers),
-            "priors": self.recipe.get("priors"),
+            "prior": self.recipe.get("prior"),
             "image": str(self.image),
             "class_names": " ".join(self.class_names),
             "class_counts": [one.count for one in self.classes],
