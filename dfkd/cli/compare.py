@@ -128,7 +128,9 @@ def _set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
 
 
 def _draw(command: arguments.Compare, plan: Recipe, teacher: Teacher, seed: int) -> DrawnStudent:
-    loaded, init = student_of(command.student, teacher, seed, command.init or plan.init)
+    loaded, init = student_of(
+        command.student, teacher, seed, command.init or plan.init, command.device
+    )
     further = command.teachers if plan.several_teachers else ()
     origin = origin_of(command.teacher, command.student, loaded, further)
     return DrawnStudent(loaded.network, init, origin)

@@ -86,7 +86,7 @@ def run_distill(command: arguments.Distill) -> int:
     run_directory.prepare(command.out, command.overwrite, command.resume, reads=reads)
     teacher, images = _sources(command, recipe)
     init = command.init or recipe.init
-    loaded, init = student_of(command.student, teacher, recipe.seed, init)
+    loaded, init = student_of(command.student, teacher, recipe.seed, init, command.device)
     evaluation = _evaluation(command, teacher)
     for data in (images, evaluation.data, evaluation.unlabelled):
         if data is not None and not isinstance(data, LabelStore):

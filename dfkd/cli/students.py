@@ -6,17 +6,21 @@ from dfkd.loading import LoadedModel, load_student_model, parse_uri
 from dfkd.loading.exits import without_exits
 from dfkd.networks import initialise
 from dfkd.teacher import Teacher
+from dfkd.training.devices import resolve_device
 
 
-def student_of(uri: str, teacher: Teacher, seed: int, init: str) -> tuple[LoadedModel, str]:
+def student_of(
+    uri: str, teacher: Teacher, seed: int, init: str, device: str = "auto"
+) -> tuple[LoadedModel, str]:
     """Load the student of a MODEL URI, without a run's exits, and tell where it starts.
 
     What brings no weights is drawn from ``seed`` by its own source, which knows best how. What
     brings some keeps them where ``init`` is ``auto``, and is drawn anew where it is ``random``.
     """
     torch.manual_seed(seed)
-    loaded = without_exits(load_student_model(uri, teacher))
-    if init not in ("auto", "random") or not _brings_weights(uri, loaded, teacher, seed):
+    place = resolve_device(device)
+    loaded = without_exits(load_student_model(uri, teacher, device=place))
+    if init not in ("auto", "random") or not _brings_weights(uri, loaded, teacher, seed, place):
         return loaded, init
     if init == "random":
         initialise(loaded.network, seed)
@@ -24,7 +28,9 @@ def student_of(uri: str, teacher: Teacher, seed: int, init: str) -> tuple[Loaded
     return loaded, "given"
 
 
-def _brings_weights(uri: str, loaded: LoadedModel, teacher: Teacher, seed: int) -> bool:
+def _brings_weights(
+    uri: str, loaded: LoadedModel, teacher: Teacher, seed: int, place: torch.device
+) -> bool:
     """Whether most of a student's parameters do not depend on chance: somebody trained them.
 
     A factory that loads weights itself says nothing of it: a second student, drawn from another
@@ -37,7 +43,8 @@ def _brings_weights(uri: str, loaded: LoadedModel, teacher: Teacher, seed: int) 
         return False
     before = torch.get_rng_state()
     torch.manual_seed(seed + 1)
-    other = dict(without_exits(load_student_model(uri, teacher)).network.named_parameters())
+    again = without_exits(load_student_model(uri, teacher, device=place))
+    other = dict(again.network.named_parameters())
     torch.set_rng_state(before)
     weights = {
         name: value

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
+from dfkd.networks.copying import same_values, state_of
 from dfkd.networks.layers import clean_name
 
 
@@ -44,11 +45,13 @@ def check_mode(mode: str) -> None:
 
 def matching_names(teacher: nn.Module, student: nn.Module) -> tuple[str, ...]:
     """State entries of one name and one shape in both networks, wrapper prefixes aside."""
-    shapes = {clean_name(name): value.shape for name, value in teacher.state_dict().items()}
+    shapes = {name: value.shape for name, value in state_of(teacher).items()}
     return tuple(
         name
         for name, value in student.state_dict().items()
-        if value.is_floating_point() and shapes.get(clean_name(name)) == value.shape
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and shapes.get(clean_name(name)) == value.shape
     )
 
 
@@ -78,7 +81,7 @@ def _layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in layer.state_dict().items()}
+    return {name: value.shape for name, value in state_of(layer).items()}
 
 
 @torch.no_grad()
@@ -106,10 +109,10 @@ def start_student(
     share = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
     if mode == "teacher" and not names:
         raise DfkdError("no layer of the student fits the teacher's; use `init=random`")
-    source = {clean_name(name): value for name, value in teacher.state_dict().items()}
+    source = state_of(teacher)
     target = student.state_dict()
     if mode == "given":
-        alike = all(torch.equal(target[name], source[clean_name(name)]) for name in names)
+        alike = all(same_values(target[name], source[clean_name(name)]) for name in names)
         return StudentInit("given", teachers=share == 1 and alike)
     if mode == "random" or (mode == "auto" and share < 0.5):
         return StudentInit("random")

@@ -45,6 +45,17 @@ def find_peculiarities(teacher: Teacher, held_out: HeldOut) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
+def _no_numbers(teacher: Teacher, held_out: HeldOut) -> str:
+    wrong = ~held_out.logits.isfinite().all(1)
+    if bool(wrong.any()):
+        raise DfkdError(
+            f"the teacher answers {int(wrong.sum())} of {len(held_out)} images with NaN or "
+            "infinity, which nobody can learn: look for a division by 0, a log of 0 or masked "
+            "logits in its forward"
+        )
+    return ""
+
+
 def _unchanging(teacher: Teacher, held_out: HeldOut) -> str:
     spread = held_out.logits.std(0).max()
     if float(spread) <= 1e-6 * float(held_out.logits.abs().max()):
@@ -123,12 +134,12 @@ def _without_gradient(teacher: Teacher, held_out: HeldOut) -> str:
         return ""
     images = held_out.images[:2].to(teacher.device).float() / 255
     with torch.enable_grad():
-        answered = teacher(images.requires_grad_()).requires_grad
+        answered = teacher.carries(teacher(images.requires_grad_()))
     if answered:
         return ""
     return (
         "the teacher's answers carry no gradient to the image: no image is corrected towards a "
-        "class; take out no_grad() or detach() from its forward, or use `method=drawings`"
+        "class; take out no_grad(), detach() or quantised layers, or use `method=drawings`"
     )
 
 
@@ -189,6 +200,7 @@ def _labels_beside(teacher: Teacher, held_out: HeldOut) -> str:
 
 
 CHECKS: dict[str, Check] = {
+    "no numbers": _no_numbers,
     "unchanging": _unchanging,
     "wrapped": _wrapped,
     "one output": _one_output,

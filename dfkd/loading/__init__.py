@@ -30,6 +30,7 @@ from dfkd.networks.copying import check_separate, trying
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import set_mode
+from dfkd.networks.readiness import check_answer, check_learnable, materialise, widen
 from dfkd.tasks.answers import find_logits
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
@@ -212,7 +213,13 @@ def load_student(uri: str, teacher: Teacher, *, trust: bool = False) -> nn.Modul
     return load_student_model(uri, teacher, trust=trust).network
 
 
-def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> LoadedModel:
+def load_student_model(
+    uri: str,
+    teacher: Teacher,
+    *,
+    trust: bool = False,
+    device: torch.device | str | None = None,
+) -> LoadedModel:
     """Load a student with its factory and keywords, which ``save_artefact`` needs.
 
     It is untrained unless the URI gives weights. A factory that names ``num_classes``,
@@ -222,6 +229,7 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
         uri: a MODEL URI.
         teacher: whose images and classes the student must fit.
         trust: see ``load_model``.
+        device: where it is tried; by default where it is.
 
     Raises:
         DfkdError: see ``load_model`` and ``check_student``.
@@ -237,7 +245,7 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
             "with its weights: FILE.py:FACTORY?weights=FILE"
         )
     try:
-        check_student(loaded.network, teacher)
+        check_student(loaded.network, teacher, device)
     except DfkdError as error:
         raise DfkdError(own_keyword(str(error), parsed)) from error
     if loaded.class_names is not None:
@@ -246,24 +254,51 @@ def load_student_model(uri: str, teacher: Teacher, *, trust: bool = False) -> Lo
 
 
 @torch.no_grad()
-def check_student(student: nn.Module, teacher: Teacher) -> None:
+def check_student(
+    student: nn.Module, teacher: Teacher, device: torch.device | str | None = None
+) -> None:
     """Raise unless ``student`` answers the teacher's task in both of its modes.
 
+    Args:
+        student: tried on a copy; its lazy layers find their sizes.
+        teacher: whose samples it is shown.
+        device: where it will run, and is tried; by default where it is.
+
     Raises:
-        DfkdError: it fails, returns something else, or shares memory with the teacher.
+        DfkdError: it fails, returns something else, cannot learn, or shares memory with the
+            teacher.
     """
-    check_separate(teacher.network, student)
+    check_learnable(student)
     images = teacher.spec.normalize(teacher.spec.example(TRIAL, "cpu"))
+    place = next((p.device for p in student.parameters()), images.device)
+    materialise(student, images.to(place), "the student")
+    check_separate(teacher.network, student)
     for training in (True, False):
         with trying(student) as trial:  # training mode moves buffers
-            device = next((p.device for p in trial.parameters()), images.device)
+            widen(trial)
             remedy = "choose another, or set its keywords"
             with calling("the student", images.shape, resize=remedy):
+                trial.to(place if device is None else device)
+                here = next((p.device for p in trial.parameters()), images.device)
                 set_mode(trial, training)
-                raw = trial(fitted(images.to(device), layout_of(trial)))
+                raw = trial(fitted(images.to(here), layout_of(trial)))
             teacher.task.check_student(raw, TRIAL, "training" if training else "eval")
+            with calling("the student", images.shape):
+                _check_numbers(trial, raw, teacher, here)
             if not training and find_logits(raw).logits.shape[1] == 1:
-                _check_logit(trial, teacher.spec, device)
+                _check_logit(trial, teacher.spec, here)
+
+
+def _check_numbers(student: nn.Module, raw: object, teacher: Teacher, device: torch.device) -> None:
+    """Raise where neither grey images, answered by ``raw``, nor noise are answered in numbers."""
+
+    def noise() -> torch.Tensor:
+        seeds = torch.Generator().manual_seed(0)
+        images = torch.rand((TRIAL, *teacher.spec.shape), generator=seeds).to(device)
+        answer = student(fitted(teacher.spec.normalize(images), layout_of(student)))
+        return teacher.student_task.read(answer).logits
+
+    check_answer(teacher.student_task.read(raw).logits, noise, "the student")
 
 
 def _check_logit(student: nn.Module, spec: ImageSpec, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -56,8 +57,13 @@ class Artefact:
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """Copy a module's state for safetensors: on the CPU, contiguous, sharing no memory."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in _state(network)}
+    """Copy a module's state for safetensors: on the CPU, dense, contiguous, sharing no memory."""
+    return {key: _dense(value).contiguous().clone() for key, value in _state(network)}
+
+
+def _dense(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return value if value.layout is torch.strided else value.to_dense()
 
 
 def _state(network: nn.Module) -> list[tuple[str, Tensor]]:

@@ -85,13 +85,28 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def same_values(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors of one device agree, also those that torch compares no values of.
+
+    Args:
+        one, other: of any type and layout.
+    """
+    if one.dtype != other.dtype or one.layout != other.layout:
+        return False
+    if one.layout is not torch.strided:
+        one, other = one.to_dense(), other.to_dense()
+    if one.element_size() == 1 and one.is_floating_point():
+        one, other = one.view(torch.uint8), other.view(torch.uint8)
+    return torch.equal(one, other)
+
+
 def moved(before: Mapping[str, Tensor], network: nn.Module) -> list[str]:
     """List the tensors that differ from their copies in ``before``, by name."""
     now = state_of(network)
     return [
         name
         for name, value in before.items()
-        if not value.is_meta and (name not in now or not torch.equal(value, now[name]))
+        if not value.is_meta and (name not in now or not same_values(value, now[name]))
     ]
 
 

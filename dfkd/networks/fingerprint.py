@@ -50,6 +50,7 @@ def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _bytes(name: str, value: Tensor) -> Iterator[bytes]:
-    data = value.detach().cpu().contiguous()
+    data = value.detach().cpu()
+    data = data.contiguous() if data.layout is torch.strided else data.to_dense()
     yield f"{clean_name(name)} {data.dtype} {tuple(data.shape)}".encode()
     yield data.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -13,7 +13,7 @@ TRIAL = 2
 """Images of a network's first pass."""
 NO_SHAPE = (LookupError, AttributeError, NameError, TypeError, ArithmeticError, ImportError)
 """Errors that images of another size would not mend."""
-NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device")
+NO_SHAPE_WORDS = ("dtype", "scalar type", "input type", "on device", "same device", "cuda")
 LESS = ": memory is spent; `batch_size=auto` takes as many images as fit, `recompute` less"
 """Remedy for spent memory."""
 WIDER = ": this machine cannot do it in 16 bits; set `precision=fp32`"
@@ -22,6 +22,7 @@ NO_KERNEL_WORDS = (
     "primitive descriptor",
     "not implemented for 'bfloat16'",
     "not implemented for 'half'",
+    "expected scalar type float but found bfloat16",
 )
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 

@@ -18,6 +18,7 @@ from dfkd.runs.manifest import differences
 from dfkd.runs.options import Evaluation
 from dfkd.runs.without_teacher import check_without_teacher
 from dfkd.teacher import Teacher
+from dfkd.training.devices import resolve_device
 
 
 def check_run(
@@ -26,10 +27,11 @@ def check_run(
     student: nn.Module,
     evaluation: Evaluation | None,
     images: GivenImages | LabelStore | None,
+    device: str = "cpu",
 ) -> None:
     """Raise a ``DfkdError`` unless all of it goes together; see ``dfkd.distill``."""
     check_without_teacher(recipe, teacher, student)
-    check_student(student, teacher)
+    check_student(student, teacher, resolve_device(device))
     SCHEMES[recipe.scheme].check(recipe.scheme_config, images is not None)
     if evaluation is not None:
         check_fits(evaluation.data, teacher.spec, teacher.num_classes)

@@ -13,6 +13,7 @@ from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import start_student
 from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
+from dfkd.networks.readiness import widen
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
@@ -87,7 +88,8 @@ class Run:
         measured = evaluation if known.data is not None else None
         self.evaluation = with_epsilon(measured, recipe)
         self._agrees = by_agreement(recipe)
-        check_run(self.recipe, teacher, student, measured, images)
+        check_run(self.recipe, teacher, student, measured, images, compute.device)
+        self._widened = widen(student)
         models = (origin.teacher, origin.student, *origin.extra_teachers)
         data = (known.data, known.unlabelled, images)
         reads = local_paths(models, [one.name for one in data if one])
@@ -138,9 +140,11 @@ class Run:
             **self.decisions.as_dict(),
         }
         own = [f"of the student: {note}" for note in self.origin.notes]
-        own.append(layout.told("the student"))
+        own += [self._widened, layout.told("the student")]
         if precision != compute.precision:
-            own.append("computes in float32: on a CPU, bf16 convolutions of volumes are not safe")
+            own.append(
+                "computes in float32: on a CPU, bf16 suits neither volumes nor whole numbers"
+            )
         self.facts["decisions"] = [*filter(None, own), *self.decisions.lines]
 
     def _open_account(self, saved: Mapping[str, Any]) -> None:

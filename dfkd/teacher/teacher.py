@@ -14,6 +14,7 @@ from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
 from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
+from dfkd.networks.readiness import check_answer, is_quantised, materialise, own_type, take_float32
 from dfkd.protocols import Source
 from dfkd.tasks import TASKS, Prediction, Task
 from dfkd.tasks.subset import Subset
@@ -114,6 +115,7 @@ class Teacher:
         prior: Prior | str | None = None,
     ) -> None:
         self.network, self.spec = network, spec
+        materialise(network, spec.normalize(spec.example(TRIAL, self.device)), "the teacher")
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         # What torch.compile made does not see hooks that are opened later: trace the original.
         self._hookable: nn.Module = unwrap(network)
@@ -138,11 +140,12 @@ class Teacher:
         self.subset: Subset | None = None
         self._accepted: int | None = None
         self._seen = False
-        check_finite(network)
+        self._casts = take_float32(network)
         try:
+            check_finite(network)
             raw = self._trial()
             self.task = self._found_task(raw, task or "classification", class_names)
-            self.task.read(raw)
+            check_answer(self.task.read(raw).logits, self._noise_answer, "the teacher")
         except BaseException:
             self.restore()
             raise
@@ -176,6 +179,11 @@ class Teacher:
             lambda images: self._answer(self.network, images), self.spec, self.device
         )
 
+    @torch.no_grad()
+    def _noise_answer(self) -> Tensor:
+        noise = torch.rand((TRIAL, *self.spec.shape), generator=torch.Generator().manual_seed(0))
+        return self.task.read(self._answer(self.network, noise.to(self.device))).logits
+
     @property
     def num_classes(self) -> int:
         """What its task counts: classes, or labels."""
@@ -202,6 +210,8 @@ class Teacher:
         """Give back the module with the modes and ``requires_grad`` flags it came with."""
         if self._holds:
             let_go(self._modules)
+        if self._casts is not None:
+            self._casts.remove()
         for module, training in self._modes.items():
             module.training = training
         for parameter, requires_grad in self._gradients.items():
@@ -304,9 +314,16 @@ class Teacher:
         with torch.enable_grad():
             images = self.spec.example(TRIAL, self.device).requires_grad_()
             found = self.trace(images, statistics=self.remembers)
-            if found.logits.requires_grad or not self.remembers:
-                return found.logits.requires_grad
+            if self.carries(found.logits) or not self.remembers:
+                return self.carries(found.logits)
             return self.prior.relative_distance(found.statistics).requires_grad
+
+    def carries(self, logits: Tensor) -> bool:
+        """Tell whether its ``logits`` carry a gradient; what went through whole numbers does not.
+
+        torch marks them as if they did.
+        """
+        return logits.requires_grad and not any(map(is_quantised, self._modules))
 
     def require_statistics(self, method: str) -> None:
         """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
@@ -343,6 +360,8 @@ class Teacher:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network, in place; channels_last where it runs so (``dfkd.teacher.layout``)."""
+        if torch.device(device).type == "mps" and own_type(self.network) is torch.float64:
+            raise DfkdError("the teacher is of float64, which mps has not: call .float() on it")
         if self.layout is None:
             self.layout = settle(self.network, self.spec, device, modes=(False,))
         else:

@@ -9,15 +9,18 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.networks.copying import moved, put_back, saved, state_of
 from dfkd.networks.foreign import TRIAL
+from dfkd.networks.layers import clean_name
 from dfkd.tasks.answers import find_logits
 from dfkd.teacher.holding import hold, let_go
 from dfkd.teacher.spec import ImageSpec
+from dfkd.training.finite import holds_any, not_finite
 
 Answers = TypeVar("Answers")
 _CONTRASTS = (0.3, 1.0, 3.0, 30.0, 1e3, 1e6)
 """Of noise that a network is shown to see where its answers end, in units of [0, 1]."""
 _DRAWS = 3
 """Batches of each contrast."""
+_STATISTICS = ("running_mean", "running_var")
 
 
 def first_pass(
@@ -55,9 +58,16 @@ def first_pass(
 
 
 def check_finite(network: nn.Module) -> None:
-    """Raise where a weight is no number, by its name."""
+    """Raise where a weight is no number, by its name.
+
+    Buffers other than a norm's statistics may be infinite: masks of attention are.
+    """
+    weights = {clean_name(name) for name, _ in network.named_parameters(remove_duplicate=False)}
     for name, value in state_of(network).items():
-        if value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
+        if value.is_meta:
+            continue
+        finite = name in weights or name.rpartition(".")[2] in _STATISTICS
+        if holds_any(not_finite if finite else torch.isnan, value):
             raise DfkdError(f"the teacher's weights hold NaN or infinity (first in {name!r})")
 
 

@@ -1,7 +1,7 @@
 """The student's moving average: torch's ``AveragedModel`` with a decay that grows with age."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dfkd.networks.copying import copy_network
@@ -36,7 +36,8 @@ class MovingAverage(AveragedModel):
         steps = int(self.n_averaged)
         weight = 1 - min(self._decay, (1 + steps) / (10 + steps))
         now = model.state_dict()
-        state = {n: v for n, v in self.module.state_dict().items() if v.is_floating_point()}
+        whole = {n: v for n, v in self.module.state_dict().items() if isinstance(v, Tensor)}
+        state = {n: v for n, v in whole.items() if _has_mean(v)}
         trained = dict(self.module.named_parameters(remove_duplicate=False))
         weights = {id(value): name for name, value in trained.items() if name in state}.values()
         torch._foreach_lerp_([state[n] for n in weights], [now[n] for n in weights], weight)
@@ -44,4 +45,13 @@ class MovingAverage(AveragedModel):
             # Masks hold infinities, and between two of them there is no mean.
             kept, current = state[name], now[name]
             kept.copy_(torch.where(kept == current, kept, kept.lerp(current, weight)))
+        for name in whole.keys() - state.keys():
+            if whole[name].is_floating_point():
+                whole[name].copy_(now[name])
         self.n_averaged += 1
+
+
+def _has_mean(value: Tensor) -> bool:
+    """Whether torch computes with such numbers: not with 8 bits, nor with sparse ones."""
+    dense = value.layout is torch.strided
+    return value.is_floating_point() and dense and value.element_size() > 1

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dfkd.errors import DfkdError
+from dfkd.networks.readiness import is_quantised
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,18 +38,18 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def safe_precision(name: str, device: str, *networks: nn.Module) -> str:
-    """Return ``fp32`` where ``auto`` would convolve volumes in bf16 on a CPU, else ``name``.
+    """Return ``fp32`` where ``auto`` would be bf16 on a CPU and cannot be, else ``name``.
 
     On CPUs with AMX a bf16 ``Conv3d`` of one channel reads memory that nobody wrote (torch 2.14:
-    values of 1e31, not always).
+    values of 1e31, not always), and layers of whole numbers take float32 alone.
 
     Args:
         name: as the user has it.
         device: likewise.
         networks: that will be run.
     """
-    volumes = any(isinstance(m, nn.Conv3d) for network in networks for m in network.modules())
-    if name != "auto" or not volumes:
+    modules = [module for network in networks for module in network.modules()]
+    if name != "auto" or not any(isinstance(m, nn.Conv3d) or is_quantised(m) for m in modules):
         return name
     place = resolve_device(device)
     unsafe = place.type == "cpu" and resolve_precision(name, place) == "bf16"

@@ -114,7 +114,7 @@ def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _check(entries: Sequence[_StateEntry], steps: int) -> None:
-    questions = [torch.isnan if entry.infinite else _not_finite for entry in entries]
+    questions = [torch.isnan if entry.infinite else not_finite for entry in entries]
     faults = [_asked(ask, entry.value) for ask, entry in zip(questions, entries, strict=True)]
     for entry, fault in zip(entries, _verdicts(faults), strict=True):
         if fault:
@@ -135,6 +135,16 @@ def _verdicts(faults: Sequence[Tensor | None]) -> list[bool]:
     return [fault is not None and next(answers) for fault in faults]
 
 
+def holds_any(question: Callable[[Tensor], Tensor], value: Tensor) -> bool:
+    """Tell whether any number in ``value`` is as asked; False where torch cannot tell.
+
+    Args:
+        question: tensor -> booleans, such as ``torch.isnan``.
+        value: of any type and layout.
+    """
+    return bool(found) if (found := _asked(question, value)) is not None else False
+
+
 def _asked(question: Callable[[Tensor], Tensor], value: Tensor) -> Tensor | None:
     """Whether any number in ``value`` is as asked, on its device; None where torch cannot tell."""
     if not value.numel() or not (value.is_floating_point() or value.is_complex()):
@@ -146,7 +156,8 @@ def _asked(question: Callable[[Tensor], Tensor], value: Tensor) -> Tensor | None
         return None
 
 
-def _not_finite(value: Tensor) -> Tensor:
+def not_finite(value: Tensor) -> Tensor:
+    """Ask which numbers are NaN or infinite."""
     return ~torch.isfinite(value)
 
 
