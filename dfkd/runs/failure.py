@@ -41,7 +41,8 @@ def failure_of(
 
     if not guesses(quality.student_accuracy):
         return ""
-    at = f"{quality.student_accuracy:.1%} of {images:,} images are right"
+    what = "images" if labels.ndim == 1 else "answers"
+    at = f"{quality.student_accuracy:.1%} of {images:,} {what} are right"
     if quality.teacher_accuracy is not None and guesses(quality.teacher_accuracy):
         return (
             f"Student and teacher are at chance ({at}): do the labels and the normalisation fit "
