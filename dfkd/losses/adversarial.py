@@ -120,6 +120,11 @@ def task_balance(task: Any, logits: Tensor, *, base: float = math.e) -> Tensor:
         task: says how many rows a sample has (``dfkd.tasks.Task``).
         logits: M x K, the teacher's.
         base: of the logarithm.
+
+    >>> from dfkd.tasks import MultiLabel
+    >>> answers = MultiLabel(2).read(torch.tensor([[99.0, 99.0], [99.0, -99.0]]))  # one always on
+    >>> round(task_balance(MultiLabel(2), answers.logits, base=2).item(), 4)
+    -0.5
     """
     return torch.stack([class_balance(row, base=base) for row in _each(logits, task.rows)]).mean()
 
