@@ -10,7 +10,7 @@ from dfkd.errors import DfkdError, nearest
 
 Access = Literal["logits", "probs", "top1"]
 """What is seen of an answer: all logits, all probabilities, or the class alone."""
-KINDS: tuple[str, ...] = get_args(Access)
+ACCESS_KINDS: tuple[str, ...] = get_args(Access)
 
 SMOOTHING = 0.1
 """Of a class that is all that is seen: the probability that is left to the other classes."""
@@ -21,9 +21,11 @@ _SUM = 0.02
 
 
 def check_access(access: str) -> None:
-    """Raise a ``DfkdError`` unless ``access`` is one of ``KINDS``."""
-    if access not in KINDS:
-        raise DfkdError(f"`access` is {', '.join(KINDS)}, not {access!r}{nearest(access, KINDS)}")
+    """Raise a ``DfkdError`` unless ``access`` is one of ``ACCESS_KINDS``."""
+    if access not in ACCESS_KINDS:
+        raise DfkdError(
+            f"`access` is {', '.join(ACCESS_KINDS)}, not {access!r}{nearest(access, ACCESS_KINDS)}"
+        )
 
 
 def restricted(logits: Tensor, access: str) -> Any:
@@ -31,7 +33,7 @@ def restricted(logits: Tensor, access: str) -> Any:
 
     Args:
         logits: of a network.
-        access: of ``KINDS``.
+        access: of ``ACCESS_KINDS``.
     """
     values = logits.detach().float().cpu()
     if access == "top1":
@@ -44,7 +46,7 @@ def fault(values: Any, access: str, count: int, classes: int) -> str:
 
     Args:
         values: an array, of whatever shape and type a server sent.
-        access: what it should be, of ``KINDS``.
+        access: what it should be, of ``ACCESS_KINDS``.
         count: N images were asked about.
         classes: that there are.
     """
@@ -78,7 +80,7 @@ def as_logits(values: Any, access: str, classes: int, smoothing: float = SMOOTHI
 
     Args:
         values: N classes or N x classes, see ``fault``.
-        access: what they are, of ``KINDS``.
+        access: what they are, of ``ACCESS_KINDS``.
         classes: that there are.
         smoothing: of a class alone: probability left to all others together, in (0, 1).
 

@@ -101,7 +101,7 @@ class LocalEndpoint:
 
     Args:
         teacher: answers; its weights, statistics and gradients stay behind this.
-        access: of ``dfkd.access.answers.KINDS``.
+        access: of ``dfkd.access.answers.ACCESS_KINDS``.
     """
 
     remembers = False

@@ -47,7 +47,7 @@ def open_local(
 
     Args:
         teacher: a local one.
-        access: of ``dfkd.access.answers.KINDS``.
+        access: of ``dfkd.access.answers.ACCESS_KINDS``.
         queries: images that a run may ask about; None: as many as it likes.
         ledger: file for answers and account; in memory where None.
         smoothing: see ``AccessSettings``.

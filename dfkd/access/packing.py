@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 
 from dfkd.errors import DfkdError
 
-MOST_BYTES = 1 << 28
+MOST_BODY = 1 << 28
 """Of a body: more is not read, packed or unpacked."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -22,7 +22,7 @@ def packed(name: str, values: Any) -> bytes:
     return content.getvalue()
 
 
-def unpacked(content: bytes, name: str, most: int = MOST_BYTES) -> Any:
+def unpacked(content: bytes, name: str, most: int = MOST_BODY) -> Any:
     """Read the array ``name`` from an npz.
 
     Args:

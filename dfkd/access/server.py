@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from dfkd.access.endpoint import LocalEndpoint
-from dfkd.access.packing import MOST_BYTES, packed, unpacked
+from dfkd.access.packing import MOST_BODY, packed, unpacked
 from dfkd.access.web import COUNTED, PROTOCOL, REQUEST
 from dfkd.errors import DfkdError
 from dfkd.teacher import Teacher
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer images."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/predict" or not length.isdigit() or int(length) > MOST_BYTES:
+        if self.path != "/predict" or not length.isdigit() or int(length) > MOST_BODY:
             self.reply(404 if length.isdigit() else 411, b"{}")
             return
         body = self.rfile.read(int(length))

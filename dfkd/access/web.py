@@ -22,9 +22,9 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from dfkd.access.answers import KINDS
+from dfkd.access.answers import ACCESS_KINDS
 from dfkd.access.endpoint import Info, RefusedError, Reply, UnansweredError
-from dfkd.access.packing import MOST_BYTES, packed, unpacked
+from dfkd.access.packing import MOST_BODY, packed, unpacked
 from dfkd.errors import DfkdError
 
 PROTOCOL = "dfkd-1"
@@ -161,8 +161,8 @@ def _content(found: http.client.HTTPResponse) -> bytes:
     while part := found.read1(_CHUNK):
         parts.append(part)
         size += len(part)
-        if size > MOST_BYTES:
-            raise UnansweredError(f"an answer of more than {MOST_BYTES:,} bytes", _cost(found))
+        if size > MOST_BODY:
+            raise UnansweredError(f"an answer of more than {MOST_BODY:,} bytes", _cost(found))
     if found.length:  # of those that were promised
         raise UnansweredError("an answer that breaks off", _cost(found))
     return b"".join(parts)
@@ -217,8 +217,10 @@ def _info(values: dict[str, Any], url: str) -> Info:
         return float(value)
 
     access, image, names = (values.get(name) for name in ("access", "image", "class_names"))
-    if access not in KINDS:
-        raise DfkdError(f"{url[:80]}/info says access {str(access)[:40]!r}: {', '.join(KINDS)}")
+    if access not in ACCESS_KINDS:
+        raise DfkdError(
+            f"{url[:80]}/info says access {str(access)[:40]!r}: {', '.join(ACCESS_KINDS)}"
+        )
     sides = isinstance(image, list) and len(image) == 3
     if not (sides and all(type(side) is int and 1 <= side <= 1 << 14 for side in image or ())):
         raise DfkdError(f"{url[:80]}/info says image {str(image)[:40]!r}, not [C, H, W]")
