@@ -18,7 +18,7 @@ SchemeName = Literal[
 ]
 MethodName = Literal[
     "redraw", "drawings", "deep_inversion", "adi", "fast", "cmi", "mad", "dafl", "pre", "dfad",
-    "zskt", "dfq", "spaceship", "nayer", "smi", "dfme", "disguide", "default",
+    "dfme", "disguide", "zskt", "dfq", "spaceship", "nayer", "smi", "default",
 ]  # fmt: skip
 
 

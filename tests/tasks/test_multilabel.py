@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import dfkd
-from dfkd.datasets.images import LabelledImages, check_labels, labelled, of_subset
+from dfkd.datasets.class_labels import class_indices
+from dfkd.datasets.images import LabelledImages, check_labels, of_subset
 from dfkd.errors import DfkdError
 from dfkd.evaluation.chance import constant_share
 from dfkd.evaluation.holding_out import Effort
@@ -175,13 +176,11 @@ def test_what_does_not_go_together_is_one_line(case):
 
 
 def test_npz_holds_labels_of_0_and_1():
-    images = np.zeros((2, 8, 8), np.uint8)
-    found = labelled(images, np.array([[0, 1, 1], [1, 0, 0]]), "mine")
-    assert found.labels.tolist() == [[0, 1, 1], [1, 0, 0]]
-    with pytest.raises(DfkdError, match="2 images and 1 labels"):
-        labelled(images, np.array([[0, 1, 1]]), "mine")
+    found, said = class_indices(np.array([[0, 1, 1], [1, 0, 0]]), 2, (), "mine")
+    assert found.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert "on or off" in said
     with pytest.raises(DfkdError, match="must be N integers"):
-        labelled(images, np.array([[0, 1, 2], [0, 0, 0]]), "mine")
+        class_indices(np.array([[0, 1, 2], [0, 0, 0]]), 2, (), "mine")
 
 
 def test_figures_are_those_of_each_label():
