@@ -38,7 +38,7 @@ class ImageOptions:
     queries: metavars.OptionalInt = None
     ledger: metavars.File = None
     only_classes: metavars.Classes = None
-    task: metavars.Task = None
+    task: metavars.TaskName = None
 
 
 UNSAID = ImageOptions()

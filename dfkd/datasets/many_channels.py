@@ -22,7 +22,7 @@ UNREADABLE = (
 )  # fmt: skip
 """What a damaged picture makes its readers raise."""
 
-MOST_VALUES = 1 << 30
+MOST_STACKED = 1 << 30
 """Of a stack, all channels together; Pillow takes a picture of 179 million pixels."""
 
 _ENDINGS = (".tif", ".tiff")
@@ -91,7 +91,7 @@ def _planes(series: Any, label: str) -> Any:
         raise ValueError("it holds no picture")
     if "Y" not in axes or "X" not in axes or len(deep) > 1 or series.dtype.kind not in "uif":
         raise DfkdError(f"{label} is no stack of planes (its axes are {axes}, {shape})")
-    if math.prod(shape) > MOST_VALUES:
+    if math.prod(shape) > MOST_STACKED:
         raise DfkdError(f"{label} holds {math.prod(shape):,} values: more than a picture has")
     array = np.asarray(series.asarray())
     order = [axes.index("Y"), axes.index("X"), *others]

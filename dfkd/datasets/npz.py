@@ -24,7 +24,7 @@ from dfkd.teacher.spec import ImageSpec
 PIECE = 1 << 24
 """Bytes that are read at once."""
 
-NAMES = (
+ARRAY_NAMES = (
     ("images", "labels"), ("x_test", "y_test"), ("X_test", "y_test"),
     ("test_images", "test_labels"), ("x_val", "y_val"), ("val_images", "val_labels"),
     ("x", "y"), ("X", "Y"), ("X", "y"), ("data", "target"), ("data", "targets"),
@@ -175,15 +175,15 @@ def _choose(
             raise DfkdError(f"{label} has no array {shown(key)!r}{nearest(key, headers)}")
     if "images" in options:
         images = options["images"]
-        labels = options.get("labels") or dict(NAMES).get(images)
+        labels = options.get("labels") or dict(ARRAY_NAMES).get(images)
         return images, labels if labels in headers else None, ""
-    pair = next((pair for pair in NAMES if all(key in headers for key in pair)), None)
+    pair = next((pair for pair in ARRAY_NAMES if all(key in headers for key in pair)), None)
     if pair is None and len(headers) == 2:
         ordered = sorted(headers, key=lambda key: -len(headers[key].shape))
         deep, flat = (len(headers[key].shape) for key in ordered)
         pair = (ordered[0], ordered[1]) if deep > 2 and flat < 3 else None
     if pair is None:
-        alone = [key for key, _ in NAMES if key in headers] or [*headers]
+        alone = [key for key, _ in ARRAY_NAMES if key in headers] or [*headers]
         if len(headers) == 1 or "images" in headers:
             return alone[0], options.get("labels"), ""
         raise DfkdError(

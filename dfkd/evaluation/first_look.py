@@ -14,7 +14,7 @@ _FLAT = 0.05
 """Of a network's answers to different images, their spread in logits where nothing was learnt."""
 
 
-def look_at(teacher: Teacher) -> tuple[str, ...]:
+def look_first(teacher: Teacher) -> tuple[str, ...]:
     """Look for what is out of the ordinary, a line each; what a run would refuse is a line too.
 
     Args:

@@ -15,7 +15,7 @@ from dfkd.loading.uri import ModelURI
 from dfkd.loading.usercode import first_line
 from dfkd.teacher.spec import ImageSpec
 
-LONGEST = 20_000_000
+LONGEST_CONFIG = 20_000_000
 """Bytes of a configuration; the names of twenty thousand classes take two million."""
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
            "pytorch_model.bin.index.json")  # fmt: skip
@@ -48,7 +48,7 @@ def _described(folder: Path, name: str) -> dict[str, Any] | None:
     try:
         if not path.is_file():
             return None
-        if path.stat().st_size > LONGEST:
+        if path.stat().st_size > LONGEST_CONFIG:
             raise ValueError("it is too long")
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):

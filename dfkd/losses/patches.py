@@ -20,6 +20,10 @@ def pair_similarities(tokens: Tensor) -> Tensor:
 
     Args:
         tokens: N x T x D, in any floating type; T is at least 2.
+
+    >>> import torch
+    >>> pair_similarities(torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]])).tolist()
+    [[0.0, 1.0, 0.0]]
     """
     unit = F.normalize(tokens.float(), dim=2)
     products = unit @ unit.transpose(1, 2)
@@ -40,6 +44,11 @@ def density(values: Tensor, *, bins: int = 64, bandwidth: float = 0.05) -> Tenso
 
     Returns:
         At the grid's points; a row times 2/(bins - 1) sums to 1.
+
+    >>> import torch
+    >>> found = density(torch.tensor([[0.0, 1.0]]), bins=5, bandwidth=0.01)
+    >>> [round(value, 2) for value in found[0].tolist()]
+    [0.0, 0.0, 1.0, 0.0, 1.0]
     """
     width = 2 / (bins - 1)
     place = (values + 1) / width

@@ -7,7 +7,7 @@ from torch import nn
 
 from dfkd.distillation.adapters import build_losses
 from dfkd.errors import DfkdError
-from dfkd.evaluation.first_look import look_at
+from dfkd.evaluation.first_look import look_first
 from dfkd.evaluation.holding_out import hold_out, unclocked
 from dfkd.evaluation.invariances import Invariance, ask_invariances
 from dfkd.losses.objective import parse
@@ -103,7 +103,7 @@ def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
         fingerprint=teacher.fingerprint(),
         methods=_advise(teacher, layers),
         invariances=_ask(teacher) if invariances else (),
-        findings=look_at(teacher),
+        findings=look_first(teacher),
     )
 
 

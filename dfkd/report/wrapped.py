@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-LONGEST = 16
+LONGEST_SIDES = 16
 """Times that an image may be as long as it is high; beyond, its rows are wrapped."""
 _RULE = 200
 """Brightness of the lines between pieces."""
@@ -23,10 +23,10 @@ def wrapped(picture: PixelArray) -> PixelArray:
     >>> wrapped(np.zeros((1, 1024, 1), np.uint8)).shape
     (45, 45, 1)
     """
-    if picture.shape[0] > LONGEST * picture.shape[1]:
+    if picture.shape[0] > LONGEST_SIDES * picture.shape[1]:
         picture = picture.transpose(1, 0, 2)
     height, width, channels = picture.shape
-    if width <= LONGEST * height:
+    if width <= LONGEST_SIDES * height:
         return picture
     # As many pieces as make it about as high as it is wide, with a line under each.
     pieces = max(1, round((width / (height + 1)) ** 0.5))

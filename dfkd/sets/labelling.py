@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dfkd.datasets.written import WrittenSet
-from dfkd.datasets.written.answers import BITS, answers_as_rows
+from dfkd.datasets.written.answers import LOGIT_BITS, answers_as_rows
 from dfkd.datasets.written.drawn_views import draw_views
 from dfkd.datasets.written.epochs import write_epoch
 from dfkd.datasets.written.label_manifest import DRAWN, MOST_EPOCHS, LabelManifest, epoch_name
@@ -90,8 +90,10 @@ def _plan(
         raise DfkdError(f"`epochs` must be in [1, {MOST_EPOCHS}], not {epochs}")
     if not 0 <= seed < 2**63:
         raise DfkdError(f"`seed` must be in [0, 2**63), not {seed}")
-    if bits not in BITS:
-        raise DfkdError(f"`bits` must be {', '.join(map(str, BITS[:-1]))} or {BITS[-1]}")
+    if bits not in LOGIT_BITS:
+        raise DfkdError(
+            f"`bits` must be {', '.join(map(str, LOGIT_BITS[:-1]))} or {LOGIT_BITS[-1]}"
+        )
     check_own(data, teacher)
     data.check_bytes()
     classes = teacher.num_classes

@@ -144,7 +144,6 @@ def test_labels_in_every_form(labels: Any, found: Any, tmp_path: Path) -> None:
         (np.array(["cow", "hen", "dog", "cow"]), "no class is called 'hen'"),
         (np.array([0, 1, 2, np.inf]), "not fractions"),
         (np.array([0, 1, 2, 2**40]), "no classes"),
-        (np.zeros((4, 3)), "row 0 has 0 ones"),
         (np.zeros((4, 3)) + 0.5, "N integers"),
         (np.zeros((2, 2)), "N integers"),
         (np.zeros(0), "4 images and 0 labels"),

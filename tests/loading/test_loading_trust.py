@@ -173,7 +173,7 @@ def test_the_refusal_says_how_to_go_on(downloaded: Path) -> None:
         ({"spec": {"channels": 1, "height": "8", "width": 1}}, "whole positive"),
         ({"spec": {"channels": 1, "height": 8, "width": 8, "mean": ["x"]}}, "is damaged"),
         ({"spec": {"channels": 1, "height": 8, "width": 8, "mean": [0] * 10**5}}, "is damaged"),
-        ({"spec": {"channels": 1, "height": 8, "width": 8, "more": 1}}, "is damaged"),
+        ({"spec": {"channels": 1, "height": 8, "width": 8, "crop": 2}}, "is damaged"),
         ({"spec": [1, 8, 8]}, "is damaged"),
         ({"class_names": 5}, "no list of words"),
         ({"class_names": [1, 2]}, "no list of words"),

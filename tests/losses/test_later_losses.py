@@ -21,7 +21,7 @@ from dfkd.losses.overhaul import Overhaul, gaussian_margin, observed_margin, par
 from dfkd.losses.registry import LOSSES, find_loss
 from dfkd.losses.review import Fusion, Review, hierarchical_context
 from dfkd.networks import vgg
-from dfkd.tasks import Prediction
+from dfkd.tasks import Classification, Prediction
 from dfkd.teacher.folding import FoldedNorm
 from dfkd.teacher.margins import norm_margins
 from dfkd.teacher.outputs import Outputs, PairOutputs
@@ -103,7 +103,7 @@ def test_a_modifier_serves_makers_of_images_too():
     assert [term.name for term in objective.terms] == ["bn", "kd@std", "balance@std"]
     assert "student.logits" in objective.needs
     teacher = Outputs(Prediction(torch.tensor([[100.0, 0.0], [0.0, 100.0]])))
-    value = find_loss("balance@std")(PairOutputs(teacher.logits, teacher))
+    value = find_loss("balance@std")(PairOutputs(teacher.logits, teacher, task=Classification(2)))
     assert value.isfinite()
     for row in MODIFIERS.values():
         assert row.line

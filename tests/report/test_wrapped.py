@@ -12,7 +12,7 @@ from PIL import Image
 from dfkd.report.animation import write_animation
 from dfkd.report.grid import PAGE, write_grid, write_images
 from dfkd.report.thumbnails import thumbnails
-from dfkd.report.wrapped import LONGEST, wrapped
+from dfkd.report.wrapped import LONGEST_SIDES, wrapped
 
 
 @settings(deadline=None)
@@ -21,7 +21,7 @@ def test_every_pixel_is_there_once_and_in_its_order(height: int, width: int, tal
     height, width = sorted((height, width))
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 1), dtype=np.uint8)
     page = wrapped(picture.transpose(1, 0, 2) if tall else picture)
-    if width <= LONGEST * height:
+    if width <= LONGEST_SIDES * height:
         assert page.shape == ((width, height, 1) if tall else picture.shape)
         return
     assert max(page.shape[:2]) <= 3 * min(page.shape[:2]) + height + 1

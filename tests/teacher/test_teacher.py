@@ -184,7 +184,7 @@ def test_a_feature_must_be_a_tensor():
             self.inner = Dictionary()
 
         def forward(self, x):
-            return self.inner(x)["logits"]
+            return self.inner(x)["a"]
 
     with pytest.raises(DfkdError, match="'inner' returns a dict"):
         Teacher(Wrapped(), SPEC).trace(images(), features=["inner"])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-BITS = (4, 8, 16)
+LOGIT_BITS = (4, 8, 16)
 _LOWEST = 60000.0
 """Least log-probability that is kept, as half precision and every code can hold it."""
 KINDS_OF_CLASSES = {torch.uint8: "U8", torch.int16: "I16", torch.int32: "I32"}
@@ -29,7 +29,7 @@ def answer_columns(classes: int, top_k: int, bits: int) -> dict[str, tuple[str, 
     Args:
         classes: of the set.
         top_k: how many answers a label keeps; 0: all.
-        bits: of each, one of ``BITS``.
+        bits: of each, one of ``LOGIT_BITS``.
     """
     kept = top_k or classes
     few = {"classes": (KINDS_OF_CLASSES[class_kind(classes)], (top_k,))} if top_k else {}
@@ -47,7 +47,7 @@ def answers_as_rows(logits: Tensor, top_k: int, bits: int = 16) -> dict[str, Ten
     Args:
         logits: N x classes.
         top_k: how many to keep; 0: all.
-        bits: of each, one of ``BITS``.
+        bits: of each, one of ``LOGIT_BITS``.
     """
     largest = torch.finfo(torch.half).max
     if not top_k and bits == 16:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from dfkd.datasets.written.answers import BITS
+from dfkd.datasets.written.answers import LOGIT_BITS
 from dfkd.datasets.written.views import ViewConfig
 from dfkd.errors import DfkdError, check_settings
 from dfkd.tasks.words import shown
@@ -100,7 +100,7 @@ def read_label_manifest(directory: Path) -> LabelManifest | None:
         values = json.loads(path.read_text("utf-8"))
         _check_format(path, values)
         found = TypeAdapter(LabelManifest).validate_python(values)
-        if not 1 <= len(found.epochs) <= MOST_EPOCHS or found.bits not in BITS:
+        if not 1 <= len(found.epochs) <= MOST_EPOCHS or found.bits not in LOGIT_BITS:
             raise ValueError(f"{len(found.epochs)} epochs, {found.bits} bits")
         if not 0 <= found.seed < 2**63:
             raise ValueError(f"seed {found.seed}")
