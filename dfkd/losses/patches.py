@@ -68,6 +68,10 @@ def differential_entropy(density: Tensor, width: float) -> Tensor:
     Args:
         density: N x points, >= 0, on a grid.
         width: between two points.
+
+    >>> import torch
+    >>> differential_entropy(torch.tensor([[0.5, 0.5]]), 1.0).exp()
+    tensor([2.])
     """
     return -torch.xlogy(density, density.clamp_min(1e-12)).sum(1) * width
 
