@@ -33,6 +33,7 @@ def needs(row: MethodRow) -> str:
     found = ["batch-norm statistics"] * row.statistics
     found += ["feature maps"] * any(loss.features for loss in learnt)
     found += ["a linear classifier"] * row.classifier
+    found += ["a transformer"] * row.patches
     return ", ".join(found) or "predictions"
 
 
