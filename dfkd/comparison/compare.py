@@ -26,12 +26,14 @@ from dfkd.datasets import as_given_images, as_images
 from dfkd.errors import DfkdError
 from dfkd.loading.uri import local_paths
 from dfkd.networks.copying import copy_network
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.recipes import Recipe, recipe, to_dict
 from dfkd.recipes.overlay import flat
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.manifest import Origin
 from dfkd.runs.options import Compute, Evaluation, Output
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import as_teachers
 from dfkd.training import devices
 from dfkd.training.budget import Budget
 
@@ -42,6 +44,7 @@ CURVE = 10
 """Of a run's curve, where the evaluation does not say how many."""
 
 
+@own_surroundings()
 def compare(
     teacher: Teacher | Sequence[Teacher],
     student: nn.Module | Callable[[], nn.Module],
@@ -85,7 +88,7 @@ def compare(
     Raises:
         DfkdError: nothing to compare or to measure, no such name, or no run that can be done.
     """
-    teachers = [teacher] if isinstance(teacher, Teacher) else [*teacher]
+    teachers = as_teachers(teacher)
     plans = _named_recipes(recipes, vary, len(teachers) > 1, images is not None)
     setup = Setup(
         plans,

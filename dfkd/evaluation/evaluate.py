@@ -11,9 +11,11 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.measurement import Measurement, measure_networks
 from dfkd.evaluation.robustness import check_epsilon, robustness, select_evenly
 from dfkd.networks.early_exits import EarlyExits
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.tasks import Task
 from dfkd.tasks.orders import line_up
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import as_teachers, require_teacher
 from dfkd.teacher.spec import ImageSpec
 
 
@@ -34,6 +36,7 @@ class EvaluationRow(Measurement):
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+@own_surroundings()
 def evaluate(
     models: Teacher | Sequence[Teacher] | Mapping[str, Teacher],
     data: Any,
@@ -55,10 +58,12 @@ def evaluate(
     Raises:
         DfkdError: no model, other classes or images than the first model's, data that fits none.
     """
+    for one in models.values() if isinstance(models, Mapping) else as_teachers(models):
+        require_teacher(one)
     if isinstance(models, Mapping):
         return evaluate_named([*models.items()], data, epsilon)
-    several = [models] if isinstance(models, Teacher) else models
-    return evaluate_named([(f"model {i}", one) for i, one in enumerate(several, 1)], data, epsilon)
+    several = enumerate(as_teachers(models), 1)
+    return evaluate_named([(f"model {i}", one) for i, one in several], data, epsilon)
 
 
 def evaluate_named(

@@ -31,6 +31,7 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import unwrap
 from dfkd.networks.modes import set_mode
 from dfkd.networks.readiness import check_answer, check_learnable, materialise, widen
+from dfkd.networks.surroundings import check_has_weights, check_module
 from dfkd.tasks.answers import find_logits
 from dfkd.tasks.orders import check_order
 from dfkd.teacher import Teacher
@@ -268,9 +269,11 @@ def check_student(
         DfkdError: it fails, returns something else, cannot learn, or shares memory with the
             teacher.
     """
+    check_module(student, "the student")
     check_learnable(student)
     images = teacher.spec.normalize(teacher.spec.example(TRIAL, "cpu"))
     place = next((p.device for p in student.parameters()), images.device)
+    check_has_weights(student, "the student", place if device is None else device)
     materialise(student, images.to(place), "the student")
     check_separate(teacher.network, student)
     for training in (True, False):

@@ -54,17 +54,17 @@ def take_float32(network: nn.Module) -> RemovableHandle | None:
     Returns:
         None where it is of float32.
     """
-    kind = own_type(network)
-    if kind is torch.float32:
+    if own_type(network) is torch.float32:
         return None
+    return unwrap(network).register_forward_pre_hook(_cast)
 
-    def cast(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(
-            value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() else value
-            for value in inputs
-        )
 
-    return unwrap(network).register_forward_pre_hook(cast)
+def _cast(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    kind = own_type(module)  # of a copy it may be another by now
+    return tuple(
+        value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for value in inputs
+    )
 
 
 def widen(student: nn.Module) -> str:
@@ -75,6 +75,9 @@ def widen(student: nn.Module) -> str:
     Returns:
         "" where it is of float32.
     """
+    hooks = unwrap(student)._forward_pre_hooks  # a copy of a teacher's network has its
+    for number in [number for number, hook in hooks.items() if hook is _cast]:
+        del hooks[number]
     kind = own_type(student)
     if kind is torch.float32:
         return ""
@@ -110,8 +113,17 @@ def check_answer(logits: Tensor, ask: Callable[[], Tensor], whose: str) -> None:
 
 
 def check_learnable(student: nn.Module) -> None:
-    """Raise a ``DfkdError`` where parts of a student are quantised: whole numbers do not learn."""
+    """Raise where parts of a student cannot learn.
+
+    Raises:
+        DfkdError: they are of whole numbers, or have gradients that no optimiser here takes.
+    """
     for name, module in student.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+            raise DfkdError(
+                f"the student's {clean_name(name)!r} has sparse gradients, which no optimiser here "
+                "takes: build it with sparse=False"
+            )
         if is_quantised(module):
             raise DfkdError(
                 f"the student's {clean_name(name)!r} is quantised ({type(module).__name__}) and "

@@ -14,11 +14,13 @@ from dfkd.losses.objective import parse
 from dfkd.losses.registry import find_loss
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps, unwrap
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.recipes.methods import METHODS, MethodRow
 from dfkd.recipes.named import check_gradient
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
+from dfkd.teacher.given import require_teacher
 from dfkd.teacher.patches import patches_of
 from dfkd.teacher.priors import name_of, suggestion, told_of
 from dfkd.teacher.spec import ImageSpec
@@ -83,6 +85,7 @@ class Probe:
         return {advice.name: advice for advice in self.methods}[method]
 
 
+@own_surroundings()
 def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
     """Look at ``teacher`` without training or changing anything.
 
@@ -91,6 +94,7 @@ def probe(teacher: Teacher, *, invariances: bool = False) -> Probe:
         invariances: also ask it which changes of an image leave its class as it is; takes some
             seconds, and a minute at 224 x 224.
     """
+    require_teacher(teacher)
     reasons = fold(teacher).reasons
     layers = tuple(_describe(name, layer, reasons[name]) for name, layer in teacher.layers.items())
     return Probe(

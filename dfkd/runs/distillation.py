@@ -12,6 +12,7 @@ from dfkd.datasets import GivenImages, as_given_images, as_images
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.errors import DfkdError
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.recipes import Recipe
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.deprecated import Call, distill_call
@@ -21,10 +22,12 @@ from dfkd.runs.result import Result as Result
 from dfkd.runs.run import Run
 from dfkd.teacher import Teacher
 from dfkd.teacher.absent import AbsentTeacher
+from dfkd.teacher.given import require_teacher
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Budget
 
 
+@own_surroundings()
 def distill(
     teacher: Teacher | WrittenSet,
     student: nn.Module,
@@ -76,6 +79,8 @@ def distill(
         if images is not None:
             raise DfkdError("a set brings its own images: leave `images` out")
         images, teacher = LabelStore(teacher), absent_teacher(teacher)
+    require_teacher(teacher)
+    require_recipe(call.recipe)
     output = call.output
     run = Run(
         teacher,
@@ -90,6 +95,15 @@ def distill(
         origin=origin or Origin(),
     )
     return run.carry_out()
+
+
+def require_recipe(value: object) -> None:
+    """Raise a ``DfkdError`` unless ``value`` is a recipe or the name of one."""
+    if not isinstance(value, str | Recipe):
+        raise DfkdError(
+            f"`recipe` is a {type(value).__name__} and must be a name or a Recipe: "
+            "dfkd.recipe(name, learner=dict(lr=0.01)) makes one"
+        )
 
 
 def given_or_stored(images: Any, spec: ImageSpec) -> GivenImages | LabelStore | None:

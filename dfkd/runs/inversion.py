@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dfkd.losses.objective import Term
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.deprecated import invert_call
 from dfkd.runs.inversion_order import Order
@@ -13,8 +14,10 @@ from dfkd.runs.inversion_run import Inversion
 from dfkd.runs.options import Compute, Output
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import require_teacher
 
 
+@own_surroundings()
 def invert(
     teacher: Teacher,
     classes: Sequence[int],
@@ -58,6 +61,7 @@ def invert(
         DfkdError: no class or one out of range, a count or budget that is not positive, both
             budgets, a teacher without statistics, losses that are no numbers any more.
     """
+    require_teacher(teacher)
     if old:
         config, compute = invert_call(teacher, config, compute, old)
     order = Order(classes, count, steps, minutes, seed, config, extra)

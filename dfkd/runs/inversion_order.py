@@ -39,6 +39,8 @@ class Order:
             raise DfkdError("inversion needs at least one class")
         last = teacher.num_classes - 1
         for index in self.classes:
+            if not isinstance(index, int):
+                raise DfkdError(f"`classes` are whole numbers such as [1, 7], not {index!r}")
             if not 0 <= index <= last:
                 raise DfkdError(
                     f"class {index} is out of range: the teacher has classes 0 to {last}"

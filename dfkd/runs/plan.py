@@ -12,6 +12,7 @@ from torch import nn
 from dfkd import recipes
 from dfkd.errors import DfkdError
 from dfkd.networks.copying import copy_network
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.recipes import Recipe
 from dfkd.recipes.batches import largest_batch
 from dfkd.report.units import NARROW, size_of_bytes
@@ -50,6 +51,7 @@ class Plan:
         ]
 
 
+@own_surroundings()
 def plan(
     teacher: Teacher,
     student: nn.Module,

@@ -10,6 +10,7 @@ import torch
 
 from dfkd.errors import DfkdError, unwritable
 from dfkd.loading.uri import local_paths
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.runs import manifest, run_directory
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.exhibit import Group
@@ -41,6 +42,7 @@ class Visualization:
     facts: Mapping[str, Any]
 
 
+@own_surroundings()
 def visualize(
     teacher: Teacher,
     what: What = "classes",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfkd.errors import DfkdError
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.recipes import Recipe, recipe
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
@@ -25,6 +26,7 @@ def recipe_for(name: str, teacher: Teacher) -> Recipe:
     return replace(found, synthesizer=default_config(teacher)) if name == NATURAL else found
 
 
+@own_surroundings()
 def synthesize(
     teacher: Teacher | Sequence[Teacher],
     *,

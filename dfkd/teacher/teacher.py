@@ -15,6 +15,7 @@ from dfkd.networks.foreign import TRIAL, calling
 from dfkd.networks.layers import named_layers, open_features, unwrap
 from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
 from dfkd.networks.readiness import check_answer, is_quantised, materialise, own_type, take_float32
+from dfkd.networks.surroundings import check_has_weights, check_module, own_surroundings
 from dfkd.protocols import Source
 from dfkd.tasks import TASKS, Prediction, Task
 from dfkd.tasks.subset import Subset
@@ -105,6 +106,7 @@ class Teacher:
     present = True
     opaque = False
 
+    @own_surroundings()
     def __init__(
         self,
         network: nn.Module,
@@ -114,6 +116,12 @@ class Teacher:
         task: Task | str | None = None,
         prior: Prior | str | None = None,
     ) -> None:
+        check_module(network, "the teacher")
+        if not callable(getattr(spec, "normalize", None)):
+            raise DfkdError(
+                f"`spec` is a {type(spec).__name__} and says which samples the teacher takes: "
+                "dfkd.ImageSpec(channels, height, width)"
+            )
         self.network, self.spec = network, spec
         materialise(network, spec.normalize(spec.example(TRIAL, self.device)), "the teacher")
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -360,6 +368,7 @@ class Teacher:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network, in place; channels_last where it runs so (``dfkd.teacher.layout``)."""
+        check_has_weights(self.network, "the teacher", device)
         if torch.device(device).type == "mps" and own_type(self.network) is torch.float64:
             raise DfkdError("the teacher is of float64, which mps has not: call .float() on it")
         if self.layout is None:

@@ -1,6 +1,7 @@
 """What a run may spend, when whose turn it is, and what is spent so far."""
 
 import math
+import numbers
 import time
 from dataclasses import dataclass, field
 
@@ -22,8 +23,11 @@ class Budget:
         if (self.minutes is None) == (self.steps is None):
             raise DfkdError("give a budget either in `minutes` or in `steps`")
         value = self.minutes if self.minutes is not None else self.steps
-        if value is None or not math.isfinite(value) or value <= 0:
-            raise DfkdError(f"a budget must be a positive number, not {value}")
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type,operator]
+            raise DfkdError(f"a budget must be a positive number, not {value!r}")
+        if self.steps is not None and not isinstance(self.steps, numbers.Integral):
+            raise DfkdError(f"`steps` must be a whole number, not {self.steps!r}")
 
     def progress(self, seconds: float, steps: int) -> float:
         """Return the share of the budget that is spent, in [0, 1]."""
