@@ -74,6 +74,8 @@ def run_select(command: arguments.DatasetSelect) -> int:
     counts = [one.count for one in made.dataset.manifest.classes if one.count]
     each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     print(f"{made.figures.images:,} images, {each} a class: {RULES[made.by].line}")
+    if made.labels:
+        print(made.labels)
     print(made.directory)
     return 0
 

@@ -18,6 +18,7 @@ from dfkd.datasets.written.shards import digest, shard_name, write_shard
 from dfkd.errors import DfkdError
 from dfkd.runs import run_directory
 from dfkd.runs.options import Output
+from dfkd.sets.carried_labels import carry_labels
 from dfkd.sets.plan import SET
 
 _Rows = dict[str, Tensor]
@@ -40,7 +41,7 @@ def prepare_copy(output: Output, source: Path) -> Path:
 
 def write_part(
     source: WrittenSet, places: Tensor, selected: dict[str, Any], path: Path, overwrite: bool
-) -> SetManifest:
+) -> tuple[SetManifest, str]:
     """Write the images at ``places`` as a closed set, with every column that the source has.
 
     Shards are cut anew, at most as large as the source's largest, each of one teacher; its seed in
@@ -54,22 +55,26 @@ def write_part(
         path: the new set's directory, as ``prepare_copy`` allowed it.
         overwrite: an earlier set there may be replaced.
 
+    Returns:
+        The new manifest, and a line on the labels that came along; "" where there are none.
+
     Raises:
-        DfkdError: a shard of the source that is not what its manifest says.
+        DfkdError: labels that are damaged, or a shard of the source that is not what its manifest
+            says.
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
     try:
         work.chmod(0o755)
-        manifest = _write(_Shards(source), places, selected, work)
+        manifest, labels = _write(_Shards(source), places, selected, work)
         run_directory.create(path, overwrite=overwrite, layout=SET)
         path.rmdir()
         os.rename(work, path)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return manifest
+    return manifest, labels
 
 
 class _Shards:
@@ -108,11 +113,14 @@ def _by_shard(source: WrittenSet, places: list[int]) -> Iterator[tuple[int, list
     yield from found.items()
 
 
-def _write(shards: _Shards, places: Tensor, selected: dict[str, Any], work: Path) -> SetManifest:
-    old = shards.source.manifest
+def _write(
+    shards: _Shards, places: Tensor, selected: dict[str, Any], work: Path
+) -> tuple[SetManifest, str]:
+    old, order = shards.source.manifest, list[int]()
     entries, counts = [], torch.zeros(len(old.classes), dtype=torch.long)
     for index, (first, chunk) in enumerate(_chunks(shards.source, places)):
         rows = shards.rows(chunk)
+        order += chunk
         sums = write_shard(work / shard_name(index), rows)
         entries.append(ShardEntry(len(chunk), first.seed, first.teacher, sums))
         counts += rows["labels"].bincount(minlength=len(counts))
@@ -124,7 +132,7 @@ def _write(shards: _Shards, places: Tensor, selected: dict[str, Any], work: Path
         selected=selected,
     )
     write_manifest(work, manifest)
-    return manifest
+    return manifest, carry_labels(shards.source, torch.tensor(order), work)
 
 
 def _chunks(source: WrittenSet, places: Tensor) -> Iterator[tuple[ShardEntry, list[int]]]:

@@ -55,6 +55,7 @@ class Selection:
         figures: what it has.
         chance: what random selections of as many have, on average.
         source: what the whole source has.
+        labels: what came along of the source's labels, in words; "" where it has none.
     """
 
     directory: Path
@@ -63,6 +64,7 @@ class Selection:
     figures: ChoiceFigures
     chance: ChoiceFigures
     source: ChoiceFigures
+    labels: str = ""
 
     @property
     def dataset(self) -> WrittenSet:
@@ -198,11 +200,12 @@ def select(
     pool = SelectionPool(WrittenSet(directory), teacher)
     places = pool.choose(by, order)
     try:
-        write_part(pool.data, places, _origin(pool, by, order, len(places)), path, output.overwrite)
+        origin = _origin(pool, by, order, len(places))
+        _, labels = write_part(pool.data, places, origin, path, output.overwrite)
     except OSError as error:
         raise unwritable(error, path) from error
     whole = pool.figures(torch.arange(len(pool.data)))
-    return Selection(path, by, places, pool.figures(places), pool.chance(order), whole)
+    return Selection(path, by, places, pool.figures(places), pool.chance(order), whole, labels)
 
 
 def _origin(pool: SelectionPool, by: str, order: SelectionOrder, kept: int) -> dict[str, Any]:

@@ -44,10 +44,10 @@ def test_a_word_depends_on_no_other_row():
 def test_views_are_these_numbers_for_ever():
     views = draw_views(1000, ViewConfig(0.5, 0.3, 0.2, 0.5), seed=2**40 + 3, epoch=5)
     sums = hashlib.sha256()
-    for column in views:
+    for column in views[:5]:
         sums.update(column.numpy().tobytes())
     assert sums.hexdigest() == PINNED
-    assert [column.dtype for column in views] == [
+    assert [column.dtype for column in views[:5]] == [
         torch.int32, torch.uint8, torch.float16, torch.int32, torch.int32,
     ]  # fmt: skip
 

@@ -265,7 +265,8 @@ def as_first_version(data, digits):
     sums = []
     for epoch in range(2):
         views, answers = read_epoch(data.directory, found, epoch, 10)
-        sums.append(write_epoch(data.directory / epoch_name(epoch), answers, views))
+        own = {name: v for name, v in views._asdict().items() if not name.startswith("other")}
+        sums.append(write_epoch(data.directory / epoch_name(epoch), answers | own))
     old = replace(found, epochs=tuple(sums), format=KEPT)
     write_label_manifest(data.directory, old)
     path = data.directory / "labels.json"

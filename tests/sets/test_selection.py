@@ -1,6 +1,7 @@
 """What is kept of a set: exact, the best by its rule, whole, and the source as it was."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,12 +11,18 @@ from hypothesis import strategies as st
 import dfkd
 from dfkd.cli import main
 from dfkd.datasets.written import WrittenSet
+from dfkd.datasets.written.drawn_views import draw_views
+from dfkd.datasets.written.label_manifest import epoch_name
+from dfkd.datasets.written.labels import LabelStore
 from dfkd.datasets.written.manifest import ClassEntry, read_manifest, write_manifest
 from dfkd.datasets.written.shards import digest, shard_name, write_shard
+from dfkd.datasets.written.views import ViewConfig
 from dfkd.errors import DfkdError
 from dfkd.evaluation.covering import coverage_radius
 from dfkd.evaluation.penultimate import look_at
 from dfkd.runs.options import Output
+from dfkd.sets.check import check_set
+from dfkd.sets.labelling import label_set
 from dfkd.sets.rules import SelectionOrder, level_shares
 from dfkd.sets.selection import compare_rules, select
 from support.written import noise, write_set
@@ -259,3 +266,55 @@ def test_the_command_prints_the_choice_beside_chance(tmp_path, source, capsys):
     assert "nothing is written" in told
     assert main(words) == 2
     assert "--out" in capsys.readouterr().err
+
+
+LABELS = [
+    (4, ViewConfig(mix=0.5), "of 9 epochs"),
+    (8, ViewConfig(mix=0.5), "of 9 epochs"),
+    (16, ViewConfig(mix=0.5), "of 9 epochs"),
+    (8, ViewConfig(mix=0.0), "labels came along: 9 epochs"),
+    (8, ViewConfig(mix=1.0), "left behind"),
+]
+
+
+@pytest.mark.parametrize(("bits", "views", "said"), LABELS)
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_labels_come_along_row_by_row(tmp_path, source, teacher, bits, views, said, top_k):
+    shutil.copytree(source, tmp_path / "old")
+    data = WrittenSet(tmp_path / "old")
+    label_set(data, teacher, epochs=9, bits=bits, views=views, top_k=top_k)
+    made = select(data.directory, output=tmp_path / "new", per_class=2, by="random", seed=2)
+    assert said in made.labels
+    assert check_set(made.directory).sound
+    if "left behind" in said:
+        assert not (made.directory / "labels.json").exists()
+        return
+    old, new = LabelStore(data), LabelStore(made.dataset, check=True)
+    images = old.read(torch.arange(len(data)))
+    sign = {image.numpy().tobytes(): place for place, image in enumerate(images)}
+    places = [sign[image.numpy().tobytes()] for image in new.read(torch.arange(20))]
+    assert sorted(places) == made.places.tolist()
+    for row, place in enumerate(places):
+        partners = [int(draw_views(len(data), views, 0, e).partner[place]) for e in range(9)]
+        holding = [epoch for epoch, other in enumerate(partners) if other in places]
+        assert len(holding) >= new.epochs
+        for epoch, was in zip(range(new.epochs), holding, strict=False):
+            found = new.batch(epoch, torch.tensor([row]))
+            wanted = old.batch(was, torch.tensor([place]))
+            assert torch.equal(found[0], wanted[0])
+            assert torch.equal(found[1], wanted[1])
+
+
+def test_unfinished_labels_are_left_behind_and_damaged_ones_told(tmp_path, source, teacher):
+    shutil.copytree(source, tmp_path / "old")
+    data = WrittenSet(tmp_path / "old")
+    assert select(data.directory, output=tmp_path / "0", per_class=2).labels == ""
+    label_set(data, teacher, epochs=1, views=ViewConfig(mix=0.0))
+    text = (data.directory / "labels.json").read_text()
+    (data.directory / "labels.json").write_text(json.dumps(json.loads(text) | {"epochs": [None]}))
+    assert "unfinished" in select(data.directory, output=tmp_path / "1", per_class=2).labels
+    (data.directory / "labels.json").write_text(text)
+    (data.directory / epoch_name(0)).write_bytes(b"rot")
+    with pytest.raises(DfkdError, match="is damaged"):
+        select(data.directory, output=tmp_path / "2", per_class=2)
+    assert not (tmp_path / "2").exists()

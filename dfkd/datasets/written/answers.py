@@ -24,7 +24,7 @@ def class_kind(classes: int) -> torch.dtype:
 def answer_columns(classes: int, top_k: int, bits: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the columns of an epoch's answers: safetensors' type, and the shape of a row.
 
-    ``scale`` has one row for all.
+    ``scale`` has one row for all where views follow from the seed, and one an image elsewhere.
 
     Args:
         classes: of the set.
@@ -99,4 +99,4 @@ def rows_as_answers(
 def _decoded(codes: Tensor, scale: Tensor, kept: int, bits: int) -> Tensor:
     if bits == 4:
         codes = torch.stack([codes >> 4, codes & 15], 2).flatten(1)[:, :kept]
-    return -scale * (codes.float() / (2**bits - 1)) ** 2
+    return -scale[:, None] * (codes.float() / (2**bits - 1)) ** 2

@@ -51,7 +51,7 @@ def draw_views(count: int, config: ViewConfig, seed: int, epoch: int) -> Views:
     flip = uniform[:, 11] < config.flip
     kinds = (np.int32, np.uint8, np.float16, np.int32, np.int32)
     columns = zip((box, flip, light, partner, patch), kinds, strict=True)
-    return Views(*(_tensor(values.astype(kind)) for values, kind in columns))
+    return Views.of(*(_tensor(values.astype(kind)) for values, kind in columns))
 
 
 def _tensor(values: Any) -> Tensor:

@@ -23,6 +23,8 @@ _VIEWS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "partner": ("I32", ()),
     "patch": ("I32", (4,)),
 }
+_OTHERS = {f"other_{name}": _VIEWS[name] for name in ("box", "flip", "light")}
+"""How partners are shown, in labels that a selection has; elsewhere it follows from the rest."""
 _BRIGHTEST = 2.0
 
 
@@ -58,7 +60,9 @@ def read_epoch(
     try:
         with safe_open(str(path), "pt") as file:
             kept = answer_columns(classes, manifest.top_k, manifest.bits)
-            _check_header(file, count, kept if drawn else {**_VIEWS, **kept})
+            scales = 1 if drawn else count
+            views = {} if drawn else _VIEWS | (_OTHERS if "other_box" in file.keys() else {})  # noqa: SIM118
+            _check_header(file, count, scales, {**views, **kept})
             columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if known is not None and digest(path) != known:
             raise ValueError("its bytes are not those of labels.json")
@@ -67,18 +71,20 @@ def read_epoch(
         raise DfkdError(f"{path} is damaged ({shown(str(error), 80)}): {again}") from None
     if drawn:
         return draw_views(count, manifest.views, manifest.seed, epoch), columns
-    answers = {name: values for name, values in columns.items() if name not in _VIEWS}
-    return Views(*(columns[name] for name in Views._fields)), answers
+    known_views = [columns.pop(name) for name in Views._fields if name in columns]
+    return (Views if "other_box" in views else Views.of)(*known_views), columns
 
 
-def _check_header(file: Any, count: int, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+def _check_header(
+    file: Any, count: int, scales: int, wanted: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> None:
     """Compare types and shapes, before any value is read."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     if slices.keys() != wanted.keys():
         raise ValueError(f"it holds {', '.join(sorted(slices))}")
     for name, (kind, tail) in wanted.items():
         found = slices[name].get_dtype(), tuple(slices[name].get_shape())
-        if found != (kind, (1 if name == "scale" else count, *tail)):
+        if found != (kind, (scales if name == "scale" else count, *tail)):
             raise ValueError(f"{name} is {found[0]} of {found[1]}")
 
 
@@ -86,6 +92,7 @@ def _check_values(columns: Mapping[str, Tensor], count: int, classes: int) -> No
     """Raise where a value is none that a view or an answer can have; NaN lies nowhere."""
     bounds: Sequence[tuple[str, float, float]] = (
         ("box", 0, UNIT), ("patch", 0, UNIT), ("flip", 0, 1), ("light", 0, _BRIGHTEST),
+        ("other_box", 0, UNIT), ("other_flip", 0, 1), ("other_light", 0, _BRIGHTEST),
         ("partner", 0, count - 1), ("classes", 0, classes - 1), ("values", -torch.inf, 0.01),
         ("logits", torch.finfo(torch.half).min, torch.finfo(torch.half).max),
         ("scale", 0, torch.finfo(torch.half).max),
@@ -94,7 +101,7 @@ def _check_values(columns: Mapping[str, Tensor], count: int, classes: int) -> No
         values = columns.get(name)
         if values is not None and not bool(((values >= low) & (values <= high)).all()):
             raise ValueError(f"{name} is out of range")
-    for name in ("box", "patch"):
+    for name in ("box", "patch", "other_box"):
         corners = columns.get(name)
         if corners is not None and not bool((corners[:, :2] <= corners[:, 2:]).all()):
             raise ValueError(f"{name} has corners in another order")

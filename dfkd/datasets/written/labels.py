@@ -100,7 +100,7 @@ class LabelStore:
         if self.manifest is None:
             return self._images[indices].float() / 255, self._plain(indices)
         views, answers = self._read(epoch)
-        rows = {k: values if k == "scale" else values[indices] for k, values in answers.items()}
+        rows = {n: v if len(v) == 1 and n == "scale" else v[indices] for n, v in answers.items()}
         said = rows_as_answers(rows, classes, self.manifest.top_k, self.manifest.bits)
         return show_views(self.read, views, indices), said
 
@@ -110,7 +110,7 @@ class LabelStore:
 
     def _plain(self, indices: Tensor) -> Tensor:
         if self._epoch is None:
-            self._epoch = (-1, Views(*[torch.empty(0)] * 5), {"logits": self.data.column("logits")})
+            self._epoch = (-1, Views(*[torch.empty(0)] * 8), {"logits": self.data.column("logits")})
         return self._epoch[2]["logits"][indices].float()
 
     def _read(self, epoch: int) -> tuple[Views, dict[str, Tensor]]:

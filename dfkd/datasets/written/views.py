@@ -47,6 +47,7 @@ class Views(NamedTuple):
         light: factors of brightness and contrast, float16 N x 2.
         partner: whose view is pasted in, an index of the set, int32 N; its own: none.
         patch: where, as ``box``, int32 N x 4.
+        other_box, other_flip, other_light: how the partner is shown in it.
     """
 
     box: Tensor
@@ -54,6 +55,17 @@ class Views(NamedTuple):
     light: Tensor
     partner: Tensor
     patch: Tensor
+    other_box: Tensor
+    other_flip: Tensor
+    other_light: Tensor
+
+    @classmethod
+    def of(
+        cls, box: Tensor, flip: Tensor, light: Tensor, partner: Tensor, patch: Tensor
+    ) -> "Views":
+        """Return views in which partners are shown as in their own of the same epoch."""
+        at = partner.long()
+        return cls(box, flip, light, partner, patch, box[at], flip[at], light[at])
 
     def select(self, indices: Tensor) -> "Views":
         """Return the views of some images, in the order of ``indices``."""
@@ -68,7 +80,7 @@ def plain_views(count: int) -> Views:
     """Return the views that show every image as it is."""
     whole = torch.tensor([0, 0, UNIT, UNIT], dtype=torch.int32).expand(count, 4)
     own, none = torch.arange(count).int(), torch.zeros(count, dtype=torch.uint8)
-    return Views(whole, none, torch.ones(count, 2).half(), own, whole)
+    return Views.of(whole, none, torch.ones(count, 2).half(), own, whole)
 
 
 def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) -> Tensor:
@@ -79,14 +91,16 @@ def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) 
         views: of all of its images.
         indices: which to show.
     """
-    partners = views.partner[indices].long()
-    shown, pasted = _alone(read(indices), views.select(indices)), partners != indices
+    own = views.select(indices)
+    partners, shown = own.partner.long(), _alone(read(indices), own.box, own.flip, own.light)
+    pasted = partners != indices
     if not pasted.any():
         return shown
-    others = _alone(read(partners[pasted]), views.select(partners[pasted]))
+    theirs = own.other_box[pasted], own.other_flip[pasted], own.other_light[pasted]
+    others = _alone(read(partners[pasted]), *theirs)
     height, width = shown.shape[-2:]
     size = torch.tensor([width, height, width, height])
-    edges = (views.patch[indices[pasted]].double() / UNIT * size).round().long()[:, :, None, None]
+    edges = (own.patch[pasted].double() / UNIT * size).round().long()[:, :, None, None]
     left, top, right, bottom = edges.unbind(1)
     x, y = torch.arange(width).view(1, 1, -1), torch.arange(height).view(1, -1, 1)
     inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
@@ -94,24 +108,24 @@ def show_views(read: Callable[[Tensor], Tensor], views: Views, indices: Tensor) 
     return shown
 
 
-def _alone(images: Tensor, views: Views) -> Tensor:
+def _alone(images: Tensor, box: Tensor, flip: Tensor, light: Tensor) -> Tensor:
     """Cut, mirror and light; uint8 in, float out."""
     from kornia.enhance import adjust_brightness, adjust_contrast
     from kornia.geometry.transform import crop_and_resize
 
     shown = images.float() / 255
     height, width = shown.shape[-2:]
-    whole = (views.box == torch.tensor([0, 0, UNIT, UNIT])).all(1)
+    whole = (box == torch.tensor([0, 0, UNIT, UNIT])).all(1)
     if not whole.all():
         # kornia's corners are the centres of pixels.
         size = torch.tensor([width, height, width, height]) / UNIT
-        edges = views.box.float() * size - torch.tensor([0.0, 0.0, 1.0, 1.0])
+        edges = box.float() * size - torch.tensor([0.0, 0.0, 1.0, 1.0])
         left, top, right, bottom = edges.clamp(min=0.0).unbind(1)
         corners = torch.stack([left, top, right, top, right, bottom, left, bottom], 1)
         cut = crop_and_resize(shown, corners.view(-1, 4, 2), (height, width))
         shown = torch.where(whole[:, None, None, None], shown, cut)
-    shown = torch.where(views.flip.bool()[:, None, None, None], shown.flip(-1), shown)
-    brightness, contrast = views.light.float().unbind(1)
-    if not (views.light == 1).all():
+    shown = torch.where(flip.bool()[:, None, None, None], shown.flip(-1), shown)
+    brightness, contrast = light.float().unbind(1)
+    if not (light == 1).all():
         shown = adjust_contrast(adjust_brightness(shown, brightness - 1), contrast)
     return shown.clamp(0, 1)
