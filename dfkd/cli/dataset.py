@@ -23,12 +23,13 @@ from dfkd.errors import DfkdError, unwritable
 from dfkd.loading.uri import local_paths
 from dfkd.report.progress import Progress
 from dfkd.runs.options import Compute, Output
+from dfkd.sets.closing import close, missing_shards
 from dfkd.sets.content import impossible_values
 from dfkd.sets.known_teachers import check_loads
 from dfkd.sets.labelling import label_set, views_for
 from dfkd.sets.order import SetOrder
 from dfkd.sets.plan import Maker
-from dfkd.sets.run import SetResult, SetRun, close, missing_shards
+from dfkd.sets.run import SetResult, SetRun
 from dfkd.sets.synthesize import recipe_for
 from dfkd.training import devices
 

@@ -15,7 +15,8 @@ from dfkd.sets.quality import measure_quality
 from dfkd.sets.quality_figures import Distances, NetworkFigures, SetQuality
 from dfkd.sets.recut import prepare_copy
 from dfkd.sets.rules import RULES, SelectionOrder
-from dfkd.sets.selection import DRAWS, ChoiceFigures, compare_rules, select
+from dfkd.sets.selection import compare_rules, select
+from dfkd.sets.selection_pool import DRAWS, ChoiceFigures
 from dfkd.teacher import Teacher
 from dfkd.training import devices
 from dfkd.training.files import write_text

@@ -4,10 +4,8 @@ Every method with a generator has a ``Decoder`` at its end. What enters that is 
 wherever it came from: noise, or noise and an embedding of the class.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +18,7 @@ from dfkd.recipes import Recipe, build_synthesizer, recipe
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
+from dfkd.runs.latent_way import latent_way
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.training.augment import with_flip
@@ -94,34 +93,11 @@ def walk(
     latest = _learned(teacher, chosen, steps or WALK_STEPS, seed, pulse)
     assert latest.decoder is not None
     ends = _ends(teacher, latest, classes)
-    way, stops = _way([latest.latents[row] for row in ends], frames)
+    way, stops = latent_way([latest.latents[row] for row in ends], frames)
     images = _decoded(teacher, latest, way)
     with torch.no_grad():
         answers = teacher(images).float().softmax(1).cpu()
     return Walk(images.cpu(), stops, answers)
-
-
-def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Return the latent at ``share`` of the way along the arc from one to the other.
-
-    High-dimensional noise lies near a sphere, which the straight way leaves (White, "Sampling
-    Generative Networks", 2016). Lengths are interpolated as well.
-
-    Args:
-        start, end: vectors.
-        share: in [0, 1].
-
-    >>> slerp(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0]), 0.5).tolist()
-    [1.4142135381698608, 1.4142135381698608]
-    """
-    angle = torch.nn.functional.cosine_similarity(start, end, 0).clamp(-1, 1).acos()
-    if float(angle.sin()) < 1e-4:
-        return start.lerp(end, share)
-    lengths = start.norm().lerp(end.norm(), share)
-    one, other = start / start.norm(), end / end.norm()
-    turned = torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other
-    found: Tensor = lengths * turned / torch.sin(angle)
-    return found
 
 
 def _learned(
@@ -179,18 +155,6 @@ def _ends(teacher: Teacher, latest: _Latest, classes: Sequence[int] | None) -> l
             f"({teacher.class_names[absent[0]]}): give it more `steps`, or choose other `classes`"
         )
     return [int(rows[index]) for index in classes]
-
-
-def _way(latents: Sequence[Tensor], frames: int) -> tuple[Tensor, list[int]]:
-    """Latents along the way, and at which of them the given ones are reached."""
-    legs = list(pairwise(latents))
-    places = [i * len(legs) / (frames - 1) for i in range(frames)]
-    way = []
-    for place in places:
-        leg = min(math.floor(place), len(legs) - 1)
-        way.append(slerp(*legs[leg], place - leg))
-    stops = [round(i * (frames - 1) / len(legs)) for i in range(len(latents))]
-    return torch.stack(way), stops
 
 
 @torch.no_grad()

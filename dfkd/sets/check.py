@@ -11,13 +11,13 @@ from dfkd.datasets.written import SetManifest
 from dfkd.datasets.written.manifest import MANIFEST, read_manifest
 from dfkd.datasets.written.shards import shard_name
 from dfkd.errors import DfkdError
+from dfkd.sets.class_turns import in_turn
 from dfkd.sets.content import SetContent
 from dfkd.sets.duplicates import copies, look_alikes, think_alikes
 from dfkd.sets.findings import SetCheck, SetFinding, at_most, counted, some
 from dfkd.sets.foreign_files import foreign_files
 from dfkd.sets.known_teachers import by_hash
 from dfkd.sets.label_damage import label_damage
-from dfkd.sets.order import in_turn
 from dfkd.sets.order_again import order_of
 from dfkd.sets.plan import as_teachers
 from dfkd.sets.shard_damage import shard_damage

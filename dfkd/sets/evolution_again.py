@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
+from dfkd.sets.class_turns import in_turn
 from dfkd.sets.known_teachers import by_hash
 from dfkd.sets.makers import make_pictures
-from dfkd.sets.order import in_turn
 from dfkd.sets.order_again import order_of
 from dfkd.sets.plan import settings_of
 from dfkd.synthesis.evolution import Evolution

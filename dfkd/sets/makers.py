@@ -23,7 +23,8 @@ from dfkd.recipes.named import with_round
 from dfkd.recipes.schemes import build_distiller
 from dfkd.runs.inversion_order import check_losses
 from dfkd.sets.claims import Halted
-from dfkd.sets.order import mixed, with_size
+from dfkd.sets.class_turns import mixed
+from dfkd.sets.order import with_size
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher

@@ -1,13 +1,9 @@
 """What set is wanted: how many images of which class, by which method, cut into which shards."""
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any
-
-import torch
-from torch import Tensor
 
 from dfkd.datasets.written import ShardEntry
 from dfkd.errors import DfkdError, check_settings
@@ -15,6 +11,7 @@ from dfkd.networks.seeding import seed_of
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.idle import check_idle
 from dfkd.recipes.overlay import flat
+from dfkd.sets.class_turns import shared_out
 from dfkd.sets.order_values import as_number, as_numbers, as_whole, as_wholes
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.teacher import Teacher
@@ -25,7 +22,6 @@ _MOST_SHARDS = 100_000
 _MOST_IMAGES = 100_000_000
 _MOST_OF_A_SHARD = 1_000_000
 """Images; all of a shard are in memory at once."""
-_SOFT_LEAST = 0.5  # share of an image's own class in a mixture
 
 
 @dataclass(frozen=True)
@@ -182,62 +178,12 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def shared_out(total: int, weights: Sequence[float]) -> list[int]:
-    """Share out whole things by weights, to the largest remainders; the sum is exact.
-
-    >>> shared_out(10, [1, 1, 1]), shared_out(4, [3, 1])
-    ([4, 3, 3], [3, 1])
-    """
-    whole = sum(weights)
-    exact = [total * weight / whole for weight in weights]
-    own = [int(value) for value in exact]
-    order = sorted(range(len(own)), key=lambda i: (own[i] - exact[i], i))
-    for place in order[: total - sum(own)]:
-        own[place] += 1
-    return own
-
-
-def in_turn(counts: Sequence[int]) -> list[int]:
-    """Return classes in the order of a set: each spread over it as evenly as its count allows.
-
-    >>> in_turn([2, 0, 4])
-    [2, 0, 2, 2, 0, 2]
-    """
-    places = (
-        [((j + 0.5) / count, -count, index) for j in range(count)]
-        for index, count in enumerate(counts)
-    )
-    return [index for *_, index in heapq.merge(*places)]
-
-
 def shard_entries(order: SetOrder, counts: Sequence[int], teachers: int) -> list[ShardEntry]:
     """Cut a set into shards, which the teachers make in turn."""
     return [
         ShardEntry(size, seed_of(order.seed, place), place % teachers)
         for place, size in enumerate(order.sizes(sum(counts)))
     ]
-
-
-def mixed(classes: Tensor, share: float, num_classes: int, seed: int) -> Tensor:
-    """Turn some targets into mixtures with a second class of the shard.
-
-    Args:
-        classes: N indices.
-        share: of the images that become mixtures.
-        num_classes: of the teacher.
-        seed: of which, with what and how much.
-
-    Returns:
-        N x classes probabilities; the own class has at least half.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    count = len(classes)
-    others = classes[torch.randperm(count, generator=generator)]
-    weight = 1 - (1 - _SOFT_LEAST) * torch.rand(count, generator=generator)
-    chosen = torch.randperm(count, generator=generator) < round(share * count)
-    own = torch.where(chosen, weight, torch.ones(()))[:, None]
-    one, other = (torch.eye(num_classes)[index] for index in (classes, others))
-    return own * one + (1 - own) * other
 
 
 def with_size(config: DeepInversionConfig, size: int) -> DeepInversionConfig:

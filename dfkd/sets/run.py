@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dfkd.datasets.written import SetManifest, WrittenSet
-from dfkd.datasets.written.manifest import MANIFEST, read_manifest, write_manifest
-from dfkd.datasets.written.shards import ShardFile, digest, shard_name, write_shard
+from dfkd.datasets.written import WrittenSet
+from dfkd.datasets.written.manifest import MANIFEST
+from dfkd.datasets.written.shards import shard_name, write_shard
 from dfkd.errors import DfkdError, unwritable
 from dfkd.runs import run_directory
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
 from dfkd.runs.prepare import accelerate, compile_mode
-from dfkd.runs.run_entries import listed
-from dfkd.sets.claims import Claims, Halted, share_work, tidy
+from dfkd.sets.claims import Claims, Halted, share_work
+from dfkd.sets.class_turns import in_turn
+from dfkd.sets.closing import close, is_begun, missing_shards
 from dfkd.sets.makers import ShardRows, make_pictures, make_sampled
-from dfkd.sets.order import SetOrder, in_turn
+from dfkd.sets.order import SetOrder
 from dfkd.sets.plan import SET, WORK, Maker, check_same, outline, settings_of, settle_plan
 from dfkd.synthesis.methods.deep_inversion_config import traced_shapes
 from dfkd.teacher import Teacher
@@ -179,37 +180,3 @@ class SetRun:
         progress = min(1.0, (done + (share if share < 1 else 0)) / total)
         for callback in self._callbacks:
             callback.on_log(progress, done, {}, ())
-
-
-def is_begun(directory: Path) -> bool:
-    """Tell whether there is nothing but a set in a directory, perhaps just begun by another."""
-    entries = listed(directory) if directory.is_dir() else []
-    return bool(entries) and all(map(SET.owns, entries))
-
-
-def missing_shards(directory: Path, plan: SetManifest) -> list[int]:
-    """List the shards of a plan that are not there yet, in their order."""
-    return [i for i in range(len(plan.shards)) if not (directory / shard_name(i)).exists()]
-
-
-def close(directory: Path, plan: SetManifest) -> SetManifest:
-    """Check that every shard is there and whole, write their checksums, remove what was for work.
-
-    Raises:
-        DfkdError: a shard that is missing or damaged.
-        OSError: it cannot be written.
-    """
-    sums = []
-    for index, entry in enumerate(plan.shards):
-        path = directory / shard_name(index)
-        ShardFile(path, plan.image.shape, len(plan.classes), entry.count)
-        sums.append(digest(path))
-    closed = plan.closed(sums)
-    try:
-        write_manifest(directory, closed)
-    except FileNotFoundError:  # another process closed it meanwhile, and tidied up
-        if not read_manifest(directory).complete:
-            raise
-    tidy(Claims(directory / WORK), directory)
-    tidy(Claims(directory / WORK), directory / "shards")
-    return closed

@@ -16,7 +16,7 @@ from dfkd.cli import main
 from dfkd.errors import DfkdError
 from dfkd.report.animation import MOST_FRAMES, write_animation
 from dfkd.report.thumbnails import thumbnails
-from dfkd.runs.latent_walk import slerp
+from dfkd.runs.latent_way import slerp
 from dfkd.runs.options import Output
 from dfkd.runs.visualization import visualize
 from dfkd.synthesis.activation import ActivationConfig, excite

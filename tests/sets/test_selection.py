@@ -269,16 +269,15 @@ def test_the_command_prints_the_choice_beside_chance(tmp_path, source, capsys):
 
 
 LABELS = [
-    (4, ViewConfig(mix=0.5), "of 9 epochs"),
-    (8, ViewConfig(mix=0.5), "of 9 epochs"),
-    (16, ViewConfig(mix=0.5), "of 9 epochs"),
-    (8, ViewConfig(mix=0.0), "labels came along: 9 epochs"),
-    (8, ViewConfig(mix=1.0), "left behind"),
+    (4, 0, ViewConfig(mix=0.5), "of 9 epochs"),
+    (8, 3, ViewConfig(mix=0.5), "of 9 epochs"),
+    (16, 0, ViewConfig(mix=0.5), "of 9 epochs"),
+    (8, 0, ViewConfig(mix=0.0), "labels came along: 9 epochs"),
+    (16, 3, ViewConfig(mix=1.0), "left behind"),
 ]
 
 
-@pytest.mark.parametrize(("bits", "views", "said"), LABELS)
-@pytest.mark.parametrize("top_k", [0, 3])
+@pytest.mark.parametrize(("bits", "top_k", "views", "said"), LABELS)
 def test_labels_come_along_row_by_row(tmp_path, source, teacher, bits, views, said, top_k):
     shutil.copytree(source, tmp_path / "old")
     data = WrittenSet(tmp_path / "old")

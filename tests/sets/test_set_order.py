@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dfkd.networks.seeding import seed_of
 from dfkd.recipes import recipe
-from dfkd.sets.order import SetOrder, in_turn, mixed, shared_out
+from dfkd.sets.class_turns import in_turn, mixed, shared_out
+from dfkd.sets.order import SetOrder
 from dfkd.synthesis.methods.deep_inversion_config import cda, sre2l
 from support.inversion import teacher
 

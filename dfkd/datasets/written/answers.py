@@ -99,4 +99,5 @@ def rows_as_answers(
 def _decoded(codes: Tensor, scale: Tensor, kept: int, bits: int) -> Tensor:
     if bits == 4:
         codes = torch.stack([codes >> 4, codes & 15], 2).flatten(1)[:, :kept]
-    return -scale[:, None] * (codes.float() / (2**bits - 1)) ** 2
+    roots = codes.float() / (2**bits - 1)
+    return -scale[:, None] * roots * roots

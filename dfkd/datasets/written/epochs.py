@@ -16,7 +16,8 @@ from dfkd.datasets.written.views import UNIT, Views
 from dfkd.errors import DfkdError
 from dfkd.tasks.words import shown
 
-_VIEWS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+_Kinds = dict[str, tuple[str, tuple[int, ...]]]
+_VIEWS: _Kinds = {
     "box": ("I32", (4,)),
     "flip": ("U8", ()),
     "light": ("F16", (2,)),

@@ -152,10 +152,13 @@ class PictureReader:
         return plain
 
     def _fitted(self, picture: Image.Image) -> Image.Image:
-        if not self.fits or self.shape is None or picture.size == self.shape[:0:-1]:
+        if not self.fits or self.shape is None:
+            return picture
+        size = self.shape[2], self.shape[1]
+        if picture.size == size:
             return picture
         self.fitted += 1
-        return ImageOps.fit(picture, self.shape[:0:-1], Image.Resampling.BILINEAR)
+        return ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
 
     def _check(self, name: str, shape: _Shape, fits: bool = False) -> None:
         said = "x".join(map(str, shape))
