@@ -13,13 +13,13 @@ from torch import Tensor
 from dfkd.errors import DfkdError
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
-from dfkd.teacher.layer_inputs import open_inputs, vectors_of
+from dfkd.teacher.layer_inputs import input_rows, open_inputs
 from dfkd.teacher.pack import PackedLayer
 from generators.procedural import draw
 
 DRAWN = 256
 """Drawings that the reference is made of."""
-SHOWN_AT_ONCE = 64
+_BATCH = 64
 """Images shown at once."""
 SMALLEST_UNIT = 0.01
 """Of a channel, over the root mean square of its layer's: drawings may leave one dead."""
@@ -49,7 +49,7 @@ def units_of(teacher: Teacher, axes: Mapping[str, int]) -> dict[str, Unit]:
     generator = torch.Generator(teacher.device).manual_seed(0)
     images = draw(DRAWN, teacher.spec.shape, generator, device=teacher.device)
     rows: dict[str, list[Tensor]] = {}
-    for part in torch.split(images, SHOWN_AT_ONCE):
+    for part in torch.split(images, _BATCH):
         for label, (axis, own) in _inputs(teacher, axes, part).items():
             rows.setdefault(label, []).append(own.flatten(0, 1))
             axes = {**axes, label: axis}
@@ -71,7 +71,7 @@ def contributions(teacher: Teacher, images: Tensor, units: Mapping[str, Unit]) -
         units: by the labels of the layers' calls.
     """
     axes = {label.partition("@")[0]: unit.axis for label, unit in units.items()}
-    for part in torch.split(images, SHOWN_AT_ONCE):
+    for part in torch.split(images, _BATCH):
         shown_images = teacher.spec.decode(part.to(teacher.device))
         found = _inputs(teacher, axes, shown_images)
         columns = []
@@ -125,7 +125,7 @@ def read_off(average: Tensor, units: Mapping[str, Unit], least: float) -> tuple[
 
 
 @torch.no_grad()
-def check_contributions_apart(teacher: Teacher, units: Mapping[str, Unit], images: Tensor) -> None:
+def check_images_apart(teacher: Teacher, units: Mapping[str, Unit], images: Tensor) -> None:
     """Raise unless an image contributes the same, whatever is shown beside it.
 
     Args:
@@ -158,5 +158,5 @@ def _inputs(
     rows = {}
     for label, _, value in found:
         axis = axes[label.partition("@")[0]]
-        rows[label] = axis, vectors_of(value, axis, len(images))
+        rows[label] = axis, input_rows(value, axis, len(images))
     return rows

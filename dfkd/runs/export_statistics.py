@@ -27,7 +27,7 @@ from dfkd.datasets import as_given_images
 from dfkd.errors import DfkdError
 from dfkd.runs.contributions import (
     Unit,
-    check_contributions_apart,
+    check_images_apart,
     clipped,
     contributions,
     read_off,
@@ -85,7 +85,7 @@ def export_statistics(
     units = units_of(teacher, choose_inputs(teacher, tuple(layers)))
     noise = None
     if privacy:
-        check_contributions_apart(teacher, units, images[:3])
+        check_images_apart(teacher, units, images[:3])
         length = sum(2 * len(unit.mean) for unit in units.values())
         multiplier = noise_multiplier(privacy)
         norm = clipping_norm(length, multiplier, len(images))

@@ -153,7 +153,7 @@ def channel_axis(layer: nn.Module, value: Tensor) -> int:
     return -1 if last else int(second)
 
 
-def vectors_of(value: Tensor, axis: int, images: int) -> Tensor:
+def input_rows(value: Tensor, axis: int, images: int) -> Tensor:
     """Return a layer's input image by image: N x positions x C, in float64.
 
     Args:

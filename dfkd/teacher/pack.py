@@ -28,7 +28,7 @@ ENTRY = "dfkd-statistics"
 VERSION = 1
 LONGEST_ENTRY = 5_000_000
 """Characters of the metadata; a network of a thousand layers takes some 50,000."""
-MOST_PACK_BYTES = 2**26
+LARGEST_PACK = 2**26
 """Of a pack; that of a network of 100 layers with 2,048 channels has 1.6 million."""
 
 
@@ -135,8 +135,8 @@ def read_pack(path: Path) -> Pack:
     if not path.is_file():
         raise DfkdError(f"no pack of statistics {named!r}: dfkd export-stats writes one")
     try:
-        if path.stat().st_size > MOST_PACK_BYTES:
-            raise ValueError(f"more than {MOST_PACK_BYTES:,} bytes")
+        if path.stat().st_size > LARGEST_PACK:
+            raise ValueError(f"more than {LARGEST_PACK:,} bytes")
         content = path.read_bytes()
         facts = _contents(path)
     except (SafetensorError, OSError) as error:
