@@ -80,7 +80,7 @@ def _tell(found: Comparison) -> int:
             print(f"{row['method']}: {said}".replace(NARROW, " "))
     for suffix in ("json", "md", "html"):
         print((found.directory / FILE).with_suffix(f".{suffix}"))
-    return 0
+    return int(bool(found.record.get("failed")))
 
 
 def _set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:

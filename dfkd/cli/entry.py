@@ -65,6 +65,20 @@ def main(words: list[str] | None = None) -> int:
         # Whoever read the output has had enough (``| head``): no fault, and nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, UnicodeError, MemoryError) as error:
+        if command is None or command.debug:
+            raise
+        return _complain(DfkdError(_of_the_system(error)))
+
+
+def _of_the_system(error: OSError | UnicodeError | MemoryError) -> str:
+    """Say in a line what the machine would not do; files of commands have lines of their own."""
+    if isinstance(error, UnicodeError):
+        return f"this terminal cannot show a character ({error}): set PYTHONUTF8=1"
+    if isinstance(error, MemoryError):
+        return "memory is spent: `batch_size=auto` takes as many images as fit"
+    file = f" of {error.filename}" if error.filename else ""
+    return f"the system refuses a read or write{file}: {error.strerror or error}"
 
 
 def _parse(words: list[str]) -> Any:

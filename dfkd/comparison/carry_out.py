@@ -12,6 +12,7 @@ from dfkd.comparison.setup import FILE, Setup
 from dfkd.comparison.standings import markdown
 from dfkd.comparison.tally import Record, RunKey
 from dfkd.errors import DfkdError
+from dfkd.networks.foreign import says
 from dfkd.runs import distillation, run_directory, run_entries, run_records
 from dfkd.runs.options import Output
 from dfkd.training.files import write_text
@@ -70,6 +71,11 @@ def _settle(
     except DfkdError as error:
         # A teacher that a method cannot use is a finding, not a fault of the comparison.
         record["refused"][run.folder] = setup.phrase(str(error))
+        found = {}
+    except Exception as error:
+        # Nor does a fault of one end the others; whoever reads the comparison is told.
+        record["refused"][run.folder] = f"fails: {says(error)[:200]}"
+        record["failed"] = True
         found = {}
     if found is not None:
         if found:

@@ -59,6 +59,7 @@ class Recipe:
             if not isinstance(group, type(config)):
                 raise DfkdError(f"{type(group).__name__} does not configure {name}")
         check_settings(self, quote="`")
+        check_seed(self.seed)
 
     @property
     def several_teachers(self) -> bool:
@@ -75,6 +76,12 @@ class Recipe:
                 method, a value of the wrong type or out of range.
         """
         return laid_over(self, settings)
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless generators take ``seed``, and those that are counted up from it."""
+    if abs(seed) >= 2**62:
+        raise DfkdError(f"`seed` must lie between -2^62 and 2^62, not {str(seed)[:30]}")
 
 
 def laid_over(value: Recipe, settings: Mapping[str, Any]) -> Recipe:

@@ -40,7 +40,9 @@ def read_run(directory: Path) -> RunRecord:
         raise DfkdError(f"{directory} holds no run of dfkd distill: name what was its `output`")
     minutes = (manifest.get("budget") or {}).get("minutes")
     given = bool(result.get("images_given"))
-    return RunRecord(rows, (), 1.0, result, manifest.get("recipe") or {}, minutes, given)
+    names = tuple(map(str, manifest.get("class_names") or ()))
+    recipe = manifest.get("recipe") or {}
+    return RunRecord(rows, (), 1.0, result, recipe, minutes, given, names)
 
 
 class Watch(Callback):

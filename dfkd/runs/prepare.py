@@ -24,6 +24,7 @@ from dfkd.teacher.compilation import Compilation, Workload, compile_teacher
 from dfkd.teacher.recompute import fitting_batch, recomputing
 from dfkd.teacher.spec import ImageSpec
 from dfkd.training.budget import Alternation, Budget
+from dfkd.training.memory import free_bytes
 
 CompileMode = Literal["auto", "on", "off"]
 
@@ -120,6 +121,14 @@ def resolve_batch_size(recipe: Recipe, size: BatchSize, teacher: Teacher) -> Rec
         return recipe
     largest = batches.largest_batch(recipe)
     return batches.with_batch_size(recipe, resolve_size(size, teacher, largest))
+
+
+def told_sizes(before: Recipe, after: Recipe, device: torch.device) -> str:
+    """Say how many images ``auto`` took away for want of memory; empty where it took none."""
+    most, fits = batches.largest_batch(before), batches.largest_batch(after)
+    if fits >= most:
+        return ""
+    return f"memory: batch {most} -> {fits}, {free_bytes(device) / 1e9:.1f} GB free"
 
 
 def resolve_size(size: int | Literal["auto"], teacher: Teacher, wanted: int) -> int:

@@ -32,6 +32,7 @@ from dfkd.runs.prepare import (
     compile_mode,
     estimate_workload,
     resolve_batch_size,
+    told_sizes,
     without_synthesis,
 )
 from dfkd.runs.result import Result
@@ -111,6 +112,7 @@ class Run:
         teacher.autocast = runtime.autocast
         layout = settle(student, teacher.spec, runtime.device)
         recipe = resolve_batch_size(self.recipe, size, teacher)
+        fitted = told_sizes(self.recipe, recipe, runtime.device) if size == "auto" else ""
         self._hash, self._digests = teacher.fingerprint(), teacher.digests()
         identity = manifest.identity(
             recipe, teacher, self._hash, student, self.images, self._unlabelled
@@ -140,7 +142,7 @@ class Run:
             **self.decisions.as_dict(),
         }
         own = [f"of the student: {note}" for note in self.origin.notes]
-        own += [self._widened, layout.told("the student")]
+        own += [self._widened, fitted, layout.told("the student")]
         if precision != compute.precision:
             own.append(
                 "computes in float32: on a CPU, bf16 suits neither volumes nor whole numbers"
@@ -263,8 +265,10 @@ class Run:
             health = measure_health(self.teacher, self.verdict.student, self._sample)
             self.metrics = replace(self.metrics, health=asdict(health))
         result, plan = self.metrics.as_dict(), to_dict(self.recipe)
-        given, minutes = self.images is not None, self.budget.minutes
-        record = RunRecord(self.session.rows, (), 1.0, result, plan, minutes, given)
+        given, minutes, names = (
+            self.images is not None, self.budget.minutes, self.teacher.class_names,
+        )  # fmt: skip
+        record = RunRecord(self.session.rows, (), 1.0, result, plan, minutes, given, names)
         lines = [found.line() for found in find_symptoms(record)]
         self.metrics = replace(self.metrics, findings=lines)
 

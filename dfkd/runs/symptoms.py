@@ -23,6 +23,8 @@ SAID_BY_FAILURE = ("no student step", "student at chance")
 """What ends a run as a failure, which its last line says anyway."""
 _FEW = 100
 """Steps below which a curve says nothing."""
+_RARE = 0.05
+"""Of an even share of the images: a class below it is next to absent."""
 
 
 class Finding(NamedTuple):
@@ -50,6 +52,7 @@ class RunRecord:
         recipe: of the manifest; empty while it is not known.
         minutes: the budget, where it is one of time: who asks for few steps wants few.
         given: whether the images were there before the run: none were made in it.
+        names: of the classes; their numbers where there are none.
     """
 
     rows: Sequence[_Row]
@@ -59,6 +62,7 @@ class RunRecord:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     minutes: float | None = None
     given: bool = False
+    names: Sequence[str] = ()
 
     @property
     def health(self) -> Mapping[str, Any]:
@@ -109,6 +113,19 @@ def _few_classes(record: RunRecord) -> str:
     share = effective_share(counts)
     found = f"the images show the teacher {share * len(counts):.1f} of {len(counts)} classes"
     return found if share < 0.35 else ""
+
+
+def _rare_classes(record: RunRecord) -> str:
+    counts = record.result.get("class_counts") or ()
+    if sum(counts) < 20 * len(counts) or not counts or _few_classes(record):
+        return ""
+    least = _RARE * sum(counts) / len(counts)
+    rare = [index for index, count in enumerate(counts) if count < least]
+    if not rare:
+        return ""
+    names = record.names if len(record.names) == len(counts) else [*map(str, range(len(counts)))]
+    named = ", ".join(names[index][:30] for index in rare[:3]) + ", …" * (len(rare) > 3)
+    return f"the images show the teacher next to nothing of {len(rare)} classes ({named})"
 
 
 def _few_answers(record: RunRecord) -> str:
@@ -230,6 +247,9 @@ SYMPTOMS: dict[str, Symptom] = {
     "images of few classes": Symptom(
         _few_classes, "synthesis has collapsed", "`method=default`, or a larger `batch_size`",
         ("the images that were given are so", "images of all classes"),
+    ),
+    "rare classes": Symptom(
+        _rare_classes, "synthesis finds no way to them", "`method=default`, or more `minutes`"
     ),
     "answers of few classes": Symptom(
         _few_answers, "the student has collapsed", "a tenth of `learner.lr`, or more `minutes`"

@@ -5,7 +5,6 @@ batch. Recomputing a network's blocks instead of keeping them trades a second fo
 """
 
 import math
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from dfkd.errors import DfkdError
 from dfkd.networks.modes import keep_inputs
 from dfkd.teacher.tapped import TappedNetwork, TappedTrace
 from dfkd.teacher.teacher import Teacher
+from dfkd.training.memory import free_bytes
 
 _MEMORY_SHARE = 0.5
 """Of the free memory that a step may take: the student and other programs need some, too."""
@@ -65,13 +65,6 @@ def pass_bytes(teacher: Teacher, batch: int = 2) -> int:
             loss = loss + teacher.prior.relative_distance(trace.statistics)
         loss.backward()
     return int(memory.peak // batch)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on ``device`` now; of a CPU, what the system says is free."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def fitting_batch(teacher: Teacher, wanted: int, *, free: int | None = None) -> int:

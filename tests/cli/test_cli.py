@@ -443,6 +443,38 @@ def test_what_is_compared_is_said_before_the_training(tmp_path, capsys):
     assert told.count("compared: ") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device"), "read or write: No space left on device"),
+        (PermissionError(13, "Permission denied", "/a/b"), "of /a/b: Permission denied"),
+        (UnicodeEncodeError("ascii", "\u2026", 0, 1, "ordinal not in range"), "PYTHONUTF8=1"),
+        (MemoryError(), "memory is spent: --batch-size auto"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, says, monkeypatch, capsys):
+    from dfkd.cli import dispatch, main
+
+    def fail(command):
+        raise error
+
+    monkeypatch.setattr(dispatch, "run", fail)
+    assert main(["recipes"]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
+    with pytest.raises(type(error)):
+        main(["recipes", "--debug"])
+
+
+def test_a_seed_that_no_generator_takes_is_one_line(capsys, tmp_path):
+    from dfkd.cli import main
+
+    words = ["distill", "bundled:digits_vgg", "dfkd.networks:vgg", "--out", str(tmp_path / "run")]
+    assert main([*words, "--seed", str(10**30)]) == 2
+    assert "--seed must lie between" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     words = [sys.executable, "-m", "dfkd", "recipes"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -95,6 +95,23 @@ def test_all_variants_of_a_seed_start_alike(tiny_teacher, data, monkeypatch):
     assert not same(starts[0], starts[2])
 
 
+def test_a_fault_of_one_run_ends_that_run_alone(tiny_teacher, data, monkeypatch):
+    whole = distillation.distill
+
+    def distil(teacher, student, plan, **options):
+        if plan.learner.knowledge == "l1":
+            raise RuntimeError("boom\nand more")
+        return whole(teacher, student, plan, **options)
+
+    monkeypatch.setattr(distillation, "distill", distil)
+    found = dfkd.compare(tiny_teacher, student, RECIPES, seeds=(0,), steps=1, evaluation=data)
+    by_name = {row["method"]: row for row in found.rows}
+    assert by_name["hard"]["refused"] == "fails: RuntimeError: boom"
+    assert not by_name["soft"]["refused"]
+    assert found.record["failed"]
+    assert found.record["runs_left"] == 0
+
+
 def test_what_the_teacher_does_not_allow_is_a_row(data):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))

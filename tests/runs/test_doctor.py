@@ -1,6 +1,7 @@
 """Runs that were provoked to be ill are found so, and healthy ones are passed over in silence."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -133,8 +134,31 @@ def test_few_steps_are_said_of_a_budget_of_time_alone():
     assert find_symptoms(RunRecord(log)) == []
 
 
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ([200, 0, 210, 5, 190, 200, 3, 205, 198, 202], r"of 3 classes \(b, d, g\)\. "),
+        ([0, 0, 0, 0, 100, 100, 100, 100, 100, 100], r"of 4 classes \(a, b, c, …\)\. "),
+    ],
+)
+def test_classes_that_hardly_come_are_named(counts, says):
+    record = RunRecord([], result={"class_counts": counts}, names=tuple("abcdefghij"))
+    (found,) = find_symptoms(record)
+    assert found.name == "rare classes"
+    assert re.search(says, found.line())
+    (numbered,) = find_symptoms(RunRecord([], result={"class_counts": counts}))
+    first = "abcdefghij".index(found.evidence.partition("(")[2][0])
+    assert f"({first}, " in numbered.evidence
+
+
+@pytest.mark.parametrize("counts", [[100] * 10, [1000] + [0] * 9, [3, 0], [60, 100]])
+def test_even_few_and_collapsed_counts_have_no_rare_classes(counts):
+    record = RunRecord([], result={"class_counts": counts})
+    assert "rare classes" not in [found.name for found in find_symptoms(record)]
+
+
 def test_every_symptom_is_provoked():
-    elsewhere = {"batch-norm drift", "too few steps"}
+    elsewhere = {"batch-norm drift", "too few steps", "rare classes"}
     assert {*PROVOKED, *CURVES, *elsewhere} == SYMPTOMS.keys()
 
 
@@ -145,7 +169,7 @@ def test_the_beginning_of_healthy_runs_is_passed_over(method):
     plan = dfkd.recipe(method, init="random", alternation={"batch_size": 64})
     result = dfkd.distill(loaded, make_student(1, loaded.num_classes), plan, steps=20)
     names = {line.partition(":")[0] for line in result.metrics.findings}
-    assert names <= {"student at chance", "answers of few classes"}
+    assert names <= {"student at chance", "answers of few classes", "rare classes"}
 
 
 @pytest.mark.slow
@@ -156,7 +180,7 @@ def test_healthy_runs_are_passed_over(method, seed, tmp_path):
     words += ["--method", method, "--seed", str(seed), "--init", "random", "--minutes", "0.3"]
     main([*words, "--out", str(tmp_path / "run")])
     names = {one.name for one in dfkd.diagnose(tmp_path / "run")}
-    assert names <= {"too few steps", "student at chance"}
+    assert names <= {"too few steps", "student at chance", "rare classes"}
 
 
 def test_the_command_reads_a_run_and_refuses_what_is_none(tmp_path, capsys):
