@@ -118,7 +118,7 @@ def share_kept(teacher: Teacher, images: Tensor, before: Tensor, name: str) -> f
     shares = []
     for one in changed:
         after = predictions(teacher, teacher.spec, one, batch_size=HELD_OUT_BATCH)
-        same = (after.argmax(1) == before.argmax(1)).view(len(images), -1).all(1)
+        same = (after.argmax(1) == before.argmax(1)).view(-1, teacher.task.rows).all(1)
         shares.append(float(same.float().mean()))
     return sum(shares) / len(shares)
 

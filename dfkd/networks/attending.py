@@ -87,7 +87,7 @@ def may_attend(network: nn.Module) -> bool:
 
 
 @dataclass(eq=False)
-class LayerCall:
+class AttendingCall:
     """A module's call in a trial pass.
 
     Attributes:
@@ -102,7 +102,7 @@ class LayerCall:
     taken: Tensor | None = field(repr=False)
     given: Tensor | None = field(default=None, repr=False)
     tokens: int = 0
-    within: list["LayerCall"] = field(default_factory=list, repr=False)
+    within: list["AttendingCall"] = field(default_factory=list, repr=False)
 
     @property
     def tokens_first(self) -> bool:
@@ -117,7 +117,7 @@ def first_tensor(values: Any) -> Tensor | None:
     return values if isinstance(values, Tensor) else None
 
 
-def attending_calls(network: nn.Module, images: Tensor) -> list[LayerCall]:
+def attending_calls(network: nn.Module, images: Tensor) -> list[AttendingCall]:
     """Return the calls of modules that hand on tokens with attention inside, outer ones first.
 
     Args:
@@ -125,7 +125,7 @@ def attending_calls(network: nn.Module, images: Tensor) -> list[LayerCall]:
         images: N x C x H x W as the network takes them, at least two. Tokens are N x T x D or
             T x N x D, or a multiple of N where a network attends within windows.
     """
-    calls: list[LayerCall] = []
+    calls: list[AttendingCall] = []
     # With a gradient: without one, torch's own encoder is a single kernel.
     with (
         Attentions() as seen,
@@ -137,7 +137,7 @@ def attending_calls(network: nn.Module, images: Tensor) -> list[LayerCall]:
     return [call for call in calls if call.tokens and _are_tokens(call.given, call, len(images))]
 
 
-def attending_layers(network: nn.Module, images: Tensor) -> list[LayerCall]:
+def attending_layers(network: nn.Module, images: Tensor) -> list[AttendingCall]:
     """Return the calls of the innermost modules that attend and hand on tokens.
 
     Args:
@@ -152,7 +152,7 @@ def in_order(values: Tensor, tokens_first: bool) -> Tensor:
     return values.transpose(0, 1) if tokens_first else values
 
 
-def prefix_tokens(call: LayerCall, images: int) -> list[int]:
+def prefix_tokens(call: AttendingCall, images: int) -> list[int]:
     """Return the places of tokens that no pixel reaches, such as a class token; none in windows.
 
     Args:
@@ -168,7 +168,7 @@ def prefix_tokens(call: LayerCall, images: int) -> list[int]:
     return [place for place, alike in enumerate(same.tolist()) if alike]
 
 
-def _are_tokens(given: Tensor | None, call: LayerCall, images: int) -> bool:
+def _are_tokens(given: Tensor | None, call: AttendingCall, images: int) -> bool:
     """Whether a value has as many tokens as attend to each other inside the call."""
     if given is None or given.ndim != 3:
         return False
@@ -177,15 +177,15 @@ def _are_tokens(given: Tensor | None, call: LayerCall, images: int) -> bool:
 
 
 @contextmanager
-def _watched(network: nn.Module, seen: Attentions, calls: list[LayerCall]) -> Iterator[None]:
+def _watched(network: nn.Module, seen: Attentions, calls: list[AttendingCall]) -> Iterator[None]:
     """List every call of a module with what it takes and gives while the block runs."""
-    stack: list[tuple[LayerCall, int]] = []
+    stack: list[tuple[AttendingCall, int]] = []
     handles = []
     for name, module in named_layers(network).items():
 
         def enter(module: Any, inputs: Any, keywords: Any, name: str = name) -> None:
             taken = first_tensor((*inputs, *keywords.values()))
-            call = LayerCall(name, taken)
+            call = AttendingCall(name, taken)
             for outer, _ in stack:
                 outer.within.append(call)
             stack.append((call, seen.count))

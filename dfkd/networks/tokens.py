@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks.attending import (
-    LayerCall,
+    AttendingCall,
     attending_calls,
     first_tensor,
     in_order,
@@ -102,14 +102,14 @@ def find_cut(network: nn.Module, images: Tensor) -> PatchCut:
     )
 
 
-def _around_the_first(calls: list[LayerCall]) -> list[LayerCall]:
+def _around_the_first(calls: list[AttendingCall]) -> list[AttendingCall]:
     """The calls around the first layer that attends, outer ones first, and its own."""
     inner = next((call for call in calls if not any(one in calls for one in call.within)), None)
     return [call for call in calls if call is inner or inner in call.within]
 
 
 def _order_is_free(
-    network: nn.Module, images: Tensor, cut: PatchCut, last: LayerCall, layer: nn.Module
+    network: nn.Module, images: Tensor, cut: PatchCut, last: AttendingCall, layer: nn.Module
 ) -> bool:
     """Whether patches may enter in any order and number: the last layer gives them in that order.
 

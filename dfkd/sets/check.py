@@ -19,9 +19,9 @@ from dfkd.sets.foreign_files import foreign_files
 from dfkd.sets.known_teachers import by_hash
 from dfkd.sets.label_damage import label_damage
 from dfkd.sets.order_again import order_of
-from dfkd.sets.plan import as_teachers
 from dfkd.sets.shard_damage import shard_damage
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import as_teachers
 
 _LEAST_AGREEMENT = 0.5
 """Share of images that a teacher should take for what they were made to be."""

@@ -61,20 +61,6 @@ class Maker:
     source: str = "a module"
 
 
-def as_teachers(value: Any) -> list[Teacher]:
-    """Return one teacher or several as a list.
-
-    Raises:
-        DfkdError: something else, such as the words that name one.
-    """
-    found = list(value) if isinstance(value, list | tuple) else [value]
-    for one in found:
-        if not isinstance(one, Teacher):
-            kind = type(one).__name__
-            raise DfkdError(f"`teacher` must be what dfkd.load_teacher returns, not {kind}")
-    return found
-
-
 def check_makers(makers: Sequence[Maker]) -> None:
     """Raise unless all teachers have the same images and classes."""
     if not makers:

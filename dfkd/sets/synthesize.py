@@ -10,11 +10,12 @@ from dfkd.recipes import Recipe, recipe
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.options import Compute, Output
 from dfkd.sets.order import SetOrder
-from dfkd.sets.plan import Maker, as_teachers, check_makers
+from dfkd.sets.plan import Maker, check_makers
 from dfkd.sets.run import SetResult, SetRun
 from dfkd.synthesis.methods.deep_inversion_config import default_config
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import as_teachers
 
 NATURAL = "natural"
 """The method that a set is made by where none is named: pictures, every class in its turn."""

@@ -15,11 +15,11 @@ from dfkd.runs import results
 from dfkd.runs.distillation import distill
 from dfkd.teacher import Teacher
 from dfkd.training import checkpoint
-from support.methods import ROWS, small
+from support.methods import ORDINARY, small
 from support.runs import run, same
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_contract_of_a_run(method, tiny_teacher, tiny_student, tmp_path):
     before = tiny_teacher.fingerprint()
     result = run(tiny_teacher, tiny_student, method, out=tmp_path / "run")
@@ -42,7 +42,7 @@ def test_contract_of_a_run(method, tiny_teacher, tiny_student, tmp_path):
     assert manifest["real_data"]["used"] is False
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_seeds_decide(method, tiny_teacher, tiny_student):
     first, again = (run(tiny_teacher, tiny_student, method) for _ in range(2))
     assert same(first.student.state_dict(), again.student.state_dict())
@@ -53,7 +53,7 @@ def test_seeds_decide(method, tiny_teacher, tiny_student):
     assert not same(first.student.state_dict(), other.student.state_dict())
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_interrupted_and_resumed_equals_uninterrupted(
     method, tiny_teacher, tiny_student, tmp_path, monkeypatch
 ):

@@ -9,11 +9,11 @@ from dfkd.recipes.methods import METHODS as CATALOGUE
 from dfkd.runs.inversion import invert
 from dfkd.runs.options import Compute, batch_size_of
 from support.inversion import CONFIG, teacher
-from support.methods import ROWS, small
+from support.methods import ORDINARY, small
 from support.runs import run
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_a_recomputing_teacher_gives_the_same_student(method, tiny_teacher, tiny_student):
     plain = run(tiny_teacher, tiny_student, method)
     thrifty = run(tiny_teacher, tiny_student, method, recompute=True)
@@ -24,7 +24,7 @@ def test_a_recomputing_teacher_gives_the_same_student(method, tiny_teacher, tiny
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_a_batch_size_holds_for_both_kinds_of_step(method):
     plan = batches.with_batch_size(small(method), 8)
     assert batches.largest_batch(plan) == 8

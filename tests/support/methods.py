@@ -145,6 +145,10 @@ ROWS = {
 }
 
 
+ORDINARY = [name for name, row in ROWS.items() if row.teacher == "vgg"]
+"""Methods that ask for no particular architecture."""
+
+
 def make_teacher(
     channels: int = 1, classes: int = 4, side: int = 8, task: str | None = None
 ) -> Teacher:

@@ -22,6 +22,7 @@ from dfkd.recipes.schemes import build_distiller
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import ImageSpec
 from support.methods import (
+    ORDINARY,
     ROWS,
     Odd,
     build,
@@ -32,9 +33,6 @@ from support.methods import (
     small,
     teacher_for,
 )
-
-ORDINARY = [name for name, row in ROWS.items() if row.teacher == "vgg"]
-"""Methods that ask for no particular architecture."""
 
 
 def test_no_method_is_forgotten():
@@ -215,7 +213,7 @@ def test_any_number_of_classes_and_any_size(method, classes, side, channels):
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 44), (2, 7, 31)])
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", ORDINARY)
 def test_images_need_not_be_square(method, shape):
     channels = shape[0]
     square, student = make_teacher(channels), make_student(channels)

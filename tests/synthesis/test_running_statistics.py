@@ -3,19 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from dfkd.losses.statistics import LayerStatistics
 from dfkd.synthesis.steps import straight_through
 
 
-class Layer(NamedTuple):
-    name: str
-    mean: Tensor
-    var: Tensor
-
-
 class Side(NamedTuple):
-    statistics: tuple[Layer, ...]
+    statistics: tuple[LayerStatistics, ...]
 
 
 class Outputs(NamedTuple):
@@ -23,10 +17,10 @@ class Outputs(NamedTuple):
 
 
 def test_values_are_averaged_and_gradients_are_the_batchs():
-    average, momentum, expected = {}, 0.75, None
+    average, momentum, expected, stored = {}, 0.75, None, torch.zeros(1)
     for value in (1.0, 3.0, -2.0):
         mean = torch.tensor([value], requires_grad=True)
-        outputs = Outputs(Side((Layer("norm", mean, 2 * mean),)))
+        outputs = Outputs(Side((LayerStatistics("norm", mean, 2 * mean, stored, stored),)))
         found, average = straight_through(outputs, average, momentum)
         expected = value if expected is None else momentum * expected + (1 - momentum) * value
         layer = found.teacher.statistics[0]

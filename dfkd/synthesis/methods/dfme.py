@@ -106,7 +106,7 @@ class Dfme(Method):
         wanted = self.teacher.predict(images).logits.float()
         with frozen(student, training=False):
             found = student_prediction(student, self.teacher, images).logits
-        return (found - wanted).abs().mean(1)
+        return (found - wanted).abs().view(len(images), -1).mean(1)
 
     @torch.no_grad()
     def sample(self, count: int) -> Batch:
