@@ -105,7 +105,8 @@ def layer_statistics(record: Any) -> tuple[LayerStatistics, ...]:
     ()
     """
     layers = tuple(record) if isinstance(record, list | tuple) else ()
-    return layers if all(isinstance(one, LayerStatistics) for one in layers) else ()
+    fields = {"name", "mean", "var"}
+    return layers if all(fields <= {*getattr(one, "_fields", ())} for one in layers) else ()
 
 
 def prior_distance(prior: Any, record: Any) -> Tensor:
