@@ -42,7 +42,10 @@ def bench_patches(teacher: Teacher, batch_size: int, rounds: int) -> dict[str, A
         distance = looked_into.prior.relative_distance(trace.statistics)
         (trace.logits.logsumexp(1).mean() + distance).backward()
 
-    variants = {"bare network": bare, "with the patch prior": compared}
+    variants: dict[str, Callable[[], object]] = {
+        "bare network": bare,
+        "with the patch prior": compared,
+    }
     for drops in range(len(usual.drops) + 1):
         variants[f"smi, patches left out {drops} times"] = smi(drops)
     times = interleave(variants, rounds, synchronizer(teacher.device))

@@ -26,7 +26,8 @@ def pair_similarities(tokens: Tensor) -> Tensor:
     """
     unit = F.normalize(tokens.float(), dim=2)
     products = unit @ unit.transpose(1, 2)
-    rows, columns = torch.triu_indices(*products.shape[1:], 1, device=tokens.device)
+    count = tokens.shape[1]
+    rows, columns = torch.triu_indices(count, count, offset=1, device=tokens.device)
     return products[:, rows, columns].clamp(-1, 1)
 
 
