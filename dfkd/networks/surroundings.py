@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dfkd.errors import DfkdError
 
@@ -60,7 +61,8 @@ def check_has_weights(network: nn.Module, whose: str, device: torch.device | str
     Raises:
         DfkdError: they have no values, or were made under ``torch.inference_mode()``.
     """
-    if any(value.is_inference() for value in (*network.parameters(), *network.buffers())):
+    tensors = (*network.parameters(), *network.buffers())
+    if any(value.is_inference() for value in tensors if not is_lazy(value)):
         raise DfkdError(
             f"{whose} was built under torch.inference_mode(), whose tensors take no gradients: "
             "build or load it outside"
