@@ -127,7 +127,7 @@ def _check(function: str, old: Mapping[str, Any], known: Sequence[str]) -> None:
         warnings.warn(
             f"{', '.join(old)}: deprecated keywords of dfkd.{function}, which now come in {groups}",
             DeprecationWarning,
-            stacklevel=4,
+            stacklevel=5,  # the line of the user: own_surroundings adds a frame
         )
 
 
