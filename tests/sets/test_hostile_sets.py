@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 import dfkd
 from dfkd.cli.entry import main
 from dfkd.datasets.written import SetBatches, WrittenSet, shards
+from dfkd.datasets.written.epochs import read_epoch, write_epoch
+from dfkd.datasets.written.label_manifest import KEPT, read_label_manifest
 from dfkd.datasets.written.labels import LABELS, LabelStore, epoch_name
 from dfkd.datasets.written.manifest import MANIFEST
 from dfkd.datasets.written.shards import digest, shard_name
@@ -47,6 +49,18 @@ def copy(labelled, tmp_path):
     return shutil.copytree(labelled, tmp_path / "set")
 
 
+@pytest.fixture
+def copy_with_views(copy, digits):
+    """The set with labels of the first version: views beside the answers, in half precision."""
+    drawn, sums = read_label_manifest(copy), []
+    for epoch in range(2):
+        views, _ = read_epoch(copy, drawn, epoch, digits.num_classes)
+        answers = {"logits": torch.zeros(20, digits.num_classes).half()}
+        sums.append(write_epoch(copy / epoch_name(epoch), answers, views))
+    change_json(copy / LABELS, lambda manifest: manifest.update(format=KEPT, bits=16, epochs=sums))
+    return copy
+
+
 def refused(call):
     with pytest.raises(DfkdError) as error:
         call()
@@ -60,6 +74,22 @@ def change_json(path, change):
     values = json.loads(path.read_text())
     change(values)
     path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("codes", lambda codes: codes[:, 1:]),
+        ("codes", lambda codes: codes.int()),
+        ("scale", lambda scale: scale * torch.nan),
+        ("scale", lambda scale: -scale),
+        ("scale", lambda scale: scale.repeat(20)),
+        ("box", lambda _: torch.zeros(20, 4).int()),
+        ("more", lambda _: torch.zeros(20)),
+    ],
+)
+def test_an_answer_that_cannot_be_is_refused_though_its_checksum_is_right(copy, column, value):
+    check_first_epoch_refused(copy, column, value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +113,13 @@ def change_json(path, change):
         ("more", lambda _: torch.zeros(20)),
     ],
 )
-def test_a_label_that_cannot_be_is_refused_though_its_checksum_is_right(copy, column, value):
+def test_a_label_that_cannot_be_is_refused_though_its_checksum_is_right(
+    copy_with_views, column, value
+):
+    check_first_epoch_refused(copy_with_views, column, value)
+
+
+def check_first_epoch_refused(copy, column, value):
     path = copy / epoch_name(0)
     columns = {name: tensor.clone() for name, tensor in load_file(path).items()}
     columns[column] = value(columns.get(column)).contiguous()
@@ -115,7 +151,7 @@ def test_a_list_of_labels_that_cannot_be_is_refused(copy, change):
 def test_labels_kept_whole_are_not_read_as_a_few(copy):
     change_json(copy / LABELS, lambda manifest: manifest.update(top_k=3))
     store = LabelStore(WrittenSet(copy))
-    assert "logits" in refused(lambda: store.batch(0, torch.arange(4)))
+    assert "holds codes" in refused(lambda: store.batch(0, torch.arange(4)))
 
 
 def flip_a_bit(path):

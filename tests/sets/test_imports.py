@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from dfkd.cli import main
-from dfkd.datasets.folder import read_picture
+from dfkd.datasets.pictures import Wanted, read_picture
 from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
 from dfkd.sets.exports import export_set
@@ -151,9 +151,8 @@ def test_other_sizes_are_refused_or_brought_to_the_size_that_is_asked_for(tmp_pa
     rows = data.column("images")
     pictures = sorted((tmp_path / "in" / "con").iterdir())
     for row, path in zip(rows, pictures, strict=True):
-        assert torch.equal(
-            row, torch.from_numpy(read_picture(path, ImageSpec(*SHAPE)).copy()).permute(2, 0, 1)
-        )
+        pixels = read_picture(path, Wanted(ImageSpec(*SHAPE))).pixels
+        assert torch.equal(row, torch.tensor(pixels).permute(2, 0, 1))
     with pytest.raises(DfkdError, match="name it"):
         import_set(tmp_path / "in", tmp_path / "other", resize=True)
 
