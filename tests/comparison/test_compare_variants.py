@@ -15,11 +15,12 @@ from dfkd.comparison.variants import variants
 from dfkd.datasets import load_data
 from support.commands import STUDENT, TEACHER
 
-QUICK = (
-    "--set", "alternation.batch_size=16", "--set", "alternation.warmup_updates=1", "--set",
-    "synthesizer.draws=16", "--set", "synthesizer.refine_batch=8", "--set",
-    "synthesizer.refine_steps=1",
+BATCH = ("--set", "alternation.batch_size=16")
+MAKING = (
+    "--set", "alternation.warmup_updates=1", "--set", "synthesizer.draws=16", "--set",
+    "synthesizer.refine_batch=8", "--set", "synthesizer.refine_steps=1",
 )  # fmt: skip
+QUICK = (*BATCH, *MAKING)
 
 
 SURE = """
@@ -48,7 +49,8 @@ def few(tmp_path_factory):
 
 def compare(out, data, *words):
     command = ["compare", TEACHER, STUDENT, "--out", out, "--eval", data, "--steps", 2]
-    command += ["--seeds", 0, "--curve", 1, *QUICK, *words]
+    quick = BATCH if "--images" in words else QUICK
+    command += ["--seeds", 0, "--curve", 1, *quick, *words]
     assert main([str(word) for word in command]) == 0
     return json.loads((out / "comparison.json").read_text())
 

@@ -59,7 +59,7 @@ def test_a_callback_is_told_the_start_the_marks_the_metrics_and_the_checkpoints(
     ((facts,),) = notes.of("on_start")
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
     assert facts == {name: saved[name] for name in facts}
-    assert {"init", "compiled", "pairs", "mirror", "decisions"} == set(facts)
+    assert {"init", "compiled", "pairs", "mirror", "decisions", "images_given"} == set(facts)
     progress, step, metrics, counts = notes.of("on_log")[-1]
     assert (progress, step) == (1.0, 8)
     assert counts == result.metrics.class_counts

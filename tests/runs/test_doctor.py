@@ -29,7 +29,9 @@ def digits(**settings):
     start = settings.pop("student", None) or resnet(8, 1, teacher.num_classes, (4, 8, 16))
     student = initialise(start, seed=0)
     learner = {"flip": 0.0, **settings.pop("learner", {})}
-    making = {"synthesizer": QUICK | settings.pop("synthesizer", {})}
+    making = {}
+    if images is None:
+        making["synthesizer"] = QUICK | settings.pop("synthesizer", {})
     plan = dfkd.recipe("default", init="random", learner=learner, **making, **settings)
     result = dfkd.distill(teacher, student, plan, steps=steps, images=images)
     return {line.partition(":")[0]: line for line in result.metrics.findings}

@@ -74,7 +74,7 @@ def test_every_form_of_the_evaluation_gives_the_same_figures(tiny_teacher, tiny_
 
 def test_images_to_learn_from_come_in_any_form(tiny_teacher, tiny_student, data):
     images = (data[0] * 255).to(torch.uint8)
-    recipe = small("redraw")
+    recipe = dfkd.recipe("redraw", alternation={"batch_size": 16})
     found = [
         quick(tiny_teacher, tiny_student, recipe, images=form).student.state_dict()
         for form in (images, GivenImages(images, None, "images"))
