@@ -142,8 +142,10 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
         found = "its statistics are still 0 and 1: no data ever passed (are weights missing?)"
     else:
         found = "no layer stores batch-norm statistics"
-    corrects = remembered and teacher.differentiable
-    draws = "drawings will be corrected by them" if corrects else "drawings stay uncorrected"
+    draws = "drawings stay uncorrected"
+    if teacher.differentiable:
+        by = "them" if remembered else "the student's disagreement"
+        draws = f"drawings will be corrected by {by}"
     advice = []
     for name, method in METHODS.items():
         needs = [found] if method.statistics else []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dfkd.errors import DfkdError
-from dfkd.losses.adversarial import js_competition
+from dfkd.losses.adversarial import js_agreement, js_competition
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.networks import vgg
 from dfkd.synthesis.methods.redraw import Redraw, RedrawConfig
@@ -183,12 +183,22 @@ def test_without_drawings_it_corrects_noise_and_shows_nothing_else(teacher, stud
     assert len(method.sample(8).inputs) == 8
 
 
-def test_without_statistics_it_only_draws(student):
+def test_without_statistics_the_student_s_disagreement_corrects(student):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
-    method, metrics = updated(Teacher(network, ImageSpec(1, 8, 8)), student)
+    teacher = Teacher(network, ImageSpec(1, 8, 8))
+    method, metrics = updated(teacher, student, refine_steps=20)
+    assert set(metrics) == {"loss", "js"}
+    corrected = method.refined.sample(32).inputs
+    plain = method.drawings.sample(32, balanced=True).inputs
+
+    def agreement(images):
+        answers = student.eval()(teacher.spec.normalize(images)), teacher(images)
+        return float(js_agreement(*answers))
+
+    assert agreement(corrected) < agreement(plain)
+    alone, metrics = updated(teacher, student, competition=0.0)
     assert metrics == {}
-    assert len(method.drawings) == 64
-    assert not len(method.refined)
+    assert not len(alone.refined)
 
 
 def test_large_images_make_small_banks():

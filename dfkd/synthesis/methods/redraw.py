@@ -11,7 +11,9 @@ its memory make them useful. One update, top to bottom:
    the run goes on) down the distance between their statistics and those that the teacher
    remembers, and towards whatever the student does not know yet (``competition``, the JS
    term of Adaptive DeepInversion). The pull towards a class (``cross_entropy``) stays faint:
-   at weight 1 it drowns the statistics and costs the student five points of accuracy.
+   at weight 1 it drowns the statistics and costs the student five points of accuracy. Of a
+   teacher that remembers nothing only the student's disagreement is left: it leads drawings to
+   where the two differ, and teaches more than plain ones do (assets/NOTEBOOK.md).
 
 The student's batch is half drawings and half corrected ones, with cached answers.
 """
@@ -45,21 +47,22 @@ the draw."""
 
 
 class Redraw(Method):
-    """The ``Synthesizer``. A teacher without statistics or gradients gets drawings, uncorrected."""
+    """The ``Synthesizer``. A teacher without gradients gets drawings, uncorrected."""
 
     parts = ("drawings", "refined")
     values = ("style", "updates")
 
     def __init__(self, teacher: Teacher, config: RedrawConfig, seed: int) -> None:
         super().__init__(teacher, config, seed)
-        wanted = teacher.remembers and config.refine_steps > 0
+        weights = {"js": config.competition}  # all there is where nothing is remembered
+        if teacher.remembers:
+            weights |= {"bn_kl": config.statistics, "onehot": config.cross_entropy}
+        wanted = config.refine_steps > 0 and any(weights.values())
         self._corrects = wanted and teacher.differentiable
         most = max(config.refine_batch, BANK_BYTES // math.prod(teacher.spec.shape))
         capacity = min(config.capacity, most)
         self.drawings, self.refined = (self.new_bank(capacity, seed + i) for i in range(2))
-        self.objective = Objective.of(
-            bn_kl=config.statistics, js=config.competition, onehot=config.cross_entropy
-        )
+        self.objective = Objective.of(**weights)
         self.forward = PairedForward(teacher, self.objective.needs)
         self.style: str | None = config.style  # of STYLES, once they were tried
         self.updates = 0
@@ -103,7 +106,7 @@ class Redraw(Method):
         answers = bank.sample(len(images)).prediction
         assert answers is not None
         told = mutual_information(answers.logits, self.teacher.task.rows)
-        if not self._corrects:
+        if not self._corrects or not self.teacher.remembers:
             return told
         shown = bank.sample(self.config.refine_batch, balanced=True).inputs
         with self.teacher.autocast():
