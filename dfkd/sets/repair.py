@@ -14,10 +14,11 @@ from dfkd.sets.findings import SetCheck
 from dfkd.sets.foreign_files import is_leftover
 from dfkd.sets.known_teachers import makers_of
 from dfkd.sets.order_again import order_of
-from dfkd.sets.plan import SET, as_teachers, outline
+from dfkd.sets.plan import SET, outline
 from dfkd.sets.run import SetRun
 from dfkd.tasks.words import shown
 from dfkd.teacher import Teacher
+from dfkd.teacher.given import as_teachers
 from dfkd.training import devices
 from dfkd.training.files import replacing
 

@@ -191,6 +191,7 @@ def test_without_statistics_the_student_s_disagreement_corrects(student):
     corrected = method.refined.sample(32).inputs
     plain = method.drawings.sample(32, balanced=True).inputs
 
+    @torch.no_grad()
     def agreement(images):
         answers = student.eval()(teacher.spec.normalize(images)), teacher(images)
         return float(js_agreement(*answers))
