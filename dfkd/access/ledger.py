@@ -40,12 +40,14 @@ class Ledger:
 
     Args:
         path: made where it is not there.
+        paid: what it notes costs something: it is on the disk before anything goes on, since power
+            may fail. Without, a killed process loses as little.
 
     Raises:
         DfkdError: it cannot be opened, or is no ledger.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, paid: bool = True) -> None:
         self.path = path
         try:
             self._base = sqlite3.connect(
@@ -53,8 +55,7 @@ class Ledger:
                 isolation_level=None, timeout=30, check_same_thread=False,
             )  # fmt: skip
             self._base.execute("PRAGMA trusted_schema = OFF")
-            # A written transaction is on the disk: power may fail as well.
-            self._base.execute("PRAGMA synchronous = FULL")
+            self._base.execute(f"PRAGMA synchronous = {'FULL' if paid else 'OFF'}")
             (version,) = self._base.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT) or (version == 0 and self._tables()):
                 raise DfkdError(f"`ledger` {path} is another program's file: choose another")

@@ -53,7 +53,7 @@ def open_local(
         smoothing: see ``AccessSettings``.
     """
     check_access(access)
-    meter = Meter(LocalEndpoint(teacher, access), _ledger(ledger), queries)
+    meter = Meter(LocalEndpoint(teacher, access), _ledger(ledger, paid=False), queries)
     return MeteredTeacher(meter, teacher.spec, smoothing)
 
 
@@ -109,9 +109,9 @@ def open_web(
     shape = info.image if image is None else parse_shape(image)
     spec = ImageSpec(*shape, tuple(mean or ()), tuple(std or ()))
     return MeteredTeacher(
-        Meter(endpoint, _ledger(ledger), queries, patience), spec, settings.smoothing
+        Meter(endpoint, _ledger(ledger, paid=True), queries, patience), spec, settings.smoothing
     )
 
 
-def _ledger(path: Path | str | None) -> Ledger:
-    return Ledger(None if path is None else Path(path).expanduser())
+def _ledger(path: Path | str | None, *, paid: bool) -> Ledger:
+    return Ledger(None if path is None else Path(path).expanduser(), paid=paid)
