@@ -32,6 +32,7 @@ from dfkd.errors import DfkdError
 from dfkd.evaluation.evaluate import evaluate_named
 from dfkd.evaluation.invariances import CHANGES, Invariance
 from dfkd.evaluation.label_figures import label_report
+from dfkd.evaluation.peculiarities import unsteady
 from dfkd.evaluation.robustness import check_epsilon, select_evenly
 from dfkd.loading import load_student_model
 from dfkd.losses.modifiers import MODIFIERS
@@ -120,6 +121,9 @@ def run_evaluate(command: arguments.Evaluate) -> int:
         report = label_report(own, [one.task for one in teachers], data)
         for line in label_lines(report["mean_average_precision"], report["labels"]):
             print(line)
+    for name, one in named_models:
+        if not one.opaque and (line := unsteady(one)):  # an answer may cost something
+            print(f"{name}: {line}")
     return 0
 
 

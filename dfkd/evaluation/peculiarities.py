@@ -116,17 +116,35 @@ def _probabilities(teacher: Teacher, held_out: HeldOut) -> str:
 
 
 def _unsteady(teacher: Teacher, held_out: HeldOut) -> str:
-    images = held_out.images[:_SOME]
-    before = held_out.logits_at(slice(_SOME))
+    changed = _changed(teacher, held_out.images[:_SOME], held_out.logits_at(slice(_SOME)))
+    if not changed:
+        return ""
+    return (
+        f"the teacher answers the same image differently from call to call ({changed:.0%} of "
+        "classes change): the student learns the mean; switch off what it draws to learn faster"
+    )
+
+
+def unsteady(teacher: Teacher) -> str:
+    """Say in a line that a network answers noise otherwise when it is asked again, or nothing."""
+    seeds = torch.Generator().manual_seed(0)
+    noise = torch.rand((_SOME, *teacher.spec.shape), generator=seeds)
+    before = predictions(teacher, teacher.spec, noise)
+    if not (changed := _changed(teacher, noise, before)):
+        return ""
+    return (
+        f"it answers the same image differently from call to call ({changed:.0%} of classes of "
+        "noise change): its figures, and agreement with it, depend on chance"
+    )
+
+
+def _changed(teacher: Teacher, images: Tensor, before: Tensor) -> float:
+    """The share of images of which another class is said in a second call; 0 if all is rounding."""
     again = predictions(teacher, teacher.spec, images, batch_size=HELD_OUT_BATCH)
     # Rounding differs with the batch's size; what a network draws differs by far more.
     if float((again - before).abs().mean()) < 1e-2 * float(before.std()):
-        return ""
-    other = float((again.argmax(1) != before.argmax(1)).float().mean())
-    return (
-        f"the teacher answers the same image differently from call to call ({other:.0%} of classes "
-        "change): the student learns the mean; switch off what it draws to learn faster"
-    )
+        return 0.0
+    return max(1e-9, float((again.argmax(1) != before.argmax(1)).float().mean()))
 
 
 def _without_gradient(teacher: Teacher, held_out: HeldOut) -> str:

@@ -46,6 +46,7 @@ from dfkd.training import checkpoint, devices, distributed
 from dfkd.training.budget import Budget, RunProgress
 from dfkd.training.engine import Engine
 from dfkd.training.finite import check_network, infinities
+from dfkd.training.sync_batchnorm import synchronise_batchnorm
 
 _SHOWN = 64
 """Images of the grid, which are looked at as a sample of all."""
@@ -110,6 +111,8 @@ class Run:
         self.runtime, self.session.leads = runtime, runtime.rank == 0
         teacher, student = self.teacher.to(runtime.device), self.student
         teacher.autocast = runtime.autocast
+        if runtime.world_size > 1:
+            synchronise_batchnorm(student)  # torch's own would refuse the trial on a CPU
         layout = settle(student, teacher.spec, runtime.device)
         recipe = resolve_batch_size(self.recipe, size, teacher)
         fitted = told_sizes(self.recipe, recipe, runtime.device) if size == "auto" else ""

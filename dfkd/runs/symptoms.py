@@ -117,7 +117,8 @@ def _few_classes(record: RunRecord) -> str:
 
 def _rare_classes(record: RunRecord) -> str:
     counts = record.result.get("class_counts") or ()
-    if sum(counts) < 20 * len(counts) or not counts or _few_classes(record):
+    few = record.result.get("student_steps", _FEW) < _FEW
+    if few or sum(counts) < 20 * len(counts) or not counts or _few_classes(record):
         return ""
     least = _RARE * sum(counts) / len(counts)
     rare = [index for index, count in enumerate(counts) if count < least]

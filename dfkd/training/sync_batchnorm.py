@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-_Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+_FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
 
 
 class ProcessSum(torch.autograd.Function):
@@ -34,7 +35,7 @@ def synchronise_batchnorm(network: nn.Module) -> None:
     """Let every BatchNorm of ``network`` see all processes, in place; classes and names stay."""
     for module in network.modules():
         # A subclass may have a forward pass of its own.
-        if isinstance(module, _Norm) and type(module).forward is nn.BatchNorm2d.forward:
+        if isinstance(module, _Norm) and type(module).forward in _FORWARDS:
             vars(module)["forward"] = partial(_forward, module)
 
 

@@ -8,8 +8,9 @@ import dfkd
 from dfkd.errors import DfkdError
 from dfkd.evaluation.accuracy import predictions
 from dfkd.evaluation.holding_out import Effort, hold_out
-from dfkd.evaluation.peculiarities import find_peculiarities
+from dfkd.evaluation.peculiarities import find_peculiarities, unsteady
 from dfkd.networks import initialise, vgg
+from dfkd.teacher.folding import fold
 
 QUICK = Effort(32, 16, 2, 6)
 SPEC = dfkd.ImageSpec(1, 8, 8)
@@ -63,6 +64,15 @@ def test_each_is_said_in_one_line(name):
     (said,) = peculiarities(network)
     assert line in said
     assert len(said) <= 300
+
+
+def test_who_answers_by_chance_is_told_so_without_held_out_images():
+    teacher = dfkd.Teacher(Ends(noisy), SPEC)
+    assert "differently from call to call" in unsteady(teacher)
+    assert unsteady(dfkd.load_teacher("bundled:digits_vgg")) == ""
+    assert set(fold(teacher).reasons.values()) == {
+        "the network answers the same images differently from call to call"
+    }
 
 
 @pytest.mark.parametrize("name", REFUSED)

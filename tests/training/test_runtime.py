@@ -87,7 +87,7 @@ def test_torchrun_trains_as_one(tmp_path):
 def test_relations_and_gradients_are_those_of_the_whole_batch(tmp_path):
     # Every kind that compares images with each other, each with a weight that is felt, and the one
     # that differentiates the step twice.
-    words = ("kd + rkd + 300*sp + 100*cc + crd + 10*grad_cam + hint",)
+    words = ("kd + rkd + 300*sp + 100*cc + crd + 10*grad_cam + hint + dist + 30*pkt + ofd",)
     alone, together = (trained(tmp_path, devices, words=words) for devices in (1, 2))
     assert together[0] == pytest.approx(alone[0], rel=1e-3)
     assert together[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
@@ -147,6 +147,15 @@ def test_synchronised_batchnorm_equals_torch_in_training(options, offset, proces
         )
     for ours, theirs in zip(shared.state_dict().values(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_torchs_own_synchronised_norm_runs_on_a_cpu_as_well(processes):
+    processes(1)
+    shared, plain = nn.SyncBatchNorm(3), nn.BatchNorm2d(3)
+    synchronise_batchnorm(shared)
+    images = torch.rand(4, 3, 5, 5)
+    torch.testing.assert_close(shared(images), plain(images))
+    torch.testing.assert_close(shared.eval()(images), plain.eval()(images))
 
 
 def test_the_variance_of_all_is_exact_where_a_difference_of_squares_is_none(processes):
