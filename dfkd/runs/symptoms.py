@@ -250,7 +250,8 @@ SYMPTOMS: dict[str, Symptom] = {
         ("the images that were given are so", "images of all classes"),
     ),
     "rare classes": Symptom(
-        _rare_classes, "synthesis finds no way to them", "`method=default`, or more `minutes`"
+        _rare_classes, "synthesis finds no way to them", "`method=default`, or more `minutes`",
+        ("the images that were given are so", "images of all classes"),
     ),
     "answers of few classes": Symptom(
         _few_answers, "the student has collapsed", "a tenth of `learner.lr`, or more `minutes`"
