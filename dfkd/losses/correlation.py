@@ -42,9 +42,10 @@ def correlations(
     student, teacher = ((x / temperature).softmax(1) for x in (student_logits, teacher_logits))
     share = torch.ones_like(student[:, 0]) if weight is None else weight.to(student.dtype)
     share = share / share.sum().clamp(min=torch.finfo(student.dtype).tiny)
-    inter = 1 - F.cosine_similarity(*(p - p.mean(1, keepdim=True) for p in (student, teacher)))
-    columns = [
+    one, other = (p - p.mean(1, keepdim=True) for p in (student, teacher))
+    inter = 1 - F.cosine_similarity(one, other)
+    one, other = (
         share.sqrt()[:, None] * (p - (share[:, None] * p).sum(0)) for p in (student, teacher)
-    ]
-    intra = 1 - F.cosine_similarity(*columns, dim=0)
+    )
+    intra = 1 - F.cosine_similarity(one, other, dim=0)
     return temperature**2 * (beta * over_rows(inter, weight) + gamma * intra.mean())

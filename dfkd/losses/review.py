@@ -34,8 +34,10 @@ def hierarchical_context(
     losses, weights = [F.mse_loss(student_maps, teacher_maps)], [1.0]
     for size in sizes:
         if size < min(student_maps.shape[2:]):
-            pooled = (F.adaptive_avg_pool2d(maps, size) for maps in (student_maps, teacher_maps))
-            losses.append(F.mse_loss(*pooled))
+            one, other = (
+                F.adaptive_avg_pool2d(maps, size) for maps in (student_maps, teacher_maps)
+            )
+            losses.append(F.mse_loss(one, other))
             weights.append(weights[-1] / 2)
     pairs = zip(weights, losses, strict=True)
     return torch.stack([weight * loss for weight, loss in pairs]).sum() / sum(weights)

@@ -202,7 +202,7 @@ class ImageBank:
         rows = logits.argmax(1) if logits.ndim == 2 else logits.new_zeros(len(logits)).long()
         classes = rows.new_zeros(self._num_classes).index_add_(0, rows, torch.ones_like(rows))
         drawn = priorities.draw(count, rows, classes, self._generator)
-        batch = self.at(drawn.index)
+        batch = self.at(drawn.places)
         if not priorities.importance:
             return batch
         assert batch.prediction is not None

@@ -13,7 +13,7 @@ _LEAST = 1e-6
 class Drawn(NamedTuple):
     """Which samples, (N,), and how much each counts, (N,): the largest 1."""
 
-    index: Tensor
+    places: Tensor
     weight: Tensor
 
 

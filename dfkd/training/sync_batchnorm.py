@@ -4,7 +4,7 @@ torch's own SyncBatchNorm refuses CPUs, and Grad-CAM cannot differentiate it twi
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -41,7 +41,8 @@ def synchronise_batchnorm(network: nn.Module) -> None:
 
 def _forward(norm: _Norm, x: Tensor) -> Tensor:
     if not norm.training or not dist.is_initialized():
-        return type(norm).forward(norm, x)
+        plain: Any = type(norm).forward
+        return cast(Tensor, plain(norm, x))
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     mean, var, count = _moments(wide)
     _update_statistics(norm, mean.detach(), var.detach() * (count / (count - 1)))

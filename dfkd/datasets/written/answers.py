@@ -100,4 +100,5 @@ def _decoded(codes: Tensor, scale: Tensor, kept: int, bits: int) -> Tensor:
     if bits == 4:
         codes = torch.stack([codes >> 4, codes & 15], 2).flatten(1)[:, :kept]
     roots = codes.float() / (2**bits - 1)
-    return -scale[:, None] * roots * roots
+    values: Tensor = -scale[:, None] * roots * roots
+    return values
