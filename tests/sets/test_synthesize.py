@@ -28,7 +28,7 @@ def content(directory):
     }
 
 
-LEARN = ("redraw", "nayer")
+LEARN = ("nayer",)
 
 
 @pytest.mark.parametrize("method", ["natural", "sre2l", "cda", "drawings", "redraw", "nayer"])
