@@ -22,7 +22,7 @@ from dfkd.teacher.folding import fold
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.given import require_teacher
 from dfkd.teacher.patches import patches_of
-from dfkd.teacher.priors import name_of, suggestion, told_of
+from dfkd.teacher.priors import corrects, name_of, suggestion, told_of
 from dfkd.teacher.spec import ImageSpec
 
 _ANSWERS = "needs only the teacher's answers"
@@ -144,7 +144,7 @@ def _advise(teacher: Teacher, layers: tuple[StatisticsLayer, ...]) -> tuple[Meth
         found = "no layer stores batch-norm statistics"
     draws = "drawings stay uncorrected"
     if teacher.differentiable:
-        by = "them" if remembered else "the student's disagreement"
+        by = "them" if remembered and corrects(teacher.prior) else "the student's disagreement"
         draws = f"drawings will be corrected by {by}"
     advice = []
     for name, method in METHODS.items():

@@ -102,3 +102,11 @@ def test_images_are_pulled_to_more_entropy():
     synthesizer = METHODS["deep_inversion"].build(looked_into(), recipe.synthesizer, 0)
     values = [float(synthesizer.update(make_student())["bn"]) for _ in range(60)]
     assert sum(values[-5:]) < 0.98 * sum(values[:5])
+
+
+def test_the_default_corrects_no_drawing_by_it():
+    teacher = looked_into()
+    assert build("redraw", teacher, competition=0.0).update(make_student()) == {}
+    assert set(build("redraw", teacher).update(make_student())) == {"loss", "js"}
+    reason = probe(teacher).advice("redraw").reason
+    assert reason.endswith("corrected by the student's disagreement")

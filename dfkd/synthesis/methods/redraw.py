@@ -32,6 +32,7 @@ from dfkd.synthesis.methods.redraw_config import STYLES, RedrawConfig
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
+from dfkd.teacher.priors import corrects
 from generators.procedural import Style, draw
 
 __all__ = ["Redraw", "RedrawConfig"]
@@ -55,7 +56,7 @@ class Redraw(Method):
     def __init__(self, teacher: Teacher, config: RedrawConfig, seed: int) -> None:
         super().__init__(teacher, config, seed)
         weights = {"js": config.competition}  # all there is where nothing is remembered
-        if teacher.remembers:
+        if corrects(teacher.prior):
             weights |= {"bn_kl": config.statistics, "onehot": config.cross_entropy}
         wanted = config.refine_steps > 0 and any(weights.values())
         self._corrects = wanted and teacher.differentiable

@@ -36,6 +36,11 @@ class Place(NamedTuple):
 class PatchPrior:
     """The entropy of the similarities between patches, at each layer that attends.
 
+    More of it is not always better: images of Fashion-MNIST lack 1.6 nats of the most that is
+    possible, drawings 1.7 and noise 2.7, and 20 steps take drawings to 0.3, of which the teacher
+    takes a third for what they were. So the default corrects no drawing by it; methods that ask
+    for classes as well may weigh it.
+
     A record has one tensor a layer, N x patches x D: what its attention gives. The class token and
     others that no pixel reaches are left out.
 
@@ -49,6 +54,7 @@ class PatchPrior:
     """
 
     name = "patch"
+    corrects = False
 
     def __init__(self, network: nn.Module, spec: ImageSpec) -> None:
         self.spec = spec

@@ -82,3 +82,11 @@ def name_of(prior: Prior) -> str:
 def remembers(prior: Prior) -> bool:
     """Tell whether there is anything that a batch can be compared with."""
     return bool(prior.layers) or isinstance(prior, ImagePrior)
+
+
+def corrects(prior: Prior) -> bool:
+    """Tell whether images that come nearer to what a prior says are better ones.
+
+    A prior says ``corrects = False`` where they can come too near.
+    """
+    return remembers(prior) and bool(getattr(prior, "corrects", True))
