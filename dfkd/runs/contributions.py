@@ -1,9 +1,11 @@
 """What each image contributes to the statistics of a teacher's layers, in units that need no data.
 
-Of a channel with reference mean m and deviation d an image contributes (mean(x) - m)/d and
-mean((x - m)^2)/d^2 - 1, over its places. Averages over images give back all mean and variance.
+Of x = (input - m)/d, where m and d are a channel's units, an image contributes the means of x and
+of ``SECOND`` x^2 over its places; before all channels stands one constant. Averages over images,
+and over images that count less than others, give back mean and variance, which is never negative.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,13 +20,13 @@ from dfkd.teacher.pack import PackedLayer
 from generators.procedural import draw
 
 DRAWN = 256
-"""Drawings that the reference is made of."""
+"""Drawings that the units are made of."""
 _BATCH = 64
 """Images shown at once."""
-SMALLEST_UNIT = 0.01
-"""Of a channel, over the root mean square of its layer's: drawings may leave one dead."""
-CUT = 10.0
-"""Largest size of one number of a clipped contribution."""
+SECOND = 0.3
+"""Factor of second moments: data excite many channels more than drawings do, and squares grow."""
+_CONSTANT = 0.1
+"""The constant, over the root of a contribution's length."""
 
 
 class Unit(NamedTuple):
@@ -56,65 +58,81 @@ def units_of(teacher: Teacher, axes: Mapping[str, int]) -> dict[str, Unit]:
     units = {}
     for label, parts in rows.items():
         var, mean = torch.var_mean(torch.cat(parts), 0, correction=0)
-        scale = float(var.mean().sqrt()) or 1.0
-        units[label] = Unit(axes[label], mean, var.sqrt().clamp_min(SMALLEST_UNIT * scale))
+        scale = float(var.mean().sqrt()) or 1.0  # drawings leave channels dead that data excite
+        units[label] = Unit(axes[label], mean, var.sqrt().clamp_min(scale))
     return units
 
 
+def length_of(units: Mapping[str, Unit]) -> int:
+    """Return how many numbers of layers a contribution has, beside its constant."""
+    return sum(2 * len(unit.mean) for unit in units.values())
+
+
 @torch.no_grad()
-def contributions(teacher: Teacher, images: Tensor, units: Mapping[str, Unit]) -> Iterator[Tensor]:
-    """Yield what each image contributes, N x 2C over all layers, batch by batch.
+def contributions(
+    teacher: Teacher, images: Tensor, units: Mapping[str, Unit], cut: float = math.inf
+) -> Iterator[Tensor]:
+    """Yield what each image contributes, N x (1 + 2C) over all layers, batch by batch.
 
     Args:
         teacher: frozen.
         images: uint8, N x C x H x W.
         units: by the labels of the layers' calls.
+        cut: largest size of x.
     """
     axes = {label.partition("@")[0]: unit.axis for label, unit in units.items()}
+    constant = _CONSTANT * math.sqrt(length_of(units))
     for part in torch.split(images, _BATCH):
-        shown_images = teacher.spec.decode(part.to(teacher.device))
-        found = _inputs(teacher, axes, shown_images)
+        found = _inputs(teacher, axes, teacher.spec.decode(part.to(teacher.device)))
         columns = []
         for label, unit in units.items():
-            distance = (found[label][1] - unit.mean) / unit.deviation
-            columns += [distance.mean(1), distance.square().mean(1) - 1]
-        yield torch.cat(columns, 1)
+            x = ((found[label][1] - unit.mean) / unit.deviation).clamp(-cut, cut)
+            columns += [x.mean(1), SECOND * x.square().mean(1)]
+        yield torch.cat([columns[0].new_full((len(part), 1), constant), *columns], 1)
 
 
-def clipped(rows: Tensor, norm: float) -> Tensor:
-    """Bound each image's contribution: numbers to +-``CUT``, then the vector's L2 norm.
+def bounded(rows: Tensor, norm: float) -> Tensor:
+    """Let rows that are longer count less: scale them to an L2 norm of ``norm``.
 
     Args:
         rows: N x D.
         norm: the most that a row may have.
 
-    >>> clipped(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    >>> bounded(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
     tensor([[0.6000, 0.8000],
             [0.3000, 0.4000]])
     """
-    rows = rows.clamp(-CUT, CUT)
     lengths = rows.norm(dim=1, keepdim=True)
-    bounded: Tensor = rows * (norm / lengths.clamp_min(norm))
-    return bounded
+    found: Tensor = rows * (norm / lengths.clamp_min(norm))
+    return found
 
 
-def read_off(average: Tensor, units: Mapping[str, Unit], least: float) -> tuple[PackedLayer, ...]:
+def read_off(
+    average: Tensor, units: Mapping[str, Unit], deviation: float = 0.0
+) -> tuple[PackedLayer, ...]:
     """Turn averaged contributions into means and variances.
 
     Args:
-        average: 2C numbers over all layers.
+        average: 1 + 2C numbers over all layers.
         units: that they are in.
-        least: variance that is kept at least, over the reference's.
+        deviation: of the noise in them; no variance is taken to be smaller than it can tell.
 
     Raises:
-        DfkdError: a number that is not finite.
+        DfkdError: a number that is not finite, or nothing but noise.
     """
-    layers, start = [], 0
-    for label, (axis, mean, deviation) in units.items():
+    if float(average[0]) <= 4 * deviation:
+        raise DfkdError(
+            "the noise drowns these images: give more of them, name fewer `layers`, or ask for a "
+            "larger `noise_epsilon`"
+        )
+    counted = float(average[0]) / (_CONSTANT * math.sqrt(length_of(units)))  # share of all images
+    average, least = average / counted, 2 * deviation / counted / SECOND
+    layers, start = [], 1
+    for label, (axis, mean, unit) in units.items():
         shift, second = average[start : start + 2 * len(mean)].chunk(2)
         start += 2 * len(mean)
-        var = deviation.square() * (second + 1 - shift.square()).clamp_min(least)
-        own = mean + deviation * shift
+        var = unit.square() * (second / SECOND - shift.square()).clamp_min(least)
+        own = mean + unit * shift
         if not bool((own.isfinite() & var.isfinite()).all()):
             raise DfkdError(
                 f"what enters the teacher's layer {shown(label, 60)!r} is not finite for some "
@@ -138,7 +156,7 @@ def check_images_apart(teacher: Teacher, units: Mapping[str, Unit], images: Tens
     """
     together = next(contributions(teacher, images, units))
     alone = torch.cat([next(contributions(teacher, one[None], units)) for one in images])
-    start = 0
+    start = 1
     for label, unit in units.items():
         here = slice(start, start + 2 * len(unit.mean))
         start = here.stop

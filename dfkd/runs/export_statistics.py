@@ -3,13 +3,14 @@
 Means and variances of what enters chosen layers, over all images and places, a channel at a time.
 With noise the release is a Gaussian mechanism:
 
-1. Drawings give each number a unit: a *reference* that is had without data.
-2. Each image contributes one vector in those units (``dfkd.runs.contributions``), cut to an L2 norm
-   of one to three a number (``clipping_norm``). None of this looks at another image.
-3. The mean of N such vectors moves by at most twice that norm over N when one image is replaced
+1. Drawings give each channel a unit, which is had without data.
+2. Each image contributes one vector in those units (``dfkd.runs.contributions``). Its values are
+   cut to +-``CUT`` units, and a vector that is longer than one unit a number counts less, by just
+   as much. None of this looks at another image.
+3. The mean of N such vectors moves by at most twice that length over N when one image is replaced
    (its L2 sensitivity), and gets Gaussian noise of that times what Opacus' accountant says for
    (epsilon, delta). N is taken as known; neighbours are data sets that differ in one image.
-4. Variances are read off the noisy moments, and kept above a hundredth of the reference's.
+4. Means and variances are read off the noisy vector.
 
 The guarantee is of what the file adds to a teacher that the receiver has anyway. The low bits of
 floating-point noise are not defended beyond rounding to float32.
@@ -27,9 +28,10 @@ from dfkd.datasets import as_given_images
 from dfkd.errors import DfkdError
 from dfkd.runs.contributions import (
     Unit,
+    bounded,
     check_images_apart,
-    clipped,
     contributions,
+    length_of,
     read_off,
     units_of,
 )
@@ -38,10 +40,8 @@ from dfkd.teacher import Teacher
 from dfkd.teacher.layer_inputs import choose_inputs
 from dfkd.teacher.pack import Pack, PackedNoise, write_pack
 
-MOST_NOISE = 0.1
-"""Standard deviation of the noise, in units, for which images are cut shorter."""
-LEAST_VARIANCE = 0.01
-"""Of a noisy release, over the reference's."""
+CUT = 10.0
+"""Largest size of a value, in units, where noise is to hide it."""
 
 
 def export_statistics(
@@ -86,13 +86,11 @@ def export_statistics(
     noise = None
     if privacy:
         check_images_apart(teacher, units, images[:3])
-        length = sum(2 * len(unit.mean) for unit in units.values())
-        multiplier = noise_multiplier(privacy)
-        norm = clipping_norm(length, multiplier, len(images))
-        deviation = multiplier * sensitivity(norm, len(images))
+        norm = math.sqrt(length_of(units))
+        deviation = noise_multiplier(privacy) * sensitivity(norm, len(images))
         noise = PackedNoise(privacy.epsilon, privacy.delta, norm, deviation, ACCOUNTANT)
     average = averaged(teacher, images, units, noise)
-    found = read_off(average, units, LEAST_VARIANCE if noise else 0.0)
+    found = read_off(average, units, noise.deviation if noise else 0.0)
     return write_pack(path, Pack(teacher.fingerprint(), len(images), found, noise))
 
 
@@ -105,26 +103,13 @@ def sensitivity(norm: float, images: int) -> float:
     return 2 * norm / images
 
 
-def clipping_norm(length: int, multiplier: float, images: int) -> float:
-    """Choose the L2 norm that contributions are cut to, by what is known without data.
-
-    A small one biases the statistics towards those of drawings, a large one needs more noise: one
-    to three units a number, as much as leaves the noise below a tenth of a unit.
-
-    >>> clipping_norm(100, 1.0, 1_000_000), clipping_norm(100, 1.0, 100)
-    (30.0, 10.0)
-    """
-    unit = math.sqrt(length)
-    return unit * min(3.0, max(1.0, MOST_NOISE / (multiplier * sensitivity(unit, images))))
-
-
 def averaged(
     teacher: Teacher, images: Tensor, units: Mapping[str, Unit], noise: PackedNoise | None
 ) -> Tensor:
-    """Average what all images contribute: clipped and with noise, where there is to be any."""
+    """Average what all images contribute: bounded and with noise, where there is to be any."""
     total: Tensor | float = 0.0
-    for rows in contributions(teacher, images, units):
-        total = total + (clipped(rows, noise.clip) if noise else rows).sum(0)
+    for rows in contributions(teacher, images, units, CUT if noise else math.inf):
+        total = total + (bounded(rows, noise.clip) if noise else rows).sum(0)
     average = torch.as_tensor(total) / len(images)
     if noise:
         average = average + noise.deviation * secret_gaussian(len(average)).to(average.device)

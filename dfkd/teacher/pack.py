@@ -39,7 +39,7 @@ class PackedNoise:
     Attributes:
         epsilon: of (epsilon, delta)-differential privacy for replacing one sample by another.
         delta: likewise.
-        clip: L2 norm to which each sample's contribution was clipped, in units of the reference.
+        clip: the L2 norm that each sample's contribution had at most, in units of drawings.
         deviation: standard deviation of the noise in every number, in the same units.
         accountant: who calibrated it.
     """

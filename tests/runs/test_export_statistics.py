@@ -14,11 +14,11 @@ import dfkd
 from dfkd.errors import DfkdError
 from dfkd.networks import initialise
 from dfkd.runs import export_statistics as module
-from dfkd.runs.contributions import CUT, clipped
+from dfkd.runs.contributions import bounded, contributions, read_off, units_of
 from dfkd.runs.privacy import Privacy, noise_multiplier, secret_gaussian
 from dfkd.teacher import Teacher
 from dfkd.teacher.layer_inputs import choose_inputs
-from dfkd.teacher.pack import ENTRY, read_pack
+from dfkd.teacher.pack import ENTRY, PackedNoise, read_pack
 from dfkd.teacher.spec import ImageSpec
 
 SPEC = ImageSpec(1, 8, 8, (0.5,), (0.25,))
@@ -71,7 +71,7 @@ def test_exact_statistics_are_those_of_all_images_and_places(tmp_path):
 
 @pytest.mark.parametrize("noise", [{}, {"noise_epsilon": 4.0, "noise_delta": 1e-4}])
 def test_nothing_but_numbers_of_layers_leaves(tmp_path, noise, monkeypatch):
-    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 1.3)
+    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 0.01)
     labelled = data(), torch.arange(20) % 3
     dfkd.export_statistics(Teacher(bare(), SPEC), labelled, tmp_path / "pack", **noise)
     with safe_open(str(tmp_path / "pack"), "pt") as file:
@@ -105,28 +105,56 @@ def test_the_noise_is_what_the_closed_form_asks_for():
         assert exact <= found <= 1.03 * exact
 
 
-def test_one_image_moves_the_average_by_no_more_than_the_sensitivity(monkeypatch):
+def test_one_image_moves_the_average_by_no_more_than_the_sensitivity():
     rows = torch.randn(50, 40, dtype=torch.float64) * torch.logspace(-3, 3, 50)[:, None]
     limit = 5.0
-    cut = clipped(rows, limit)
-    assert float(cut.norm(dim=1).max()) <= limit * (1 + 1e-9)
+    short = bounded(rows, limit)
+    assert float(short.norm(dim=1).max()) <= limit * (1 + 1e-9)
     small = rows.norm(dim=1) < limit
-    assert torch.equal(cut[small], rows[small].clamp(-CUT, CUT))
-    worst = torch.cdist(cut, -cut).max() / len(rows)
+    assert torch.equal(short[small], rows[small])
+    worst = torch.cdist(short, -short).max() / len(rows)
     assert float(worst) <= module.sensitivity(limit, len(rows)) * (1 + 1e-9)
 
 
+def test_what_leaves_with_noise_is_of_bounded_contributions_alone():
+    teacher = Teacher(bare(), SPEC)
+    units = units_of(teacher, choose_inputs(teacher))
+    noise = PackedNoise(1.0, 1e-5, 0.5, 0.0, "none")
+    found = module.averaged(teacher, data(), units, noise)
+    rows = torch.cat(list(contributions(teacher, data(), units, module.CUT)))
+    torch.testing.assert_close(found, bounded(rows, 0.5).mean(0))
+    one = data()
+    one[0] = 255 - one[0]
+    moved = (module.averaged(teacher, one, units, noise) - found).norm()
+    assert 0 < float(moved) <= module.sensitivity(0.5, 20)
+
+
+def test_images_that_count_less_leave_no_negative_variance_and_the_true_one_where_all_are_alike():
+    teacher = Teacher(bare(), SPEC)
+    units = units_of(teacher, choose_inputs(teacher))
+    rows = torch.cat(list(contributions(teacher, data(), units, 10.0)))
+    for limit in (0.1, 1.0, 1e9):
+        layers = read_off(bounded(rows, limit).mean(0), units)
+        assert all(float(layer.var.min()) >= 0 for layer in layers)
+    found, wanted = read_off(bounded(rows[:1], 0.1)[0], units), read_off(rows[0], units)
+    for layer, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(layer.mean, other.mean)
+        torch.testing.assert_close(layer.var, other.var)
+    with pytest.raises(DfkdError, match="noise drowns"):
+        read_off(rows.mean(0), units, deviation=100.0)
+
+
 def test_noise_has_the_deviation_that_is_written_and_never_comes_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 0.5)
+    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 0.05)
     added = []
     still = lambda count: added.append(count) or torch.zeros(count).double()  # noqa: E731
     monkeypatch.setattr(module, "secret_gaussian", still)
     teacher = Teacher(bare(), SPEC)
     noise = {"noise_epsilon": 4.0, "noise_delta": 1e-4}
     pack = dfkd.export_statistics(teacher, data(), tmp_path / "a", **noise)
-    assert added == [2 * (4 + 24 + 5)]
+    assert added == [1 + 2 * (4 + 24 + 5)]
     sensitivity = 2 * pack.noise.clip / 20
-    assert pack.noise.deviation == pytest.approx(0.5 * sensitivity)
+    assert pack.noise.deviation == pytest.approx(0.05 * sensitivity)
     drawn = secret_gaussian(4000)
     assert float(drawn.std()) == pytest.approx(1, abs=0.1)
     assert float(drawn.mean()) == pytest.approx(0, abs=0.1)
@@ -173,7 +201,7 @@ def test_an_earlier_file_stays_unless_it_may_be_replaced(tmp_path):
 
 
 def test_noise_hides_no_image_of_a_layer_that_mixes_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 1.0)
+    monkeypatch.setattr(module, "noise_multiplier", lambda privacy: 0.01)
     noise = {"noise_epsilon": 4.0, "noise_delta": 1e-4}
     teacher = Teacher(Transformer(batch_first=False), SPEC)
     with pytest.raises(DfkdError, match="mixes the images"):

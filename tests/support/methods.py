@@ -199,7 +199,7 @@ def make_bare_teacher(channels: int = 1, classes: int = 4) -> Teacher:
     images = torch.randint(0, 256, (64, *spec.shape), generator=generator, dtype=torch.uint8)
     units = units_of(bare, choose_inputs(bare))
     average = torch.cat(list(contributions(bare, images, units))).mean(0)
-    pack = Pack(bare.fingerprint(), len(images), read_off(average, units, 0.0))
+    pack = Pack(bare.fingerprint(), len(images), read_off(average, units))
     return Teacher(network, spec, prior=PackPrior(network, pack))
 
 
