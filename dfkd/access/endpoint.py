@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import torch
 
-from dfkd.access.answers import restricted
+from dfkd.access.answers import ANSWER_FORMS, AnswerForm
 from dfkd.errors import DfkdError
+from dfkd.tasks import task_name
 from dfkd.teacher import Teacher
 from dfkd.teacher.spec import dequantize
 
@@ -24,6 +25,10 @@ class Info:
         rate: images a second that it takes, or None.
         batch: images that it takes in a request.
         floats: whether it takes images as float32 in [0, 1] beside bytes.
+        task: what its answers mean, of ``ANSWER_FORMS``; None where it does not say: the first.
+
+    Raises:
+        DfkdError: a task whose answers have no form here.
     """
 
     name: str
@@ -34,6 +39,26 @@ class Info:
     rate: float | None = None
     batch: int = 256
     floats: bool = False
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.task not in ANSWER_FORMS:
+            raise DfkdError(
+                f"{self.name[:80]} answers for the task {self.task[:40]!r}; an API has "
+                f"{', '.join(ANSWER_FORMS)}"
+            )
+
+    @property
+    def form(self) -> AnswerForm:
+        """What its answers look like."""
+        task = self.task or next(iter(ANSWER_FORMS))
+        return ANSWER_FORMS[task](self.access, len(self.class_names))
+
+    @property
+    def identity(self) -> str:
+        """What tells its answers from all others in a ledger."""
+        said = () if self.task in (None, next(iter(ANSWER_FORMS))) else (self.task,)
+        return "|".join((self.name, self.access, *said))
 
 
 @dataclass(frozen=True)
@@ -102,6 +127,9 @@ class LocalEndpoint:
     Args:
         teacher: answers; its weights, statistics and gradients stay behind this.
         access: of ``dfkd.access.answers.ACCESS_KINDS``.
+
+    Raises:
+        DfkdError: a task whose answers have no form here.
     """
 
     remembers = False
@@ -109,7 +137,10 @@ class LocalEndpoint:
     def __init__(self, teacher: Teacher, access: str) -> None:
         self.teacher, self._counted = teacher, 0
         name = f"local {teacher.fingerprint()}"
-        self.info = Info(name, access, teacher.spec.shape, teacher.class_names, floats=True)
+        self.info = Info(
+            name, access, teacher.spec.shape, teacher.class_names, floats=True,
+            task=task_name(teacher.task) or type(teacher.task).__name__,
+        )  # fmt: skip
 
     @torch.no_grad()
     def ask(self, identity: str, images: Any) -> Reply:
@@ -120,7 +151,7 @@ class LocalEndpoint:
         with torch.autocast(place.type, enabled=False):  # a server knows nothing of our precision
             answers = self.teacher(values.to(place))
         self._counted += len(images)
-        return Reply(restricted(answers, self.info.access), len(images))
+        return Reply(self.info.form.restricted(answers), len(images))
 
     def count(self) -> int:
         """Return the images answered in this process."""

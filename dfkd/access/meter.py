@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from dfkd.access.answers import fault
 from dfkd.access.endpoint import AccessError, Endpoint, RefusedError, UnansweredError
 from dfkd.access.ledger import Ledger
 from dfkd.access.packing import packed, unpacked
@@ -143,7 +142,7 @@ class Meter:
             self._purpose = before
 
     def ask(self, images: Any) -> Any:
-        """Return an answer an image, float32 N x classes, or N x 1 of a class alone.
+        """Return an answer an image, float32, as many numbers as ``info.form`` says.
 
         Args:
             images: N x H x W x C, uint8 or float32.
@@ -154,7 +153,7 @@ class Meter:
         """
         keys = self._keys(images)
         first = {key: place for place, key in reversed([*enumerate(keys)])}
-        length = 1 if self.info.access == "top1" else len(self.info.class_names)
+        length = self.info.form.length
         known = self.ledger.answers([*first], length)
         new = [key for key in first if key not in self._asked]
         absent = [key for key in first if key not in known]
@@ -166,7 +165,7 @@ class Meter:
         return np.stack([known[key] for key in keys]) if keys else np.empty((0, length), "f4")
 
     def _keys(self, images: Any) -> list[bytes]:
-        start = hashlib.sha256(f"{self.info.name}|{self.info.access}|{images.dtype}|".encode())
+        start = hashlib.sha256(f"{self.info.identity}|{images.dtype}|".encode())
         found = []
         for image in np.ascontiguousarray(images):
             digest = start.copy()
@@ -216,8 +215,8 @@ class Meter:
         )
 
     def _once(self, identity: str, keys: Sequence[bytes], images: Any) -> dict[bytes, Any]:
-        reply, info = self.endpoint.ask(identity, images), self.info
-        if wrong := fault(reply.values, info.access, len(images), len(info.class_names)):
+        reply = self.endpoint.ask(identity, images)
+        if wrong := self.info.form.fault(reply.values, len(images)):
             raise UnansweredError(f"it sent {wrong}", reply.counted)
         rows = np.asarray(reply.values, np.float32).reshape(len(images), -1)
         self.ledger.close(identity, reply.counted, keys, rows)

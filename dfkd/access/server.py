@@ -61,6 +61,7 @@ class TeacherServer(ThreadingHTTPServer):
             "protocol": PROTOCOL, "access": info.access, "image": list(info.image),
             "classes": len(info.class_names), "class_names": list(info.class_names),
             "price": self.price, "rate": self.rate, "batch": info.batch, "floats": True,
+            "task": info.task,
         }  # fmt: skip
 
     def answer(self, identity: str, images: Any) -> bytes:

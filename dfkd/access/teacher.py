@@ -1,18 +1,20 @@
 """A teacher of which only answers are seen, each of them counted."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.access.answers import SMOOTHING, as_logits
+from dfkd.access.answers import SMOOTHING, ClassAnswers
 from dfkd.access.endpoint import LocalEndpoint
 from dfkd.access.meter import TRIAL, Meter
 from dfkd.errors import DfkdError
 from dfkd.networks.fingerprint import check_untouched, digests
+from dfkd.tasks import MultiLabel
+from dfkd.tasks.subset import Subset
 from dfkd.teacher.spec import ImageSpec, dequantize, quantize
 from dfkd.teacher.teacher import Teacher
 
@@ -26,12 +28,19 @@ class MeteredAnswers(nn.Module):
     Args:
         meter: asks.
         spec: of the images.
-        smoothing: see ``as_logits``.
+        smoothing: see ``AnswerForm``.
+        classes: of those answered about the ones that count; None: all.
     """
 
-    def __init__(self, meter: Meter, spec: ImageSpec, smoothing: float = SMOOTHING) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        spec: ImageSpec,
+        smoothing: float = SMOOTHING,
+        classes: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.meter, self.spec, self.smoothing = meter, spec, smoothing
+        self.meter, self.spec, self.smoothing, self.classes = meter, spec, smoothing, classes
 
     @torch.no_grad()
     def forward(self, normalized: Tensor) -> Tensor:
@@ -42,10 +51,10 @@ class MeteredAnswers(nn.Module):
         if info.floats and float((dequantize(pixels) - images).abs().max()) > _WHOLE / 255:
             pixels = images
         answers = self.meter.ask(pixels.permute(0, 2, 3, 1).cpu().numpy())
-        if info.access == "top1":
-            answers = answers[:, 0]
-        logits = as_logits(answers, info.access, len(info.class_names), self.smoothing)
-        return logits.to(normalized.device)
+        form = info.form
+        if self.classes is not None:
+            answers, form = answers[:, self.classes], ClassAnswers(info.access, len(self.classes))
+        return form.as_logits(answers, self.smoothing).to(normalized.device)
 
     def __deepcopy__(self, memo: Any) -> "MeteredAnswers":
         """Return this one: copies would count apart."""
@@ -58,21 +67,40 @@ class MeteredTeacher(Teacher):
     Args:
         meter: asks, and counts.
         spec: of the images; those that the endpoint takes.
-        smoothing: where the class alone is seen, see ``as_logits``.
+        smoothing: where the decision alone is seen, see ``AnswerForm``.
+        subset: of the endpoint's classes those that count; None: all.
 
     Raises:
-        DfkdError: the endpoint takes other images.
+        DfkdError: the endpoint takes other images; some of its classes cannot be told apart from
+            what it answers.
     """
 
     opaque = True
 
-    def __init__(self, meter: Meter, spec: ImageSpec, smoothing: float = SMOOTHING) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        spec: ImageSpec,
+        smoothing: float = SMOOTHING,
+        subset: Subset | None = None,
+    ) -> None:
         if spec.shape != meter.info.image:
             taken, wanted = ("x".join(map(str, shape)) for shape in (meter.info.image, spec.shape))
             raise DfkdError(f"the teacher takes {taken} images, not {wanted}: leave `image` out")
+        info = meter.info
+        if subset is not None and (info.access == "top1" or info.task == "multilabel"):
+            told = (
+                "the class alone is seen" if info.access == "top1" else "its labels are no choice"
+            )
+            raise DfkdError(f"`only_classes` cannot be told of this teacher: {told}; leave it out")
         self.meter = meter
+        classes = None if subset is None else subset.indices
+        network = MeteredAnswers(meter, spec, smoothing, classes)
+        names = info.class_names if subset is None else subset.names
+        task = MultiLabel(len(names), names) if info.task == "multilabel" else None
         with meter.asking(TRIAL):
-            super().__init__(MeteredAnswers(meter, spec, smoothing), spec, meter.info.class_names)
+            super().__init__(network, spec, names, task=task)
+        self.subset = subset
 
     def to(self, device: torch.device | str) -> "MeteredTeacher":
         """Note where its images are made; a network of one's own behind it goes there."""
@@ -130,7 +158,9 @@ class MeteredTeacher(Teacher):
 
     def fingerprint(self) -> str:
         """Return what tells it from others: endpoint and access."""
-        said = f"{self.meter.info.name}|{self.meter.info.access}|{self._smoothing:g}"
+        said = f"{self.meter.info.identity}|{self._answers.smoothing:g}"
+        if self._answers.classes is not None:
+            said += f"|{self._answers.classes}"
         return hashlib.sha256(said.encode()).hexdigest()
 
     def digests(self) -> dict[str, str]:
@@ -145,21 +175,15 @@ class MeteredTeacher(Teacher):
     def told(self) -> Iterator[str]:
         """Say what is seen of it, and what that costs, a line each."""
         meter = self.meter
-        seen = {
-            "logits": "all logits are seen",
-            "probs": "probabilities are seen; their logs, less the mean, are taken for logits",
-            "top1": "the class alone is seen, and taken for a probability of "
-            f"{1 - self._smoothing:g}",
-        }[meter.info.access]
+        seen = meter.info.form.told(self._answers.smoothing)
         limit = "without a limit" if meter.budget is None else f"of {meter.budget:,} queries"
         price = f", at {meter.info.price:g} a query" if meter.info.price else ""
         yield f"answers only: {seen}; {limit}{price}, no gradient, no statistics"
 
     @property
-    def _smoothing(self) -> float:
-        network = self.network
-        assert isinstance(network, MeteredAnswers)
-        return network.smoothing
+    def _answers(self) -> MeteredAnswers:
+        assert isinstance(self.network, MeteredAnswers)
+        return self.network
 
 
 def meter_of(teacher: Teacher) -> Meter | None:

@@ -1,11 +1,13 @@
 """An endpoint at ``http://HOST:PORT``: the protocol of ``dfkd serve``, and what may go wrong.
 
     GET  /info     {"protocol": "dfkd-1", "access": "probs", "image": [1, 28, 28], "classes": 10}
-                   and, where there are any, class_names, price, rate, batch, floats
+                   and, where there are any, class_names, price, rate, batch, floats, and task:
+                   multilabel where labels are on or off each by itself
     POST /predict  an npz with images, N x H x W x C, uint8 (or float32 in [0, 1] where floats is
                    true); header Request-Id. Returns an npz with logits or probs (N x classes) or
-                   top1 (N); header Queries-Counted says what this request has cost in all. An id
-                   that was answered before is answered from memory and costs nothing more.
+                   top1 (N; 0 or 1 a label, N x labels, of multilabel); header Queries-Counted says
+                   what this request has cost in all. An id that was answered before is answered
+                   from memory and costs nothing more.
     GET  /count    {"count": 1234}: queries since the beginning
 
 429 and 503 (with Retry-After, if they like) ask for another try. No redirect is followed.
@@ -216,7 +218,7 @@ def _info(values: dict[str, Any], url: str) -> Info:
             raise DfkdError(f"{url[:80]}/info says {name} {str(value)[:40]!r}, which cannot be")
         return float(value)
 
-    access, image, names = (values.get(name) for name in ("access", "image", "class_names"))
+    access, image, names, task = map(values.get, ("access", "image", "class_names", "task"))
     if access not in ACCESS_KINDS:
         raise DfkdError(
             f"{url[:80]}/info says access {str(access)[:40]!r}: {', '.join(ACCESS_KINDS)}"
@@ -235,5 +237,5 @@ def _info(values: dict[str, Any], url: str) -> Info:
     return Info(
         url, str(access), tuple(image or ()), tuple(names), number("price", 0, 0, 1e9),
         rate if math.isfinite(rate) else None, int(number("batch", 256, 1, 1 << 16)),
-        values.get("floats") is True,
+        values.get("floats") is True, None if task is None else str(task),
     )  # fmt: skip

@@ -23,10 +23,12 @@ from dfkd.loading.uri import ModelURI, quoted
 EXITS_FACTORY = "dfkd.loading.exits:with_exits"
 SMALLER_FACTORY = "dfkd.loading.smaller:on_smaller_images"
 ONLY_FACTORY = "dfkd.loading.only_classes:with_only_classes"
+ANSWER_FACTORY = "dfkd.loading.one_answer:with_one_answer"
 AROUND: Mapping[str, Set[str]] = {
     EXITS_FACTORY: {"factory", "keywords", "shape", "num_classes", "layers"},
     SMALLER_FACTORY: {"factory", "keywords", "side"},
     ONLY_FACTORY: {"factory", "keywords", "classes", "layer", "probabilities"},
+    ANSWER_FACTORY: {"factory", "keywords", "answer"},
 }
 """Architectures around another, by their keywords, which say what is inside."""
 

@@ -35,19 +35,22 @@ class OnlyClasses(nn.Module):
             less than 1, and their logarithms say as much.
     """
 
+    classes: Tensor
+
     def __init__(
         self, module: nn.Module, classes: Sequence[int], probabilities: bool = False
     ) -> None:
         super().__init__()
         self.module, self.probabilities = module, probabilities
-        self.classes = tuple(classes)
+        # A buffer: it goes where the module goes, and other classes are another teacher.
+        self.register_buffer("classes", torch.tensor(list(classes)))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return N x classes logits."""
         found = find_logits(self.module(inputs)).logits
         if self.probabilities:
             found = found.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-        return found[:, list(self.classes)]
+        return found[:, self.classes]
 
 
 def with_only_classes(

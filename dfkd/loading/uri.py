@@ -1,5 +1,6 @@
 """MODEL URIs: ``KIND:NAME`` or ``SOURCE:FACTORY``, then ``?weights=FILE#PART&key=value``.
 
+Of a network that returns several values ``?answer=1``, or ``?answer=FIELD``, says which is meant.
 In paths ``%26`` stands for ``&``, ``%3F`` for ``?``, ``%23`` for ``#`` and ``%25`` for ``%``.
 """
 

@@ -93,7 +93,8 @@ def _line(
     elif known is not None and count != known:
         end = f": it took {known}; where their number is to blame set `batch_size`"
     elif known is None and resize and _may_be_the_shape(error):
-        start, end = f"{whose} does not accept {image} images", f"; {resize}"
+        start = f"{whose} does not accept {image} images"
+        end = f"; {resize} (or, where {count} at once are the trouble, let it take any number)"
     return _quoted(start, error, end)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from dfkd.errors import DfkdError
-from dfkd.tasks.words import shown
+from dfkd.tasks.words import first_few, shown
 
 KNOWN_FIELDS = (
     "logits", "out", "output", "outputs", "prediction", "predictions", "pred", "preds", "scores",
@@ -56,6 +56,31 @@ def find_logits(raw: object) -> Answer:
     return Answer(_flat(value), " of ".join([*reversed(steps), ""]).removesuffix(" of "))
 
 
+def answer_at(raw: object, place: int | str) -> object:
+    """Return one of several values that a network returned.
+
+    Args:
+        raw: a tuple, a list, or whatever has fields.
+        place: of a value, counted from 0, or the name of a field.
+
+    Raises:
+        DfkdError: there is no such value; says which there are.
+
+    >>> answer_at(("boxes", "scores"), 1)
+    'scores'
+    """
+    held: dict[Any, Any] = dict(enumerate(raw)) if isinstance(raw, tuple | list) else {}
+    held |= _fields(raw)
+    if place in held:
+        return held[place]
+    kind = f"a {shown(type(raw).__name__, 40)}"
+    if isinstance(raw, Tensor):
+        kind = "one tensor: leave `answer` out"
+    elif held:
+        kind += f" of {first_few((f'{name} ({_size(one)})' for name, one in held.items()), 5)}"
+    raise DfkdError(f"no `answer={shown(str(place), 40)}`: the network returns {kind}")
+
+
 def _flat(value: Tensor) -> Tensor:
     """N x C of N x C x 1 x 1, and N x 1 of N."""
     if value.ndim == 1:
@@ -81,15 +106,19 @@ def _inside(value: object) -> tuple[object, str]:
 
 def _others(values: tuple[Any, ...] | list[Any]) -> str:
     """Show what was not taken where it has another shape: it might be what was meant."""
-    shapes = [tuple(one.shape) if isinstance(one, Tensor) else () for one in values]
-    different = [shape for shape in shapes[1:] if shape and shape[1:] != shapes[0][1:]]
-    if not different or not shapes[0]:
-        return ""
-    return f" ({_size(shapes[0])}; another is {_size(different[0])})"
+    different = [
+        f"`?answer={place}` would be {_size(one)}"
+        for place, one in enumerate(values)
+        if isinstance(one, Tensor) and one.shape[1:] != getattr(values[0], "shape", one.shape)[1:]
+    ]
+    return f" ({'; '.join([_size(values[0]), *different[:3]])})" if different else ""
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(["N", *map(str, shape[1:])])
+def _size(value: object) -> str:
+    """The shape of a value, whatever the number of samples; else its type."""
+    if not isinstance(value, Tensor):
+        return shown(type(value).__name__, 20)
+    return " x ".join(["N", *map(str, value.shape[1:])])
 
 
 def _holds(value: object) -> bool:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dfkd
-from dfkd.access.answers import as_logits, fault
 from dfkd.access.endpoint import Info, LocalEndpoint, RefusedError, Reply, UnansweredError
 from dfkd.access.ledger import Ledger
 from dfkd.access.meter import Meter, Patience, QueriesSpentError
@@ -217,32 +216,6 @@ def test_an_array_is_not_made_before_its_size_is_known():
         unpacked(packed("probs", np.array(["x"])), "probs")
     with pytest.raises(dfkd.DfkdError, match="without probs"):
         unpacked(values.replace(b"probs", b"prods"), "probs")
-
-
-def test_logits_of_probabilities_and_of_classes():
-    logits = torch.tensor([[2.0, -1.0, -1.0], [0.0, 3.0, -3.0]])
-    torch.testing.assert_close(as_logits(logits.softmax(1).numpy(), "probs", 3), logits)
-    found = as_logits(np.array([2, 0]), "top1", 3, 0.1)
-    torch.testing.assert_close(found.softmax(1)[0], torch.tensor([0.05, 0.05, 0.9]))
-    assert found.argmax(1).tolist() == [2, 0]
-    assert as_logits(np.array([[1.0, 0.0]]), "probs", 2).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("values", "access", "words"),
-    [
-        (np.array([0, 3]), "top1", "class 3 of 3"),
-        (np.array([-1, 0]), "top1", "class -1"),
-        (np.array([0.0, 1.0]), "top1", "type float64"),
-        (np.array([[1.0, 0, 0], [np.inf, 0, 0]]), "logits", "infinity"),
-        (np.array([[1.0, 0, 0], [0.34, 0.33, 0.33]]), "probs", ""),
-        (np.array([[0.9, 0, 0], [1, 0, 0]]), "probs", "sum to 0.9"),
-    ],
-)
-def test_what_is_wrong_with_answers(values, access, words):
-    found = fault(values, access, 2, 3)
-    assert words in found
-    assert bool(found) == bool(words)
 
 
 def test_a_local_teacher_shows_no_more_than_it_is_told_to():

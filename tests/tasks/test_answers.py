@@ -54,7 +54,7 @@ FOUND = {
     "one side of one pixel": (LOGITS[..., None], ""),
     "a tuple": ((LOGITS, AUX), "the first of 2 values"),
     "a list of one": ([LOGITS], "the first of 1 values"),
-    "a tuple with features": ((LOGITS, HIDDEN), "(N x 4; another is N x 7)"),
+    "a tuple with features": ((LOGITS, HIDDEN), "(N x 4; `?answer=1` would be N x 7)"),
     "a named tuple": (Named(LOGITS, AUX), "the field 'logits' of a Named"),
     "a named tuple of other names": (Unnamed(LOGITS, AUX), "the first of 2 values"),
     "a dict": ({"aux": AUX, "out": LOGITS}, "the field 'out' of a dict"),
