@@ -36,12 +36,14 @@ def teacher_of(uri: str, facts: arguments.ImageOptions) -> Teacher:
     return teachers_of([uri], facts)[0]
 
 
-def with_ledger(facts: arguments.ImageOptions, uri: str, out: Path) -> arguments.ImageOptions:
+def with_ledger(
+    facts: arguments.ImageOptions, uris: Sequence[str], out: Path
+) -> arguments.ImageOptions:
     """Put the ledger of a run beside its directory, where answers are counted and none is named.
 
     Beside: ``--overwrite`` replaces a run, and not what was paid for.
     """
-    counted = facts.access is not None or uri.partition(":")[0] in WEB_KINDS
+    counted = facts.access is not None or any(u.partition(":")[0] in WEB_KINDS for u in uris)
     if facts.ledger is not None or not counted:
         return facts
     beside = Path(f"{out}.queries")
@@ -52,8 +54,7 @@ def with_ledger(facts: arguments.ImageOptions, uri: str, out: Path) -> arguments
 def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teacher]:
     """Load the teachers of MODEL URIs; ``facts`` overrule what the source of the first says.
 
-    A further one, which often knows its own, takes those of images where its source has none. A
-    prior is the first one's.
+    A further one, which often knows its own, takes those of images where its source has none.
 
     Raises:
         DfkdError: more files of class names than models, one that cannot be read, or two classes
@@ -73,7 +74,7 @@ def teachers_of(uris: Sequence[str], facts: arguments.ImageOptions) -> list[Teac
             mean=said.mean,
             std=said.std,
             class_names=own,
-            prior=None if found else facts.prior,
+            prior=facts.prior,
             access=facts.access,
             queries=facts.queries,
             ledger=facts.ledger,

@@ -92,7 +92,7 @@ def _set_up(command: arguments.Compare) -> tuple[Setup, dict[str, Any]]:
     reads = local_paths([*models, command.student], (command.images, command.eval))
     earlier = open_directory(output, settings, [*reads, *command.facts.class_names])
     devices.resolve_precision(command.precision, devices.resolve_device(command.device))
-    given = teachers_of(models, with_ledger(command.facts, command.teacher, command.out))
+    given = teachers_of(models, with_ledger(command.facts, models, command.out))
     teachers = wrap_teachers(recipes, given)
     merged = (getattr(one.network, "lineup", None) for one in teachers.values())
     if lineup := next(filter(None, merged), None):

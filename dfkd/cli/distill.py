@@ -133,7 +133,7 @@ def _sources(
             )
         data = WrittenSet(path_of(place))
         return distillation.absent_teacher(data), LabelStore(data)
-    facts = with_ledger(command.facts, command.teacher, command.out)
+    facts = with_ledger(command.facts, [command.teacher, *command.teachers], command.out)
     teacher = load_wrapped_teacher(command.teacher, command.teachers, facts, recipe)
     if command.recompute:
         _check_recompute(recipe, teacher, command.images)
@@ -233,7 +233,9 @@ def _evaluation(command: arguments.Distill, teacher: Teacher) -> Evaluation:
         data = load_data(
             command.eval, spec=teacher.spec, class_names=teacher.class_names, subset=teacher.subset
         )
-    unlabelled = load_images(command.unlabelled, teacher) if command.unlabelled else None
+    unlabelled = (
+        load_images(command.unlabelled, teacher, labels=False) if command.unlabelled else None
+    )
     return Evaluation(data, 0, command.epsilon, command.teacher_accuracy, unlabelled)
 
 

@@ -165,6 +165,22 @@ def test_what_does_not_go_together_is_refused(case):
         dfkd.ensemble([make(names) for names in case[0].split()], *case[1])
 
 
+def test_what_its_members_are_compared_with_is_kept_or_refused():
+    def remembering(prior, names="abcd"):
+        return Teacher(make(names).restore(), SPEC, names, prior=prior)
+
+    x = torch.rand(4, 1, 8, 8)
+    assert dfkd.ensemble([make(), make(seed=1)]).trace(x, statistics=True).statistics
+    nothing = dfkd.ensemble([remembering("nothing"), remembering("nothing")])
+    assert not nothing.remembers
+    normless = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), SPEC, "abcd")
+    assert not dfkd.ensemble([remembering("nothing"), normless]).remembers
+    with pytest.raises(DfkdError, match="to all of its teachers, or to none"):
+        dfkd.ensemble([remembering("nothing"), make()])
+    with pytest.raises(DfkdError, match="`prior=norm_shift` is of one bare teacher"):
+        dfkd.ensemble([make(), remembering("norm_shift")])
+
+
 def test_one_shape_and_the_names_that_somebody_knows():
     with pytest.raises(DfkdError, match="1x8x8 and 1x8x16"):
         dfkd.ensemble([make(), Teacher(vgg((4,), 1, 1, 4), ImageSpec(1, 8, 16), "abcd")])

@@ -16,6 +16,7 @@ from dfkd.errors import DfkdError, nearest
 from dfkd.networks.frontends import Cepstral, Spectrogram
 from dfkd.networks.layers import unwrap
 from dfkd.teacher import Teacher
+from dfkd.teacher.priors import prior_around
 from dfkd.teacher.spec import ImageSpec
 
 FRONT_ENDS = ("cepstral", "stft")
@@ -104,6 +105,7 @@ def put_behind_front_end(teachers: Sequence[Teacher], config: CrossModalConfig) 
     if len(teachers) != 1:
         raise DfkdError(f"cross_modal wants one teacher, not {len(teachers)}; see ensemble")
     teacher = teachers[0]
+    teacher.require_inside("cross_modal asks its teacher as one network with the front end")
     shown = (1, config.height, config.width)
     if teacher.spec.shape != shown:
         given, wanted = ("x".join(map(str, shape)) for shape in (shown, teacher.spec.shape))
@@ -113,4 +115,5 @@ def put_behind_front_end(teachers: Sequence[Teacher], config: CrossModalConfig) 
         )
     # Moved before a ``Teacher`` asks it how many classes there are.
     front_end = front_end_of(config).to(teacher.device)
-    return Teacher(BehindFrontEnd(front_end, teacher), config.spec, task=teacher.task)
+    prior = prior_around(teachers, "a teacher behind a front end")
+    return Teacher(BehindFrontEnd(front_end, teacher), config.spec, task=teacher.task, prior=prior)

@@ -25,6 +25,7 @@ from dfkd.errors import DfkdError, nearest
 from dfkd.networks.layers import unwrap
 from dfkd.tasks.orders import Lineup, line_up
 from dfkd.teacher import Teacher
+from dfkd.teacher.priors import prior_around
 from dfkd.teacher.spec import ImageSpec
 from dfkd.teacher.statistics import statistics_layers
 
@@ -138,13 +139,16 @@ def merge_teachers(teachers: Sequence[Teacher], config: EnsembleConfig) -> Teach
         raise DfkdError(f"{len(config.weights)} weights for {len(teachers)} teachers")
     if any(teacher.task.rows > 1 for teacher in teachers):
         raise DfkdError("an ensemble wants teachers of one class an image, and one has labels")
+    for teacher in teachers:
+        teacher.require_inside("an ensemble asks its teachers as one network")
     lineup = None if config.combine == "classes" else _same_classes(teachers)
     names = lineup.names if lineup else _all_names(teachers)
     spec = _common_spec(teachers)
+    prior = prior_around(teachers, "an ensemble")
     network = Ensemble(teachers, spec, config, lineup)
     for teacher in teachers:
         teacher.to(teachers[0].device)
-    return Teacher(network, spec, names)
+    return Teacher(network, spec, names, prior=prior)
 
 
 def _common_spec(teachers: Sequence[Teacher]) -> ImageSpec:

@@ -1,5 +1,6 @@
 """What a teacher remembers of its training inputs: priors over what it is shown."""
 
+from dfkd.teacher.priors.around import prior_around
 from dfkd.teacher.priors.batch_norm import BatchNormPrior
 from dfkd.teacher.priors.external import ExternalPrior
 from dfkd.teacher.priors.known import (
@@ -52,6 +53,7 @@ __all__ = [
     "name_of",
     "named_prior",
     "opened",
+    "prior_around",
     "remembers",
     "suggestion",
     "told_of",
