@@ -17,7 +17,8 @@ class ExportStats:
 
     Attributes:
         teacher: MODEL, see `dfkd distill --help`.
-        data: DATA, the images that the teacher was trained on; labels are not looked at.
+        data: DATA, the images that the teacher was trained on; labels are looked at where
+            --only-classes leaves images out.
         out: The file to write, such as pack.safetensors.
         layers: Names of layers, such as norm,blocks.0.norm1; every normalisation layer where none
             are given, or every convolution and linear layer but the first.

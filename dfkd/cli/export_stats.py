@@ -1,20 +1,30 @@
 """``dfkd export-stats``."""
 
+from dataclasses import replace
+
 from dfkd.cli import arguments
 from dfkd.cli.common import teacher_of
 from dfkd.datasets import load_images
+from dfkd.errors import DfkdError
 from dfkd.runs.export_statistics import export_statistics
+from dfkd.tasks.subset import choose_classes
 from dfkd.tasks.words import first_few
 from dfkd.training import devices
 
 
 def run_export_stats(command: arguments.ExportStats) -> int:
     """Write the pack, and print what is in it."""
-    teacher = teacher_of(command.teacher, command.facts)
+    # The whole network, also where some classes' images are read: whoever gets the pack may cut it.
+    teacher = teacher_of(command.teacher, replace(command.facts, only_classes=None))
     teacher.to(devices.resolve_device(command.device))
+    if (only := command.facts.only_classes) is not None:
+        teacher.subset = choose_classes(only, teacher.class_names)
+    images = load_images(command.data, teacher, labels=False)
+    if only is not None and images.labels is None:
+        raise DfkdError(f"`only_classes` leaves images out by labels, and {images.name} has none")
     names = tuple(filter(None, (command.layers or "").split(",")))
     pack = export_statistics(
-        teacher, load_images(command.data, teacher), command.out, layers=names,
+        teacher, images, command.out, layers=names,
         noise_epsilon=command.noise_epsilon, noise_delta=command.noise_delta,
         overwrite=command.overwrite,
     )  # fmt: skip

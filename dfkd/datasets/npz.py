@@ -105,7 +105,7 @@ def _read(
     found, white = to_intensities(pieces, shape, header.dtype, uri.white, name)
     notes = [note, how.note, white.note]
     indices = None
-    if labels is not None:
+    if labels is not None and not uri.foreign:
         whole = np.concatenate([*_pieces(file, labels, headers[labels])])
         values, said = class_indices(whole, len(found), class_names, name)
         indices, notes = torch.from_numpy(values), [*notes, said]

@@ -2,7 +2,9 @@
 
 import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,6 +13,7 @@ from scipy.stats import norm
 from torch import nn
 
 import dfkd
+from dfkd.cli import main
 from dfkd.errors import DfkdError
 from dfkd.networks import initialise
 from dfkd.runs import export_statistics as module
@@ -238,3 +241,25 @@ def test_a_set_is_made_with_a_pack_and_says_so(tmp_path):
     plain = Teacher(network, SPEC, prior="nothing")
     with pytest.raises(DfkdError, match="prior"):
         dfkd.synthesize(plain, output=dfkd.Output(tmp_path / "set", resume=True), **asked)
+
+
+def test_labels_are_looked_at_only_to_leave_classes_out(tmp_path):
+    def exported(*words):
+        place = str(tmp_path / f"pack{len(words)}{words[-1][-1]}")
+        assert main(["export-stats", "bundled:digits_vgg", *words, "--out", place]) == 0
+        return place, read_pack(Path(place))
+
+    images = (torch.rand(12, 8, 8) * 255).byte().numpy()
+    labels = np.arange(12) + 90  # of no class of this model
+    np.savez(tmp_path / "other.npz", images=images, labels=labels)
+    assert exported("--data", f"npz:{tmp_path}/other.npz")[1].samples == 12
+    place, pack = exported("--data", "bundled:digits_vgg", "--only-classes", "1,3")
+    assert 100 < pack.samples < 200
+    # It is of the whole network: whoever cuts it can use the pack, and whoever does not.
+    for only in (None, "1,3", "3,9"):
+        teacher = dfkd.load_teacher("bundled:digits_vgg", prior=f"pack:{place}", only_classes=only)
+        assert teacher.prior_note == f"pack {pack.digest}"
+    np.savez(tmp_path / "plain.npz", images=images)
+    words = ["export-stats", "bundled:digits_vgg", "--data", f"npz:{tmp_path}/plain.npz"]
+    assert main([*words, "--only-classes", "1,3", "--out", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
