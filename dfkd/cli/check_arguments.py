@@ -14,6 +14,7 @@ class DatasetCheck:
         directory: of the set, closed or not.
         teacher: MODELs that it was made from: shown its images again, and needed for --repair where
             the manifest names code.
+        prior: What its images were compared with, where that was named when the set was made.
         repair: Make damaged and missing shards again, to the same bytes; remove leftovers.
         device: auto, cpu, cuda or mps: for --repair that which the set was made on.
         compile: on or off (auto), as when the set was made.
@@ -22,6 +23,7 @@ class DatasetCheck:
 
     directory: SetDirectory
     teacher: metavars.Models = ()
+    prior: metavars.PriorName = None
     repair: bool = False
     device: str = "auto"
     compile: str = "auto"

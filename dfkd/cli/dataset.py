@@ -12,7 +12,7 @@ import torch
 
 from dfkd.cli import arguments
 from dfkd.cli.build_recipe import build_recipe
-from dfkd.cli.common import Shown, console, teacher_of, teachers_of
+from dfkd.cli.common import Shown, console, teacher_of, teachers_of, with_ledger
 from dfkd.cli.flags import as_flags
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.label_manifest import epoch_name
@@ -22,6 +22,7 @@ from dfkd.datasets.written.shards import ShardFile, shard_name
 from dfkd.errors import DfkdError, unwritable
 from dfkd.loading.uri import local_paths
 from dfkd.report.progress import Progress
+from dfkd.runs.asking import told_queries
 from dfkd.runs.options import Compute, Output
 from dfkd.sets.closing import close, missing_shards
 from dfkd.sets.content import impossible_values
@@ -46,7 +47,10 @@ def run_synthesize(command: arguments.Synthesize) -> int:
     # What one process has replaced is what the others join.
     output = Output(command.out, command.overwrite and _HELPER not in os.environ)
     _take_own_gpu()
-    teachers = teachers_of(uris, command.facts)
+    facts = with_ledger(command.facts, uris, command.out)
+    if facts.ledger is not None and command.devices > 1:
+        raise DfkdError("several processes would each ask the teacher: leave `devices` out")
+    teachers = teachers_of(uris, facts)
     order = _order(command, teachers[0])
     makers = [Maker(*each) for each in zip(teachers, uris, strict=True)]
     reads = [*local_paths(uris), *command.facts.class_names]
@@ -121,6 +125,8 @@ def _tell_end(result: SetResult) -> int:
         return 130
     images = len(result.dataset)
     print(f"{images:,} images in {result.shards} shards, {result.made} of them made here")
+    for account in result.queries:
+        print(*told_queries(account), sep="\n")
     print(result.directory)
     return 0
 
@@ -134,6 +140,7 @@ def run_label(command: arguments.DatasetLabel) -> int:
         check_loads(source)
         if first.only_classes is not None and facts.only_classes is None:
             facts = replace(facts, only_classes=",".join(map(str, first.only_classes)))
+    facts = with_ledger(facts, [source], command.directory)
     teacher = teacher_of(source, facts).to(devices.resolve_device(command.device))
     given = {name: getattr(command, name) for name in ("crop", "light", "mix")}
     given |= {} if command.flip is None else {"flip": command.flip}

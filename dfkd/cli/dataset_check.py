@@ -1,6 +1,7 @@
 """``dfkd dataset check`` and ``dfkd dataset card``."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dfkd.cli import arguments
 from dfkd.cli.common import compute_of
@@ -43,7 +44,10 @@ def _teachers(command: arguments.DatasetCheck) -> Sequence[Teacher]:
         manifest = read_manifest(command.directory)
     except DfkdError:
         return []  # which ``check_set`` says better
-    return [load_maker(manifest, uri) for uri in command.teacher]
+    ledger = Path(f"{command.directory}.queries")
+    return [
+        load_maker(manifest, uri, prior=command.prior, ledger=ledger) for uri in command.teacher
+    ]
 
 
 def _tell(found: SetCheck) -> None:

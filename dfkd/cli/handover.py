@@ -1,7 +1,7 @@
 """``dfkd dataset export`` and ``dfkd dataset import``."""
 
 from dfkd.cli import arguments
-from dfkd.cli.common import teacher_of
+from dfkd.cli.common import teacher_of, with_ledger
 from dfkd.cli.flags import as_flags
 from dfkd.datasets.written import WrittenSet
 from dfkd.errors import DfkdError
@@ -32,7 +32,8 @@ def run_import(command: arguments.DatasetImport) -> int:
             "`class_names` are for a `teacher`, who is asked anew"
         )
     if command.teacher is not None:
-        teacher = teacher_of(command.teacher, command.facts)
+        facts = with_ledger(facts, [command.teacher], command.out)
+        teacher = teacher_of(command.teacher, facts)
         teacher.to(devices.resolve_device(command.device))
         maker = Maker(teacher, command.teacher)
     data = import_set(

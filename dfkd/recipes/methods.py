@@ -54,6 +54,7 @@ class MethodRow(NamedTuple):
         batch: the setting that says how many images are optimised together, "" for none.
         passes: the setting that says how many passes of the teacher an update makes, "" for one.
         drawn: the setting that says how many images an update draws, "" for none.
+        alone: its images do not depend on the student.
         round: setting -> updates that make one round, where an update is less than one.
         share: of a budget in minutes, the most that an update should take (``dfkd.runs.pace``).
         statistics: whether the teacher must store some.
@@ -73,6 +74,7 @@ class MethodRow(NamedTuple):
     batch: str = ""
     passes: str = ""
     drawn: str = ""
+    alone: bool = False
     round: Callable[[Any], int] = lambda setting: 1
     share: float = 0.1
     statistics: bool = True
@@ -111,6 +113,7 @@ METHODS: dict[str, MethodRow] = {
         DrawingsConfig,
         Drawings,
         "Drawings in one fixed style; for teachers that store no statistics",
+        alone=True,
         statistics=False,
         gradient=False,
     ),

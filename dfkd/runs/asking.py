@@ -1,8 +1,9 @@
 """A run cut to a budget of queries: what is asked to judge by, and when the rest is asked."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dfkd.access.meter import Meter
 from dfkd.access.teacher import meter_of
@@ -82,12 +83,11 @@ def fit_recipe(recipe: Recipe, meter: Meter, budget: Budget, steps: float) -> Re
     )
 
 
-def told_queries(account: dict[str, object] | None) -> Sequence[str]:
+def told_queries(account: Mapping[str, Any] | None) -> Sequence[str]:
     """Say what a run has asked and paid, in a line; none where nothing was counted."""
     if not account:
         return ()
     asked = account["asked"]
-    assert isinstance(asked, dict)
     parts = ", ".join(f"{purpose} {count:,}" for purpose, count in asked.items())
     limit = "" if account["budget"] is None else f" of {account['budget']:,}"
     line = (

@@ -152,7 +152,10 @@ def _made(manifest: SetManifest) -> Iterator[tuple[str, Any]]:
     for number, teacher in enumerate(manifest.teachers):
         name = "teacher" if len(manifest.teachers) == 1 else f"teacher {number}"
         yield name, markdown_code(teacher.source)
-        yield f"{name}, SHA-256 of its weights", markdown_code(teacher.hash)
+        if seen := manifest.access[number]:
+            yield f"{name}, seen of its answers", markdown_code(seen)
+        what = "where it answers" if seen else "its weights"
+        yield f"{name}, SHA-256 of {what}", markdown_code(teacher.hash)
     if manifest.selected is not None:
         kept, of, by = (manifest.selected.get(key) for key in ("kept", "of", "by"))
         yield "selected", f"{kept} of {of} images, by {by}"

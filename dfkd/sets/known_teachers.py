@@ -6,6 +6,8 @@ else the user must name.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,25 +25,36 @@ _FAR = 0.01
 rounds by .0005, and other batches, devices and folded layers by less than ten times that."""
 
 
-def load_maker(manifest: SetManifest, uri: str, entry: TeacherEntry | None = None) -> Teacher:
-    """Load a teacher with the images and class names that a set's manifest has.
+def load_maker(
+    manifest: SetManifest,
+    uri: str,
+    entry: TeacherEntry | None = None,
+    prior: str | None = None,
+    ledger: Path | None = None,
+) -> Teacher:
+    """Load a teacher with images, class names and access as a set's manifest has them.
 
     Args:
         manifest: of the set.
         uri: a MODEL URI.
         entry: which of the set's teachers that is; the first, when left out.
+        prior: what its images were compared with; a manifest opens no file.
+        ledger: of its answers, where these were counted.
 
     Raises:
         DfkdError: see ``load_teacher``.
     """
     spec = manifest.image
     shape, names = "x".join(map(str, spec.shape)), manifest.class_names
-    only_classes = (entry or manifest.teachers[0]).only_classes
-    if only_classes is None:
-        return load_teacher(uri, image=shape, mean=spec.mean, std=spec.std, class_names=names)
-    found = load_teacher(
-        uri, image=shape, mean=spec.mean, std=spec.std, only_classes=list(only_classes)
-    )
+    entry = entry or manifest.teachers[0]
+    access = manifest.access[manifest.teachers.index(entry)] or None
+    load = partial(
+        load_teacher, uri, image=shape, mean=spec.mean, std=spec.std, prior=prior,
+        access=access, ledger=ledger if access else None,
+    )  # fmt: skip
+    if entry.only_classes is None:
+        return load(class_names=names)
+    found = load(only_classes=list(entry.only_classes))
     found.task.names = names
     return found
 

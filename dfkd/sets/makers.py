@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.errors import DfkdError
-from dfkd.networks import initialise
+from dfkd.networks import initialise, resnet
 from dfkd.networks.copying import copy_network
 from dfkd.networks.foreign import within_memory
 from dfkd.protocols import Synthesizer
@@ -82,14 +82,14 @@ def make_pictures(
 
 
 def make_sampled(
-    teacher: Teacher, network: nn.Module, recipe: Recipe, classes: Sequence[int], seed: int,
+    teacher: Teacher, student: nn.Module, recipe: Recipe, classes: Sequence[int], seed: int,
     steps: int, pulse: Callable[[float], None],
 ) -> ShardRows:  # fmt: skip
     """Let a method learn, then draw from it until every class has as many images as it should.
 
     Args:
         teacher: asked; answers alike and may be folded.
-        network: the teacher's own, of which the student is a copy with other weights.
+        student: from random weights, see ``student_against``.
         recipe: of the method.
         classes: one an image; images come back in this order.
         seed: of the shard.
@@ -106,7 +106,6 @@ def make_sampled(
         synthesizer=with_flip(recipe.synthesizer, None),
     )
     synthesizer = build_synthesizer(recipe, teacher)
-    student = initialise(copy_network(network), recipe.seed).requires_grad_(True)
     distiller = build_distiller(teacher, student, recipe.learner, recipe.seed)
     engine = Engine(synthesizer, distiller, Budget(steps=steps), recipe.alternation)
     teacher.before_pass = lambda: pulse(0.9 * min(1.0, engine.account.steps / steps))
@@ -118,6 +117,16 @@ def make_sampled(
     rows = collect(teacher, synthesizer, distiller.student, classes, seed, pulse)
     rows["iterations"] = torch.full((len(classes),), engine.account.updates)
     return rows
+
+
+def student_against(teacher: Teacher, seed: int) -> nn.Module:
+    """Build the student that a method learns against: the teacher's network with other weights.
+
+    Of a teacher that shows nothing but answers it is a small network of ours.
+    """
+    spec = teacher.spec
+    whole = resnet(8, spec.channels, teacher.num_classes) if teacher.opaque else None
+    return initialise(whole or copy_network(teacher.network), seed).requires_grad_(True)
 
 
 def collect(

@@ -8,9 +8,8 @@ from dfkd.datasets.written import SetManifest
 from dfkd.errors import DfkdError
 from dfkd.recipes import from_dict
 from dfkd.runs.inversion_order import with_steps
-from dfkd.sets.makers import LEARNING_STEPS
 from dfkd.sets.order import SetOrder
-from dfkd.sets.plan import settings_of
+from dfkd.sets.plan import learning_steps, settings_of
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig
 from dfkd.tasks.words import shown
 
@@ -50,7 +49,7 @@ def _follows(manifest: SetManifest, order: SetOrder) -> bool:
         wanted = with_steps(wanted, order.steps)
     if getattr(wanted, "flip", 0.0) is None:
         wanted = replace(wanted, flip=settled.flip)
-    steps = None if order.pictures else order.steps or LEARNING_STEPS
+    steps = learning_steps(order, any(manifest.access))
     further = {"method": order.recipe.method, "steps": steps, "mixtures": order.mixtures}
     return bool(settled == wanted) and further.items() <= manifest.recipe.items()
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from dfkd.access.teacher import accounted
 from dfkd.datasets.written import ClassEntry, SetManifest, TeacherEntry
 from dfkd.datasets.written.manifest import MANIFEST, read_manifest
 from dfkd.errors import DfkdError
 from dfkd.recipes import build_synthesizer
+from dfkd.recipes.methods import METHODS
 from dfkd.recipes.named import with_round
 from dfkd.recipes.overlay import merge
 from dfkd.runs.decisions import ask_mirror
@@ -115,6 +117,7 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
     teacher = makers[0].teacher
     counts = order.class_counts(teacher)
     priors = [m.teacher.prior_note for m in makers]
+    seen = [account["access"] if (account := accounted(m.teacher)) else "" for m in makers]
     named = zip(teacher.class_names, synsets_of(teacher.class_names, folded), counts, strict=True)
     return SetManifest(
         image=teacher.spec,
@@ -122,15 +125,35 @@ def outline(order: SetOrder, makers: Sequence[Maker]) -> SetManifest:
         teachers=tuple(entry_of(m) for m in makers),
         recipe={
             "method": order.recipe.method,
-            "steps": None if order.pictures else order.steps or LEARNING_STEPS,
+            "steps": learning_steps(order, any(seen)),
             "mixtures": order.mixtures,
             "asked": order.identity(),
             **({"prior": priors} if any(priors) else {}),
+            **({"access": seen} if any(seen) else {}),
         },
         seed=order.seed,
         shards=tuple(shard_entries(order, counts, len(makers))),
         versions={"dfkd": version("dfkd"), "torch": torch.__version__},
     )
+
+
+def learning_steps(order: SetOrder, opaque: bool) -> int | None:
+    """Return the steps of the student that a method learns against; each asks the teacher.
+
+    Where the images do not depend on the student one step is enough to begin with them.
+
+    Args:
+        order: of the set.
+        opaque: whether only the teachers' answers are seen: nothing drawn is corrected then.
+
+    Returns:
+        None: pictures need no student.
+    """
+    if order.pictures:
+        return None
+    row = METHODS.get(order.recipe.method)
+    alone = row is not None and (row.alone or (opaque and bool(row.drawn)))
+    return order.steps or (1 if alone else LEARNING_STEPS)
 
 
 def _complete(order: SetOrder, teacher: Teacher) -> tuple[Any, list[str]]:

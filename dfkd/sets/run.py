@@ -5,11 +5,13 @@ moment: the finished set has the same bytes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from dfkd.access.teacher import accounted, meter_of
 from dfkd.datasets.written import WrittenSet
 from dfkd.datasets.written.manifest import MANIFEST
 from dfkd.datasets.written.shards import shard_name, write_shard
@@ -21,7 +23,7 @@ from dfkd.runs.prepare import accelerate, compile_mode
 from dfkd.sets.claims import Claims, Halted, share_work
 from dfkd.sets.class_turns import in_turn
 from dfkd.sets.closing import close, is_begun, missing_shards
-from dfkd.sets.makers import ShardRows, make_pictures, make_sampled
+from dfkd.sets.makers import ShardRows, make_pictures, make_sampled, student_against
 from dfkd.sets.order import SetOrder
 from dfkd.sets.plan import SET, WORK, Maker, check_same, outline, settings_of, settle_plan
 from dfkd.synthesis.methods.deep_inversion_config import traced_shapes
@@ -45,6 +47,7 @@ class SetResult:
         shards: that the set has.
         seconds: wall time of this process.
         decisions: what was decided before the first image, in a line each.
+        queries: of each teacher whose answers are counted, what was asked and paid for this set.
     """
 
     directory: Path
@@ -53,6 +56,7 @@ class SetResult:
     shards: int
     seconds: float
     decisions: Sequence[str]
+    queries: Sequence[Mapping[str, Any]] = ()
 
     @property
     def dataset(self) -> WrittenSet:
@@ -89,6 +93,7 @@ class SetRun:
             check_same(output.path, outline(order, makers))
         elif output.overwrite:
             run_directory.create(output.path, overwrite=True, layout=SET)
+        self._open_accounts(again)
         self._reported, self._interrupted = 0.0, [False]
 
     def run(self) -> SetResult:
@@ -112,8 +117,15 @@ class SetRun:
         complete = not missing_shards(self.directory, self.plan)
         spent = time.perf_counter() - self._began
         return SetResult(
-            self.directory, complete, made, len(self.plan.shards), spent, self.plan.decisions
-        )
+            self.directory, complete, made, len(self.plan.shards), spent, self.plan.decisions,
+            [account for one in self.makers if (account := accounted(one.teacher))],
+        )  # fmt: skip
+
+    def _open_accounts(self, again: bool) -> None:
+        """Count the answers of metered teachers for this set, whichever process goes on with it."""
+        for index, maker in enumerate(self.makers):
+            if meter := meter_of(maker.teacher):
+                meter.begin("/".join((*self.directory.parts[-2:], f"teacher {index}")), again)
 
     def _work(self, claims: Claims) -> int:
         """Make what nobody else makes and close the set; returns how many shards were made here."""
@@ -150,8 +162,9 @@ class SetRun:
         teacher = self._fast[entry.teacher]
         if self.order.pictures:
             return make_pictures(teacher, settings, classes, entry.seed, method["mixtures"], pulse)
-        network, recipe = maker.teacher.network, self.order.recipe.with_(synthesizer=settings)
-        return make_sampled(teacher, network, recipe, classes, entry.seed, method["steps"], pulse)
+        student = student_against(maker.teacher, entry.seed)
+        recipe = self.order.recipe.with_(synthesizer=settings)
+        return make_sampled(teacher, student, recipe, classes, entry.seed, method["steps"], pulse)
 
     @cached_property
     def _targets(self) -> list[int]:

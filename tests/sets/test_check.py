@@ -441,7 +441,9 @@ def test_copies_are_told_from_other_images():
 
 
 def test_the_command_tells_and_mends(directory, capsys, monkeypatch):
-    monkeypatch.setattr("dfkd.cli.dataset_check.load_maker", lambda manifest, uri: colour_teacher())
+    monkeypatch.setattr(
+        "dfkd.cli.dataset_check.load_maker", lambda manifest, uri, **told: colour_teacher()
+    )
     words = ["dataset", "check", str(directory)]
     assert main(words) == 0
     assert capsys.readouterr().out.startswith("nothing found: 12 images read, 3 of 3 shards")

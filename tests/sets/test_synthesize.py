@@ -207,3 +207,46 @@ def test_a_set_that_others_have_finished_is_closed(tmp_path, uninterrupted, caps
     os.remove(directory / shard_name(1))
     assert main(["dataset", "merge", str(directory)]) == 2
     assert "lacks 1 of 10 shards" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("access", ["probs", "top1"])
+def test_a_set_of_an_api_counts_what_it_asks_and_says_what_it_saw(tmp_path, access):
+    def seen(**told):
+        return dfkd.load_teacher(
+            "bundled:digits_vgg", access=access, ledger=tmp_path / "ledger", **told
+        )
+
+    asked = {"method": "drawings", "per_class": 1, "classes": [1, 7], "shard_size": 1}
+    made = dfkd.synthesize(seen(), output=tmp_path / "set", **asked)
+    (account,) = made.queries
+    assert 0 < account["counted"] < 2_000  # a student's steps would have asked 500 times as often
+    assert made.dataset.manifest.recipe["access"] == [access]
+    assert made.dataset.column("labels").tolist() == [1, 7]
+    # Made again it costs nothing: what was paid is in the ledger.
+    again = dfkd.synthesize(seen(), output=dfkd.Output(tmp_path / "again"), **asked)
+    assert again.queries[0]["counted"] == 0
+    assert torch.equal(again.dataset.column("images"), made.dataset.column("images"))
+    with pytest.raises(DfkdError, match="holds another set"):
+        dfkd.synthesize(dfkd.load_teacher("bundled:digits_vgg"), output=tmp_path / "set", **asked)
+    with pytest.raises(DfkdError, match="more images to ask about"):
+        dfkd.synthesize(seen(queries=20), output=tmp_path / "other", **asked)
+
+
+def test_several_processes_of_a_command_do_not_share_an_account(tmp_path):
+    words = ["synthesize", "bundled:digits_vgg", "--per-class", "1", "--method", "drawings"]
+    assert main([*words, "--access", "probs", "--devices", "2", "--out", str(tmp_path / "s")]) == 2
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_damaged_set_of_an_api_is_mended_from_its_answers(tmp_path, capsys):
+    words = ["--method", "drawings", "--per-class", "1", "--shard-size", "5", "--access", "probs"]
+    assert main(["synthesize", "bundled:digits_vgg", *words, "--out", str(tmp_path / "set")]) == 0
+    assert "counted" in capsys.readouterr().out
+    whole = content(tmp_path / "set")
+    (tmp_path / "set" / shard_name(1)).write_bytes(b"gone")
+    assert main(["dataset", "check", str(tmp_path / "set"), "--repair"]) == 0
+    assert content(tmp_path / "set") == whole
+    words = ["--teacher", "bundled:digits_vgg"]
+    assert main(["dataset", "check", str(tmp_path / "set"), *words]) == 0
+    assert main(["dataset", "card", str(tmp_path / "set")]) == 0
+    assert "| teacher, seen of its answers | `probs` |" in (tmp_path / "set/card.md").read_text()

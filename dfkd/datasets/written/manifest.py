@@ -108,6 +108,14 @@ class SetManifest:
         shards = tuple(replace(shard, sha256=one) for shard, one in pairs)
         return replace(self, shards=shards, complete=True)
 
+    @property
+    def access(self) -> tuple[str, ...]:
+        """What was seen of each teacher's answers where no more was; "" where all was."""
+        seen = self.recipe.get("access")
+        count = len(self.teachers)
+        fits = isinstance(seen, list) and len(seen) == count
+        return tuple(map(str, seen or ())) if fits else ("",) * count
+
     def differences(self, other: "SetManifest") -> list[str]:
         """List in what two orders differ, in words; what is found out later is left aside."""
         mine, others = (one._order() for one in (self, other))
@@ -122,6 +130,7 @@ class SetManifest:
             **self.recipe.get("asked", {}),
             "teacher": " ".join(one.hash[:16] for one in self.teachers),
             "prior": self.recipe.get("prior"),
+            "access": " ".join(self.access).strip(),
             "image": str(self.image),
             "class_names": " ".join(self.class_names),
             "class_counts": [one.count for one in self.classes],
