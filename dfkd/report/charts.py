@@ -91,7 +91,8 @@ def draw_metric(axes: Axes, metric: Metric) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
     mark(axes, log_ticks(low, high) if logarithmic else ticks(low, high))
-    axes.set_xlim(start, max(end, start + 1e-9))
+    # A single point stands in the middle: its time alone would be each of the ticks.
+    axes.set_xlim((start, end) if end > start else (0, 2 * end or 1))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
     axes.xaxis.set_major_formatter("{x:.4g}")
     axes.set_xlabel(f"time, {unit}" + ("; vertical axis logarithmic" if logarithmic else ""))

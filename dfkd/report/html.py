@@ -4,10 +4,12 @@ import base64
 import json
 import shlex
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 from dfkd.report.palette import COLOURS
@@ -40,6 +42,18 @@ def width(path: Path) -> int:
     with Image.open(path, formats=("PNG",)) as image:
         pixels: int = image.width
     return pixels
+
+
+def coded(line: str) -> Markup:
+    """Return a line as HTML, with what stands between backticks as code.
+
+    >>> str(coded("set `lr` < 1"))
+    'set <code>lr</code> &lt; 1'
+    """
+    parts = line.split("`")
+    marked = (Markup("<code>{}</code>").format(part) for part in parts[1::2])
+    plain = map(Markup.escape, parts[::2])
+    return Markup("").join(one for pair in zip_longest(plain, marked, fillvalue="") for one in pair)
 
 
 def command(words: Any) -> str:

@@ -45,6 +45,7 @@ def write_page(
         grid=html.data_uri(directory / "grid.png"),
         grid_width=html.width(directory / "grid.png"),
         charts=list(_charts(read_metrics(directory))),
+        decisions=[html.coded(line) for line in result.get("decisions") or ()],
         account=sentences.account(result),
         balance=_balance(counts, manifest.get("class_names") or []),
         balance_chart=_balance_chart(counts),

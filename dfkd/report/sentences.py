@@ -27,6 +27,8 @@ def models(result: _Record) -> list[dict[str, Any]]:
         for name in ("teacher", "student")
         if result.get(f"{name}_parameters") is not None
     ]
+    for row in rows:  # none is of a teacher that shows nothing but answers
+        row["parameters"] = row["parameters"] or None
     if len(rows) == 2:
         rows[1]["agreement"] = result.get("agreement")
     return rows
@@ -145,11 +147,11 @@ def account(result: _Record) -> Rows:
         ("Scheme", str(result.get("scheme") or "")),
         ("Knowledge", str(result.get("knowledge") or "")),
         ("Layers compared", "; ".join(result.get("pairs") or ())),
-        ("Decided by probing the teacher", "; ".join(result.get("decisions") or ())),
         ("Expected accuracy", expected(result)),
         ("What is wrong", " ".join(f"{line}." for line in result.get("findings") or ())),
         ("Images synthesised", whole(result.get("images_synthesized"))),
         ("Images shown to the teacher", whole(result.get("teacher_forwards"))),
+        ("Asked of the teacher", asked(result)),
         ("Student steps", whole(result.get("student_steps"))),
         ("Early exits", earliest_exit(result)),
         ("Time in all", duration(total)),
@@ -160,6 +162,17 @@ def account(result: _Record) -> Rows:
             text = duration(spent) if share is None else f"{duration(spent)} ({percent(share, 0)})"
             rows.append((f"Time for {name}", text))
     return [(name, text) for name, text in rows if text.strip("–")]
+
+
+def asked(result: _Record) -> str:
+    """Tell how many images a metered teacher was asked about; empty where nothing was counted."""
+    account = result.get("queries")
+    if not account:
+        return ""
+    limit = f" of {whole(account['budget'])}" if account["budget"] else ""
+    cost = f", at a cost of {account['cost']:g}" if account["price"] else ""
+    total = sum(account["asked"].values())
+    return f"{whole(total)}{limit} images, {whole(account['counted'])} counted{cost}"
 
 
 def expected(result: _Record) -> str:

@@ -268,6 +268,20 @@ def test_page_says_what_was_not_measured(tmp_path: Path) -> None:
     assert "none, neither for training nor for measuring" in text
 
 
+def test_page_lists_what_was_decided_and_what_a_metered_teacher_was_asked(tmp_path: Path) -> None:
+    account = {"asked": {"trial": 1, "training": 999}, "counted": 900, "budget": 5000}
+    asked = {**account, "price": 0.5, "cost": 450.0}
+    lines = ["no mirror images: `learner.flip=0.5` shows them", "a <b> & c"]
+    found = {**RESULT, "teacher_parameters": 0, "decisions": lines, "queries": asked}
+    del found["comparison"]
+    text = make_run(tmp_path / "run", found).read_text()
+    assert "<li>no mirror images: <code>learner.flip=0.5</code> shows them</li>" in text
+    assert "<li>a &lt;b&gt; &amp; c</li>" in text
+    assert "1,000 of 5,000 images, 900 counted, at a cost of 450" in text
+    row = text.partition("Teacher</th>")[2].partition("</tr>")[0]
+    assert "<td>0</td>" not in row  # its parameters are not seen
+
+
 def test_page_of_an_inversion_has_no_student(tmp_path: Path) -> None:
     result = {"method": "deep_inversion", "own_top1": 0.96875, "images_synthesized": 32,
               "seconds": {"total": 300.0}}  # fmt: skip
