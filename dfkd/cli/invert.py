@@ -37,11 +37,7 @@ def run_invert(command: arguments.Invert) -> int:
     directory = command.out
     run_directory.prepare(directory, command.overwrite, command.resume, reads=reads)
     teacher = teacher_of(command.teacher, command.facts)
-    if not teacher.remembers:
-        raise DfkdError(
-            "pictures are made from batch-norm statistics, and this teacher stores none; "
-            "dfkd distill --method drawings needs only its answers"
-        )
+    teacher.require_statistics("invert")
     order = Order(
         classes,
         command.count,

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.tasks import Prediction
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.teacher import Teacher, Trace
+from dfkd.teacher.teacher import Teacher
+from dfkd.teacher.trace import Trace
 
 
 class _Silent(nn.Module):

@@ -19,7 +19,8 @@ from dfkd.errors import DfkdError
 from dfkd.networks.foreign import says
 from dfkd.teacher.priors import StatisticsPrior
 from dfkd.teacher.tapped import TappedNetwork, TappedTrace
-from dfkd.teacher.teacher import Teacher, Trace
+from dfkd.teacher.teacher import Teacher
+from dfkd.teacher.trace import Trace
 
 _MODES = ("auto", "on", "off")
 SECONDS_TO_START = 20.0

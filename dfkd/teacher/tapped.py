@@ -12,7 +12,8 @@ from dfkd.networks.layers import clean_name, unwrap
 from dfkd.teacher.layout import layout_of, to_layout
 from dfkd.teacher.priors import StatisticsPrior, name_of
 from dfkd.teacher.statistics import Moments, input_moments
-from dfkd.teacher.teacher import Teacher, Trace
+from dfkd.teacher.teacher import Teacher
+from dfkd.teacher.trace import Trace
 
 
 def tapped_prior(teacher: Teacher) -> StatisticsPrior:

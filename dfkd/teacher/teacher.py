@@ -1,27 +1,22 @@
 """The teacher: a frozen network, how to feed it, and what it remembers of its data."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from dfkd.errors import DfkdError, nearest
-from dfkd.networks.fingerprint import check_untouched, digests, fingerprint
-from dfkd.networks.foreign import TRIAL, calling
-from dfkd.networks.layers import named_layers, open_features, unwrap
-from dfkd.networks.modes import set_learning, set_mode, without_cudnn_rnn
-from dfkd.networks.readiness import check_answer, is_quantised, materialise, own_type, take_float32
-from dfkd.networks.surroundings import check_has_weights, check_module, own_surroundings
+from dfkd.networks.foreign import TRIAL
+from dfkd.networks.layers import open_features, unwrap
+from dfkd.networks.readiness import check_answer, is_quantised
+from dfkd.networks.surroundings import own_surroundings
 from dfkd.protocols import Source
 from dfkd.tasks import TASKS, Prediction, Task
 from dfkd.tasks.subset import Subset
-from dfkd.teacher.holding import RESTLESS, is_held, let_go
-from dfkd.teacher.layout import Layout, Sign, fitted, lay_out, settle
+from dfkd.teacher.frozen import FrozenNetwork
 from dfkd.teacher.priors import (
+    PRIORS,
     AnsweringPrior,
     NoPrior,
     PortablePrior,
@@ -34,46 +29,14 @@ from dfkd.teacher.priors import (
     remembers,
 )
 from dfkd.teacher.spec import ImageSpec, check_asked
-from dfkd.teacher.trial import answers_within_one, check_finite, first_pass
+from dfkd.teacher.trace import FastTrace, Trace
+from dfkd.teacher.trial import answers_within_one
 
 NO_PRIOR = NoPrior()
 
 
-class Trace(NamedTuple):
-    """What a teacher shows of a batch: a plain value, no hook left behind.
-
-    Attributes:
-        prediction: its answer, read by its task.
-        statistics: what its prior recorded; of batch-norms one entry a layer, in their order.
-        features: the outputs of the layers asked for, by name.
-    """
-
-    prediction: Prediction
-    statistics: Any
-    features: dict[str, Tensor]
-
-    @property
-    def logits(self) -> Tensor:
-        """The prediction's rows of logits; N x classes where a sample is a row."""
-        return self.prediction.logits
-
-
-class FastTrace(Protocol):
-    """Another way to the same ``Trace``, for the batches that it ``accepts``."""
-
-    def accepts(self, images: Tensor) -> bool:
-        """Tell whether it was made for such a batch."""
-
-    def __call__(self, images: Tensor) -> Trace:
-        """Logits and statistics."""
-
-
-class Teacher:
+class Teacher(FrozenNetwork):
     """A frozen ``nn.Module`` with a space, a task and a prior.
-
-    Freezing means eval mode and ``requires_grad=False`` on every parameter;
-    ``restore`` gives the module back as it came. Parameters and buffers are
-    bit-identical after any use (``fingerprint`` proves it).
 
     Args:
         network: normalised samples, N x C x H x W images as a rule -> answers that ``task`` reads.
@@ -85,12 +48,6 @@ class Teacher:
             name of ``dfkd.teacher.priors.PRIORS``, such as ``"pack:FILE"``, or a ``Prior``.
 
     Attributes:
-        autocast: the context that its passes are to run in; the caller opens it.
-        held: why it is held in eval mode (``dfkd.teacher.holding``), neither folded nor compiled
-            nor recomputed; "" for any other.
-        before_pass: called before each pass: whoever works with a teacher for long can be seen at
-            work there, and stopped.
-        layout: in which order it keeps its weights, once ``to`` has tried.
         source: what builds its network, where that is known.
         notes: what was decided in loading it, a line each.
         subset: which of its model's classes it knows, where somebody chose (``load_teacher``).
@@ -116,63 +73,24 @@ class Teacher:
         task: Task | str | None = None,
         prior: Prior | str | None = None,
     ) -> None:
-        check_module(network, "the teacher")
-        if not callable(getattr(spec, "normalize", None)):
-            raise DfkdError(
-                f"`spec` is a {type(spec).__name__} and says which samples the teacher takes: "
-                "dfkd.ImageSpec(channels, height, width)"
-            )
-        self.network, self.spec = network, spec
-        materialise(network, spec.normalize(spec.example(TRIAL, self.device)), "the teacher")
-        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-        # What torch.compile made does not see hooks that are opened later: trace the original.
-        self._hookable: nn.Module = unwrap(network)
-        self._modes = {module: module.training for module in network.modules()}
-        self._gradients = {p: p.requires_grad for p in network.parameters()}
-        self._modules = tuple(network.modules())
-        self._sign = Sign(network)
-        if isinstance(prior, str):
-            prior = named_prior(prior, self._hookable, spec)
-        self.prior: Prior = find_prior(network) if prior is None else prior
-        self._named = named_layers(network)
+        super().__init__(network, spec)
         self._fast_trace: FastTrace | None = None
-        self.before_pass: Callable[[], None] = lambda: None
-        # Another teacher may hold it, or a part of it, already: that one lets it go.
-        self.held = RESTLESS if any(map(is_held, self._modules)) else ""
-        if not isinstance(self.prior, PortablePrior):
-            self.held = self.held or "its prior reads this network alone"
-        self._holds = False
-        self.layout: Layout | None = None
         self.source: Source | None = None
         self.notes: tuple[str, ...] = ()
         self.subset: Subset | None = None
-        self._accepted: int | None = None
         self._seen = False
-        self._casts = take_float32(network)
         try:
-            check_finite(network)
+            if isinstance(prior, str):
+                prior = named_prior(prior, self._hookable, spec)
+            self.prior: Prior = find_prior(network) if prior is None else prior
+            if not isinstance(self.prior, PortablePrior):
+                self.held = self.held or "its prior reads this network alone"
             raw = self._trial()
             self.task = self._found_task(raw, task or "classification", class_names)
             check_answer(self.task.read(raw).logits, self._noise_answer, "the teacher")
         except BaseException:
             self.restore()
             raise
-
-    @torch.no_grad()
-    def _trial(self) -> object:
-        """What the network says of two grey images; it is held in eval mode where it must be."""
-        images = self.spec.example(TRIAL, self.device)
-        with self._calling(images):
-            self.network.eval()
-            restless = any(module.training for module in self._modules)
-            self.freeze()
-        self.before_pass()
-        raw, self._holds = first_pass(
-            self.network, lambda: self._answer(self.network, images), restless
-        )
-        self.held = RESTLESS if self._holds else self.held
-        self._accepted = len(images)
-        return raw
 
     def _found_task(self, raw: object, task: Task | str, names: Sequence[str] | None) -> Task:
         if not isinstance(task, str):
@@ -209,23 +127,6 @@ class Teacher:
         other.layout, other.autocast = self.layout, self.autocast
         return other
 
-    def freeze(self) -> None:
-        """Eval mode, no parameter gradients; called by the constructor."""
-        set_mode(self.network, False)
-        set_learning(self.network, False)
-
-    def restore(self) -> nn.Module:
-        """Give back the module with the modes and ``requires_grad`` flags it came with."""
-        if self._holds:
-            let_go(self._modules)
-        if self._casts is not None:
-            self._casts.remove()
-        for module, training in self._modes.items():
-            module.training = training
-        for parameter, requires_grad in self._gradients.items():
-            parameter.requires_grad_(requires_grad)
-        return self.network
-
     def __call__(self, images: Tensor) -> Tensor:
         """Return the rows of logits for images in [0, 1]; differentiable in the images.
 
@@ -244,19 +145,6 @@ class Teacher:
         with answering(self.prior):
             raw = self._answer(self._hookable if shifted else self.network, images)
         return self.task.read(raw)
-
-    def _answer(self, network: nn.Module, images: Tensor) -> Any:
-        check_asked(self.spec, images)
-        if any(module.training for module in self._modules):
-            self.freeze()  # somebody called .train() on a shared module: buffers would move
-        with (
-            self._calling(images),
-            without_cudnn_rnn(self._modules) if torch.is_grad_enabled() else nullcontext(),
-        ):
-            return network(fitted(self.spec.normalize(images), self._sign.order()))
-
-    def _calling(self, images: Tensor) -> AbstractContextManager[None]:
-        return calling("the teacher", images.shape, known=self._accepted, resize="set `image`")
 
     def trace(
         self, images: Tensor, statistics: bool = False, features: Sequence[str] = ()
@@ -337,9 +225,16 @@ class Teacher:
         """Raise unless some layer carries statistics; never let a missing loss be a silent zero."""
         if not self.remembers:
             raise DfkdError(
-                f"{method} matches batch-norm statistics, and this teacher stores none; "
-                "use `method=drawings`, which needs only the teacher's answers, or give a `prior`"
+                f"{method} matches batch-norm statistics, and this teacher stores none: give a "
+                f"`prior` in their place ({self._priors}), or distil with `method=default`, which "
+                "needs only its answers"
             )
+
+    @property
+    def _priors(self) -> str:
+        """What could be compared with instead, as words of an option."""
+        patch = ("patch",) if PRIORS["patch"].fits(self._hookable) else ()
+        return ", ".join((*patch, "pack:FILE", "external:MODEL"))
 
     def require_gradient(self, method: str) -> None:
         """Raise unless images can be made by following what the teacher says of them."""
@@ -365,37 +260,3 @@ class Teacher:
     def measurable(self) -> nn.Module | None:
         """The network, where it may be measured on real images; None where it may not."""
         return self.network
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the network, in place; channels_last where it runs so (``dfkd.teacher.layout``)."""
-        check_has_weights(self.network, "the teacher", device)
-        if torch.device(device).type == "mps" and own_type(self.network) is torch.float64:
-            raise DfkdError("the teacher is of float64, which mps has not: call .float() on it")
-        if self.layout is None:
-            self.layout = settle(self.network, self.spec, device, modes=(False,))
-        else:
-            self.network.to(device)
-            lay_out(self._hookable, channels_last=self.layout.channels_last)
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network's first parameter or buffer lives."""
-        tensors = (*self.network.parameters(), *self.network.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
-
-    def fingerprint(self) -> str:
-        """Hash every parameter and buffer with its name (SHA-256): equal before and after a run."""
-        return fingerprint(self.network)
-
-    def digests(self) -> dict[str, str]:
-        """Hash each of them by name, for ``check_untouched``."""
-        return digests(self.network)
-
-    def check_untouched(self, before: Mapping[str, str]) -> None:
-        """Raise where something is no longer as it was when ``digests`` gave ``before``.
-
-        Raises:
-            DfkdError: names the first tensor that differs.
-        """
-        check_untouched(before, self.network)

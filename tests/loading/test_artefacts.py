@@ -16,7 +16,7 @@ from dfkd.loading import (
     load_teacher,
     save_artefact,
 )
-from dfkd.teacher.teacher import fingerprint
+from dfkd.networks.fingerprint import fingerprint
 from support.loading import SMALL, SPEC, small, write_factories
 
 

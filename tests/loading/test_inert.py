@@ -17,7 +17,7 @@ import torch
 from dfkd.errors import DfkdError
 from dfkd.loading import archives, load_model, read_weights
 from dfkd.loading.inert import Inert, read_pickle
-from dfkd.teacher.teacher import fingerprint
+from dfkd.networks.fingerprint import fingerprint
 from support.loading import SMALL, small
 
 

@@ -19,8 +19,8 @@ from dfkd.loading import (
     parse_uri,
 )
 from dfkd.loading.uri import NAMED_KINDS
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.teacher import fingerprint
 from support.loading import FACTORY, SMALL, small, write_factories
 
 

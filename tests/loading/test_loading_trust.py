@@ -18,7 +18,7 @@ from dfkd.loading.known import EXITS_FACTORY as EXITS
 from dfkd.loading.sources import rebuild
 from dfkd.networks import vgg
 from dfkd.networks.early_exits import EarlyExits
-from dfkd.teacher.teacher import fingerprint
+from dfkd.networks.fingerprint import fingerprint
 from support.commands import ASSETS
 from support.loading import SPEC, small, write_factories
 

@@ -12,7 +12,7 @@ from dfkd.errors import DfkdError
 from dfkd.loading import load_model, load_student, load_teacher
 from dfkd.loading.opaque import Opaque
 from dfkd.networks import vgg
-from dfkd.teacher.teacher import fingerprint
+from dfkd.networks.fingerprint import fingerprint
 from support.loading import SMALL, small
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -20,7 +20,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.loading import load_model, load_weights, read_weights
 from dfkd.networks import vgg
-from dfkd.teacher.teacher import fingerprint
+from dfkd.networks.fingerprint import fingerprint
 from support.loading import SMALL, small
 
 Save = Callable[[nn.Module, Path], object]

@@ -8,9 +8,9 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.networks import resnet, vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.networks.layers import classifier, feature_maps, named_layers, open_features
 from dfkd.networks.pairing import checked_pairs, pair_layers
-from dfkd.teacher.teacher import fingerprint
 
 
 def images(channels: int = 1, side: int = 16) -> torch.Tensor:

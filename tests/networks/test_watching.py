@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dfkd.networks import resnet
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.networks.modes import eval_mode, frozen
-from dfkd.teacher.teacher import fingerprint
 
 
 def norms() -> nn.Module:

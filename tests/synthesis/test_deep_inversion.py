@@ -9,6 +9,7 @@ from torch import nn
 
 from dfkd.errors import DfkdError
 from dfkd.losses.objective import Term
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.synthesis.methods.deep_inversion import DeepInversion
 from dfkd.synthesis.methods.deep_inversion_config import (
     DeepInversionConfig,
@@ -19,7 +20,7 @@ from dfkd.synthesis.methods.deep_inversion_config import (
     small,
 )
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.teacher import Teacher, fingerprint
+from dfkd.teacher.teacher import Teacher
 from generators.pixels import smooth_images
 from support.methods import same
 

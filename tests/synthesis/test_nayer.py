@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.losses.statistics import LayerStatistics
 from dfkd.networks import initialise, vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.recipes.methods import METHODS
 from dfkd.synthesis.methods.nayer import Nayer, NayerConfig
 from dfkd.synthesis.steps import smooth
 from dfkd.tasks import Prediction
 from dfkd.teacher.outputs import Outputs, PairOutputs
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.teacher import Teacher, fingerprint
+from dfkd.teacher.teacher import Teacher
 from support.methods import same
 
 TINY = NayerConfig(

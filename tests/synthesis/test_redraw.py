@@ -7,10 +7,11 @@ from dfkd.errors import DfkdError
 from dfkd.losses.adversarial import js_agreement, js_competition
 from dfkd.losses.statistics import scale_free_distance
 from dfkd.networks import vgg
+from dfkd.networks.fingerprint import fingerprint
 from dfkd.synthesis.methods.redraw import Redraw, RedrawConfig
 from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher.spec import ImageSpec
-from dfkd.teacher.teacher import Teacher, fingerprint
+from dfkd.teacher.teacher import Teacher
 from generators.procedural import draw
 
 

@@ -196,7 +196,7 @@ def test_a_teacher_is_tried_once_and_says_what_came_of_it(monkeypatch):
     expected = teacher(wide)
     teacher.to("cpu")
     assert "view size" in teacher.layout.reason
-    monkeypatch.setattr("dfkd.teacher.teacher.settle", lambda *_, **__: pytest.fail("tried again"))
+    monkeypatch.setattr("dfkd.teacher.frozen.settle", lambda *_, **__: pytest.fail("tried again"))
     lay_out(teacher.network, channels_last=True)
     torch.testing.assert_close(teacher.to("cpu")(wide), expected)
     assert layout_of(teacher.network) is PLAIN
