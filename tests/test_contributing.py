@@ -14,7 +14,7 @@ import dfkd
 ROOT = Path(dfkd.__file__).parents[1]
 PAGE = ROOT / "CONTRIBUTING.md"
 ROWS = {
-    *("dfkd/losses/registry.py", "dfkd/recipes/methods.py", "dfkd/recipes/schemes.py"),
+    *("dfkd/losses/of_answers.py", "dfkd/recipes/methods.py", "dfkd/recipes/schemes.py"),
     *("dfkd/recipes/keywords.py", "tests/support/methods.py", "tests/support/schemes.py"),
 }
 PROGRAM = """
