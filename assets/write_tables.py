@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dfkd.losses.objective import parse
 from dfkd.losses.registry import KNOWLEDGE, LOSSES, find_loss
-from dfkd.recipes.methods import METHODS, MethodRow
+from dfkd.recipes.method_row import MethodRow
+from dfkd.recipes.methods import METHODS
 from dfkd.recipes.schemes import SCHEMES
 
 PAGE = Path(__file__).with_name("METHODS.md")

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from dfkd.recipes.methods import METHODS, Shapes
+from dfkd.recipes.method_row import Shapes
+from dfkd.recipes.methods import METHODS
 from dfkd.recipes.named import Recipe
 from dfkd.teacher.spec import ImageSpec
 

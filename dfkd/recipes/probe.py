@@ -15,7 +15,8 @@ from dfkd.losses.registry import find_loss
 from dfkd.networks import count_parameters
 from dfkd.networks.layers import classifier, feature_maps, unwrap
 from dfkd.networks.surroundings import own_surroundings
-from dfkd.recipes.methods import METHODS, MethodRow
+from dfkd.recipes.method_row import MethodRow
+from dfkd.recipes.methods import METHODS
 from dfkd.recipes.named import check_gradient
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
