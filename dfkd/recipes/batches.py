@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dfkd.recipes.method_row import Shapes
 from dfkd.recipes.methods import METHODS
-from dfkd.recipes.named import Recipe
+from dfkd.recipes.settings import Recipe
 from dfkd.teacher.spec import ImageSpec
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from dfkd.errors import DfkdError
-from dfkd.recipes.named import RECIPES, Recipe, to_dict
+from dfkd.recipes.named import RECIPES
 from dfkd.recipes.overlay import flat
+from dfkd.recipes.settings import Recipe
+from dfkd.recipes.text import to_dict
 from dfkd.tasks.words import shown
 
 
