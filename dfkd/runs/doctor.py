@@ -7,8 +7,9 @@ from typing import Any
 
 from dfkd.errors import DfkdError
 from dfkd.runs.callbacks import Callback
+from dfkd.runs.record import RunRecord
 from dfkd.runs.run_records import read_json
-from dfkd.runs.symptoms import Finding, RunRecord, find_symptoms
+from dfkd.runs.symptoms import Finding, find_symptoms
 
 
 def diagnose(directory: Path | str) -> list[Finding]:

@@ -35,10 +35,11 @@ from dfkd.runs.prepare import (
     told_sizes,
     without_synthesis,
 )
+from dfkd.runs.record import RunRecord
 from dfkd.runs.result import Result
 from dfkd.runs.selector import Selector, marks_of
 from dfkd.runs.session import Session
-from dfkd.runs.symptoms import RunRecord, find_symptoms
+from dfkd.runs.symptoms import find_symptoms
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle

@@ -14,7 +14,8 @@ from dfkd.evaluation.health import effective_share, measure_health
 from dfkd.networks import initialise, resnet, vgg
 from dfkd.recipes.methods import METHODS
 from dfkd.runs.doctor import Watch
-from dfkd.runs.symptoms import SYMPTOMS, RunRecord, find_symptoms
+from dfkd.runs.record import RunRecord
+from dfkd.runs.symptoms import SYMPTOMS, find_symptoms
 from support.methods import make_student, make_teacher
 
 SPEC = dfkd.ImageSpec(1, 8, 8)

@@ -7,7 +7,8 @@ import dfkd
 from dfkd.cli.entry import main
 from dfkd.errors import DfkdError
 from dfkd.runs.doctor import Watch
-from dfkd.runs.symptoms import SYMPTOMS, RunRecord, find_symptoms
+from dfkd.runs.record import RunRecord
+from dfkd.runs.symptoms import SYMPTOMS, find_symptoms
 from dfkd.runs.without_teacher import check_without_teacher
 from dfkd.teacher.absent import AbsentTeacher
 from dfkd.teacher.spec import ImageSpec
