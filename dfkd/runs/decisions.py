@@ -1,7 +1,8 @@
 """What is measured and decided before a run's first step, so that nobody has to know it.
 
 The teacher is shown images that no student will learn from, and asked what may be done to them;
-what its passes cost says how large the pieces of work may be. Each decision is one line.
+what its passes cost says how large the pieces of work may be (``dfkd.runs.sizes``). Each decision
+is one line.
 """
 
 import time
@@ -11,26 +12,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfkd.access.teacher import MeteredTeacher, asking, meter_of
+from dfkd.access.teacher import MeteredTeacher, asking
 from dfkd.datasets import evenly
 from dfkd.datasets.written.labels import LabelStore
 from dfkd.distillation.student_init import StudentInit
 from dfkd.evaluation.heldout import HeldOut
-from dfkd.evaluation.holding_out import Effort, unclocked
+from dfkd.evaluation.holding_out import Effort
 from dfkd.evaluation.peculiarities import find_peculiarities
 from dfkd.evaluation.validation import Validation
-from dfkd.recipes import Recipe, batches, from_dict, to_dict
-from dfkd.recipes.overlay import flat
-from dfkd.runs import mirror, pace
-from dfkd.runs.asking import HELD_OUT, fit_effort, fit_recipe
-from dfkd.runs.costs import Cost, Costs, measure_costs
-from dfkd.runs.forecast import forecast_of, shortage
+from dfkd.recipes import Recipe, from_dict, to_dict
+from dfkd.runs import mirror
+from dfkd.runs.asking import HELD_OUT
 from dfkd.runs.held_out_images import held_out_images
+from dfkd.runs.sizes import sized_to_budget
 from dfkd.synthesis.methods.redraw_config import STYLES
 from dfkd.teacher import Teacher
 from dfkd.teacher.priors import told_of
 from dfkd.training.budget import Budget
-from dfkd.training.distributed import SINGLE_PROCESS, Runtime
+from dfkd.training.distributed import Runtime
 
 _STORED = 512
 """Images of a written dataset by which its students are judged, at most."""
@@ -105,7 +104,7 @@ def decide(
     if saved:
         return _as_before(saved, teacher, fast, student, start, runtime, unlabelled)
     begun, lines = time.perf_counter(), list(_peculiarities(teacher))
-    recipe, effort, sized = _sized(recipe, budget, fast, student, runtime)
+    recipe, effort, sized = sized_to_budget(recipe, budget, fast, student, runtime)
     lines += sized
     with asking(teacher, HELD_OUT):
         held_out, cached_seconds = held_out_images(teacher, fast, effort, runtime, unlabelled)
@@ -128,31 +127,6 @@ def decide(
     lines += careful
     spent = time.perf_counter() - begun + cached_seconds
     return Decisions(recipe, validation, effort, answer, tuple(lines), cached_seconds, spent)
-
-
-def _sized(
-    recipe: Recipe, budget: Budget, fast: Teacher, student: nn.Module, runtime: Runtime
-) -> tuple[Recipe, Effort, list[str]]:
-    """Cut the pieces of work to a budget in minutes; say what asking may cost."""
-    effort, lines, steps = unclocked(fast.spec), [], 0.0
-    if budget.minutes is not None:
-        seconds = 60 * budget.minutes
-        costs = _from_first(measure_costs(fast, student, runtime.autocast), runtime)
-        effort, before = pace.effort(costs, seconds), recipe
-        recipe = pace.paced(recipe, costs, seconds, runtime.world_size)
-        if changes := _changes(before, recipe):
-            lines.append(f"sized to the budget: {changes}")
-        steps = seconds / pace.step_seconds(recipe, costs)
-        if short := shortage(forecast_of(recipe, costs, budget), budget):
-            lines.append(short)
-    # Whoever says how many images the teacher is shown at once means these as well.
-    most = max(2, batches.largest_batch(recipe))
-    effort = replace(effort, images=min(effort.images, most))
-    if meter := meter_of(fast):
-        effort, line = fit_effort(effort, meter)
-        recipe = fit_recipe(recipe, meter, budget, steps)
-        lines += [line] if line else []
-    return recipe, effort, lines
 
 
 def _with_care(
@@ -237,33 +211,3 @@ def _peculiarities(teacher: Teacher) -> Iterator[str]:
         yield f"images are compared with a prior: {told_of(teacher.prior)}"
     if teacher.held:
         yield f"of the teacher: {teacher.held}"
-
-
-def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int) -> mirror.Mirror:
-    """Ask whether mirror images keep their class, at the price that a budget has for it.
-
-    Args:
-        teacher: as the user gave it.
-        fast: a teacher that answers alike and costs less.
-        minutes: without any, what a budget in steps would have.
-        most: images that the teacher is to be shown at once.
-    """
-    effort = unclocked(teacher.spec)
-    if minutes is not None:
-        effort = pace.effort(measure_costs(fast), 60 * minutes)
-    effort = replace(effort, images=min(effort.images, max(2, most)))
-    held_out, _ = held_out_images(teacher, fast, effort, SINGLE_PROCESS)
-    return mirror.try_mirroring(teacher, held_out)
-
-
-def _from_first(costs: Costs, runtime: Runtime) -> Costs:
-    """Of the first process, in all: where clocks decide, all must decide alike."""
-    return Costs(*(Cost(*map(runtime.from_rank_zero, cost)) for cost in costs))
-
-
-def _changes(before: Recipe, after: Recipe) -> str:
-    """``draws 1024 -> 128``: what differs, by the settings' own names."""
-    old, new = flat(to_dict(before)), flat(to_dict(after))
-    return ", ".join(
-        f"{key.rpartition('.')[2]} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]
-    )

@@ -8,8 +8,7 @@ from typing import Any
 from dfkd.errors import DfkdError
 from dfkd.losses.objective import Term
 from dfkd.recipes.overlay import flat
-from dfkd.runs.decisions import ask_mirror
-from dfkd.runs.mirror import Mirror
+from dfkd.runs.mirror import Mirror, ask_mirror
 from dfkd.runs.options import Compute, batch_size_of
 from dfkd.runs.prepare import resolve_size
 from dfkd.synthesis.methods.deep_inversion_config import DeepInversionConfig

@@ -8,10 +8,15 @@ what the teacher's memory has corrected: to such images it answers as to its dat
 from dataclasses import dataclass, replace
 
 from dfkd.evaluation.heldout import HeldOut
+from dfkd.evaluation.holding_out import unclocked
 from dfkd.evaluation.invariances import HARMLESS, keeps, share_kept
 from dfkd.recipes import Recipe
+from dfkd.runs import pace
+from dfkd.runs.costs import measure_costs
+from dfkd.runs.held_out_images import held_out_images
 from dfkd.teacher import Teacher
 from dfkd.training.augment import with_flip
+from dfkd.training.distributed import SINGLE_PROCESS
 
 _NAMES = {"corrected": "its own images", "unlabelled": "the unlabelled images", "drawn": "drawings"}
 
@@ -64,3 +69,20 @@ def apply(recipe: Recipe, keeps: bool) -> Recipe:
     """Switch mirror images on or off where ``recipe`` leaves them open."""
     learning, making = (with_flip(part, keeps) for part in (recipe.learner, recipe.synthesizer))
     return replace(recipe, learner=learning, synthesizer=making)
+
+
+def ask_mirror(teacher: Teacher, fast: Teacher, minutes: float | None, most: int) -> Mirror:
+    """Ask whether mirror images keep their class, at the price that a budget has for it.
+
+    Args:
+        teacher: as the user gave it.
+        fast: a teacher that answers alike and costs less.
+        minutes: without any, what a budget in steps would have.
+        most: images that the teacher is to be shown at once.
+    """
+    effort = unclocked(teacher.spec)
+    if minutes is not None:
+        effort = pace.effort(measure_costs(fast), 60 * minutes)
+    effort = replace(effort, images=min(effort.images, max(2, most)))
+    held_out, _ = held_out_images(teacher, fast, effort, SINGLE_PROCESS)
+    return try_mirroring(teacher, held_out)

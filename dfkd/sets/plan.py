@@ -16,8 +16,8 @@ from dfkd.recipes import build_synthesizer
 from dfkd.recipes.methods import METHODS
 from dfkd.recipes.named import with_round
 from dfkd.recipes.overlay import merge
-from dfkd.runs.decisions import ask_mirror
 from dfkd.runs.inversion_order import with_steps
+from dfkd.runs.mirror import ask_mirror
 from dfkd.runs.run_entries import DirectoryLayout
 from dfkd.sets.makers import LEARNING_STEPS
 from dfkd.sets.order import SetOrder, plain_values, shard_entries

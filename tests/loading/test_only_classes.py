@@ -111,7 +111,7 @@ def saved(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("dfkd.runs.decisions.unclocked", lambda spec: Effort(32, 16, 1, 1))
+    monkeypatch.setattr("dfkd.runs.sizes.unclocked", lambda spec: Effort(32, 16, 1, 1))
 
 
 PLAN = dfkd.recipe(

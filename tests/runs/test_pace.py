@@ -101,15 +101,15 @@ def test_a_run_goes_on_with_the_sizes_that_it_was_given(
     """Whatever the pieces cost in another session: nothing is measured anew, nothing refused."""
     import copy
 
-    from dfkd.runs import decisions
+    from dfkd.runs import sizes
     from dfkd.runs.distillation import distill
 
     dear = Costs(Cost(0.0, 0.01), Cost(0.0, 0.01), Cost(0.0, 0.03), Cost(0.001, 1e-4))
-    monkeypatch.setattr(decisions, "measure_costs", lambda *_: dear)
+    monkeypatch.setattr(sizes, "measure_costs", lambda *_: dear)
     options = {"out": tmp_path / "run", "batch_size": "auto", "precision": "fp32"}
     first = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.05, **options)
     assert any("sized to the budget" in line for line in first.figures["decisions"])
-    monkeypatch.setattr(decisions, "measure_costs", lambda *_: FREE)
+    monkeypatch.setattr(sizes, "measure_costs", lambda *_: FREE)
     again = distill(tiny_teacher, copy.deepcopy(tiny_student), minutes=0.1, resume=True, **options)
     assert again.figures["decisions"] == first.figures["decisions"]
     assert again.figures["student_steps"] > first.figures["student_steps"] > 0

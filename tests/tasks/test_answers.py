@@ -143,7 +143,7 @@ ENDS = {
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("dfkd.runs.decisions.unclocked", lambda spec: Effort(32, 16, 1, 1))
+    monkeypatch.setattr("dfkd.runs.sizes.unclocked", lambda spec: Effort(32, 16, 1, 1))
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -37,7 +37,8 @@ PLAN = dfkd.recipe(
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("dfkd.runs.decisions.unclocked", lambda spec: Effort(32, 16, 1, 1))
+    for module in ("sizes", "mirror"):
+        monkeypatch.setattr(f"dfkd.runs.{module}.unclocked", lambda spec: Effort(32, 16, 1, 1))
 
 
 def teacher_of(end=lambda x: x):
