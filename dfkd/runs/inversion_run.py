@@ -6,16 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dfkd.loading.uri import local_paths
 from dfkd.networks import count_parameters
-from dfkd.networks.foreign import within_memory
-from dfkd.protocols import Metrics
 from dfkd.runs import manifest, pictures
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import check_same_run
-from dfkd.runs.inversion_order import Order, check_losses, complete_config, identity_of
+from dfkd.runs.inversion_loop import InversionLoop
+from dfkd.runs.inversion_order import Order, complete_config, identity_of
 from dfkd.runs.inversion_result import InversionMetrics, InversionResult
 from dfkd.runs.metrics import Seconds
 from dfkd.runs.mirror import Mirror
@@ -36,9 +34,6 @@ from dfkd.teacher.folding import fold
 from dfkd.training import checkpoint, devices
 from dfkd.training.interruption import interruption
 
-LOG_EVERY = 2.0
-"""Seconds between two rows of the log."""
-
 
 class Inversion:
     """An inversion from its options to its files; the arguments are those of ``dfkd.invert``.
@@ -47,6 +42,7 @@ class Inversion:
         config: the setting as it is used, once prepared.
         metrics: what ``result.json`` holds, once evaluated.
         evolution: how the first batch came to be.
+        loop: makes the pictures, once prepared.
         confidences: the teacher's of each picture in its class, once evaluated.
 
     Raises:
@@ -103,9 +99,9 @@ class Inversion:
         else:
             self.config, answer = complete_config(order, config, self.compute, teacher, folded)
         config = self.config
-        self.batches = -(-order.count // config.batch_size)
+        batches = -(-order.count // config.batch_size)
         seconds = None if order.minutes is None else 60 * order.minutes
-        traces = self.batches * config.total_iterations
+        traces = batches * config.total_iterations
         compiled = accelerate(
             folded,
             Workload(traced_shapes(config, teacher.spec), seconds, traces),
@@ -118,120 +114,34 @@ class Inversion:
             "decisions": [*teacher.notes, *([answer.summary()] if answer else [])],
         }
         # What a later session must not find out anew.
-        self._settled = {
+        settled = {
             "config": asdict(config), "mirror": self.facts["mirror"], "compiled": compiled.used,
             "run": identity,
         }  # fmt: skip
-        self.synthesizer = DeepInversion(
+        synthesizer = DeepInversion(
             compiled.teacher,
             config,
             order.seed,
             classes=[teacher.task.aim(c) for c in order.classes],
             extra=order.extra,
         )
-        self.steps, self._share, self._metrics = 0, 0.0, Metrics()
-        self._made: list[
-            tuple[Tensor, Tensor, Tensor]
-        ] = []  # images, the teacher's logits, targets
-        self._unscheduled = self.seconds  # of ``minutes`` the schedules span the rest
+        self.loop = InversionLoop(
+            synthesizer, order, batches, self.session, self.evolution, lambda: self.seconds,
+            self._interrupted, settled,
+        )  # fmt: skip
         if saved:
-            checkpoint.restore(self, saved)
+            checkpoint.restore(self.loop, saved)
 
     def train(self) -> None:
         """Make one batch after the other, until the budget is spent or Ctrl-C asks for an end."""
-        self._logged = self._saved = time.perf_counter()
-        self.complete, self._opened = len(self._made) == self.batches, False
         with self.session:
             self.session.start(self.facts)
-            stopped = False
-            while len(self._made) < self.batches and not stopped:
-                stopped = self._make_batch()
-            if self._metrics:
-                self._log()
-            if self.complete:
-                self._checkpoint()
+            self.loop.run()
         self.teacher.check_untouched(self._digests)
-
-    def _make_batch(self) -> bool:
-        """Optimise a batch and keep it; returns whether an end was asked for meanwhile."""
-        stopped = False
-        while self._share < 1.0 and not stopped:
-            self._step()
-            stopped = self._interrupted[0]
-        check_losses(self._metrics, self.steps)
-        if stopped:
-            self._checkpoint()  # before the pictures are taken as they stand
-        self.complete = self._share >= 1.0 and len(self._made) == self.batches - 1
-        batch = self.synthesizer.finish()
-        assert batch.prediction is not None
-        assert batch.target is not None
-        self.evolution.finish(batch.inputs)
-        self._made.append((batch.inputs, batch.prediction.logits, batch.target))
-        self._share = 0.0
-        return stopped
-
-    def _step(self) -> None:
-        """One step, and what is due after it."""
-        minutes, before = self.order.minutes, self.seconds
-        if not self._made:
-            self.evolution.watch(self.synthesizer, self._share)
-        with within_memory("synthesis"):
-            metrics = self.synthesizer.step()
-        self._metrics = {f"synthesis/{name}": value for name, value in metrics.items()}
-        self.steps += 1
-        if minutes is None:
-            self._share = self.synthesizer.position / self.config.total_iterations
-        else:
-            # Every batch has an equal part of the time, and the step to come must fit in.
-            spent = 2 * self.seconds - before - self._unscheduled
-            left = max(60 * minutes - self._unscheduled, 1e-9)
-            share = spent / left * self.batches - len(self._made)
-            self._share = min(1.0, max(share, self._share))
-            self.synthesizer.position = self.config.position(self._share)
-        self._progress = (len(self._made) + self._share) / self.batches
-        if not self._opened:  # all that can be refused has been, and little is lost yet
-            self.session.open(self.steps - 1)
-            self._opened = True
-        if time.perf_counter() - self._logged >= LOG_EVERY:
-            self._log()
-        if time.perf_counter() - self._saved >= self.session.output.checkpoint_every:
-            self._checkpoint()
-
-    def _log(self) -> None:
-        values = {name: float(value) for name, value in self._metrics.items()}
-        self.session.log(self._progress, self.steps, self.seconds, values)
-        self._logged = time.perf_counter()
-
-    def _checkpoint(self) -> None:
-        if self.session.writes:
-            self.session.checkpoint(self.steps, self.state_dict() | self._settled)
-        self._saved = time.perf_counter()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything an exact resume needs, as copies."""
-        made = [(self.teacher.spec.encode(images), *others) for images, *others in self._made]
-        return {
-            "synthesizer": self.synthesizer.state_dict(), "made": checkpoint.snapshot(made),
-            "steps": self.steps, "share": self._share, "seconds": self.seconds,
-            "unscheduled": self._unscheduled, "evolution": self.evolution.state_dict(),
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where ``state_dict`` was taken."""
-        device, spec = self.teacher.device, self.teacher.spec
-        self.synthesizer.load_state_dict(state["synthesizer"])
-        self._made = [
-            (spec.decode(images.to(device)), logits.to(device), targets.to(device))
-            for images, logits, targets in state["made"]
-        ]
-        self.steps, self._share = state["steps"], state["share"]
-        self._unscheduled = state["unscheduled"]
-        if "evolution" in state:  # version 0.1 kept none
-            self.evolution.load_state_dict(state["evolution"])
 
     def evaluate(self) -> None:
         """Count the pictures that the teacher recognises as their class."""
-        images, logits, targets = (torch.cat(parts) for parts in zip(*self._made, strict=True))
+        images, logits, targets = (torch.cat(parts) for parts in zip(*self.loop.made, strict=True))
         kept, task = slice(self.order.count), self.teacher.task
         answer = Prediction(rows_of(logits.float(), kept, len(images)))
         self.images, aims = images[kept], targets[kept]
@@ -242,11 +152,11 @@ class Inversion:
         self.metrics = InversionMetrics(
             own_top1=met.view(len(self.images), -1).all(1).float().mean().item(),
             images_synthesized=len(self.images),
-            teacher_forwards=self.synthesizer.teacher_images,
+            teacher_forwards=self.loop.synthesizer.teacher_images,
             teacher_parameters=count_parameters(self.teacher.network),
-            steps=self.steps,
+            steps=self.loop.steps,
             **self.facts,
-            complete=self.complete,
+            complete=self.loop.complete,
             seconds=Seconds(seconds, seconds, 0.0),
         )
 
@@ -263,7 +173,7 @@ class Inversion:
             order.seed, self.teacher, self.origin, self._hash,
         )  # fmt: skip
         record |= {name: self.facts[name] for name in ("mirror", "decisions")}
-        record |= {"complete": self.complete}
+        record |= {"complete": self.loop.complete}
         names = [self.teacher.class_names[index] for index in self.targets.tolist()]
         figures, images = self.metrics.as_dict(), self.images.cpu()
         gallery = pictures.gallery_of_run(

@@ -12,7 +12,7 @@ from torch import nn
 from dfkd.errors import DfkdError
 from dfkd.evaluation.colour import colour_noise
 from dfkd.report.log import read_metrics
-from dfkd.runs import inversion_run
+from dfkd.runs import inversion_loop
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.inversion import invert
 from dfkd.runs.inversion_order import with_steps
@@ -146,7 +146,7 @@ def test_losses_that_are_no_numbers_are_an_error():
 @pytest.mark.parametrize("count", [2, 9])
 def test_a_budget_in_minutes_is_kept_and_schedules_span_it(count, monkeypatch):
     shares: list[float] = []
-    monkeypatch.setattr(inversion_run, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(inversion_loop, "LOG_EVERY", 0.0)
     watcher = Watcher()
     started = time.perf_counter()
     result = invert(teacher(), [0, 1], count, minutes=3 / 60, config=CONFIG, callbacks=[watcher])
