@@ -1,5 +1,6 @@
 """Priors that remember means and variances of what enters the teacher's layers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from dfkd.teacher.priors.prior import Recording
 from dfkd.teacher.statistics import Moments, Tap, open_taps
 
 
-class StatisticsPrior:
+class StatisticsPrior(ABC):
     """Means and variances by layer; whose they are is said by ``beside``.
 
     Folded, compiled and recomputed teachers (``dfkd.teacher.tapped``) know how to record for it.
@@ -29,13 +30,9 @@ class StatisticsPrior:
         self.axes: Mapping[str, int] = axes or {}
         self._copied: set[str] = set()
 
+    @abstractmethod
     def beside(self, found: Moments) -> LayerStatistics:
-        """Put what is remembered of a layer's input beside what a batch has.
-
-        Raises:
-            NotImplementedError: a prior without this method.
-        """
-        raise NotImplementedError
+        """Put what is remembered of a layer's input beside what a batch has."""
 
     @contextmanager
     def open(self) -> Iterator[Recording]:
