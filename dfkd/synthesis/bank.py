@@ -1,68 +1,20 @@
 """A bounded memory of samples with the teacher's answers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfkd.errors import DfkdError
 from dfkd.protocols import Batch
+from dfkd.synthesis.balanced import ByClass, by_class
 from dfkd.synthesis.priority import Priorities
+from dfkd.synthesis.rows import DIMENSIONS, by_sample, rows_again
 from dfkd.tasks import Prediction
 from dfkd.teacher.spec import Space
 
 _RANGE = 2**62  # of a draw: the rest of a division by a bank's size favours no image
-
-
-_DIMENSIONS = {"logits": 2, "weight": 1, "values": 2}  # of a prediction's parts
-
-
-class ByClass(NamedTuple):
-    """Stored images in the order of their classes, so that a class can be drawn, then an image.
-
-    Attributes:
-        order: indices of the images, those of one class side by side, (images,).
-        classes: all classes, those that have images first, (classes,).
-        present: how many have, ().
-        counts, starts: images of a class, and where ``order`` has its first one, (classes,).
-    """
-
-    order: Tensor
-    classes: Tensor
-    present: Tensor
-    counts: Tensor
-    starts: Tensor
-
-    def drawn(self, draws: Tensor) -> Tensor:
-        """Draw indices of images; every class that has any is as likely, and every image within it.
-
-        Whole numbers throughout: some devices have no float64, and in float32 the shares of a
-        large bank do not add up. No value is read back from the device.
-
-        Args:
-            draws: 2 x N whole numbers, uniform over a range far above the number of images.
-        """
-        first, second = draws
-        own = self.classes[first % self.present]
-        return self.order[self.starts[own] + second % self.counts[own]]
-
-
-def by_class(targets: Tensor, counts: Tensor) -> ByClass:
-    """Sort ``targets`` (images,) for balanced draws.
-
-    Args:
-        targets: class indices.
-        counts: how often each class occurs, (classes,).
-    """
-    absent = (counts == 0).int()
-    return ByClass(
-        torch.argsort(targets, stable=True),
-        torch.argsort(absent, stable=True),
-        len(counts) - absent.sum(),
-        counts,
-        counts.cumsum(0) - counts,
-    )
 
 
 class ImageBank:
@@ -149,15 +101,15 @@ class ImageBank:
             "values": prediction.values,
             "target": target,
         }
-        by_sample = {n: _by_sample(n, v, count) for n, v in rows.items() if v is not None}
-        self._allocate({n: v for n, v in by_sample.items() if n not in self._columns})
-        for name, values in by_sample.items():
+        whole = {n: by_sample(n, v, count) for n, v in rows.items() if v is not None}
+        self._allocate({n: v for n, v in whole.items() if n not in self._columns})
+        for name, values in whole.items():
             expected = (count, *self._columns[name].shape[1:])
             if values.shape != expected:
                 raise DfkdError(f"the bank wants {name} of {expected}, not {tuple(values.shape)}")
         kept = range(max(0, count - self.capacity), count)
         slots = torch.tensor([(self.total + i) % self.capacity for i in kept])
-        for name, values in by_sample.items():
+        for name, values in whole.items():
             column = self._columns[name]
             column[slots.to(column.device)] = values[kept.start :].to(column.device, column.dtype)
         if self.priorities is not None:
@@ -215,11 +167,11 @@ class ImageBank:
         """Return the samples that are stored at places ``index``, with the answers to them."""
         index = index.to(self._device)
         taken = {name: column[index] for name, column in self._columns.items()}
-        rows = {name: _as_rows(taken.get(name), n) for name, n in _DIMENSIONS.items()}
+        rows = {name: rows_again(taken.get(name), n) for name, n in DIMENSIONS.items()}
         logits = rows["logits"]
         assert logits is not None
         prediction = Prediction(logits.float(), rows["weight"], rows["values"])
-        target = _as_rows(taken["target"], 1)
+        target = rows_again(taken["target"], 1)
         return Batch(self._space.decode(taken["inputs"]), prediction, target)
 
     def state_dict(self) -> dict[str, Any]:
@@ -257,32 +209,3 @@ class ImageBank:
         self._generator.set_state(state["generator"].cpu())
         if self.priorities is not None:
             self.priorities.load_state_dict(state["priorities"])
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Put batches with answers and targets into one.
-
-    Args:
-        batches: from banks of one teacher.
-    """
-    predictions = [batch.prediction for batch in batches if batch.prediction is not None]
-    parts = zip(*predictions, strict=True)
-    logits, weight, values = (None if part[0] is None else torch.cat(part) for part in parts)
-    assert logits is not None
-    prediction = Prediction(logits, weight, values)
-    target = torch.cat([batch.target for batch in batches if batch.target is not None])
-    return Batch(torch.cat([batch.inputs for batch in batches]), prediction, target)
-
-
-def _by_sample(name: str, values: Tensor, count: int) -> Tensor:
-    """N x ... values, the rows of a sample side by side where it has several."""
-    if name == "inputs" or len(values) == count:
-        return values
-    if len(values) % count:
-        raise DfkdError(f"the bank wants {name} of {count} samples, not {len(values)}")
-    return values.view(count, -1, *values.shape[1:])
-
-
-def _as_rows(values: Tensor | None, dimensions: int) -> Tensor | None:
-    """M x ... values of N samples with M/N rows each."""
-    return values.flatten(0, 1) if values is not None and values.ndim > dimensions else values

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfkd.errors import DfkdError
-from dfkd.synthesis.bank import ImageBank, by_class
+from dfkd.synthesis.balanced import by_class
+from dfkd.synthesis.bank import ImageBank
 from dfkd.teacher.spec import ImageSpec, quantize
 from support.methods import same as alike
 

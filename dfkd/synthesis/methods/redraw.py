@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from dfkd.losses.adversarial import mutual_information
 from dfkd.losses.objective import Objective
 from dfkd.protocols import Batch, Metrics
-from dfkd.synthesis.bank import ImageBank, joined
+from dfkd.synthesis.bank import ImageBank
 from dfkd.synthesis.method import Method, descend
 from dfkd.synthesis.methods.redraw_config import STYLES, RedrawConfig
+from dfkd.synthesis.rows import joined
 from dfkd.teacher import Teacher
 from dfkd.teacher.forward import PairedForward
 from dfkd.teacher.layout import layout_of, to_layout
