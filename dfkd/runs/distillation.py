@@ -71,17 +71,10 @@ def distill(
         DfkdError: networks that do not fit, no such budget, an argument that would be ignored.
     """
     call = Call(recipe, evaluation, compute, output, callbacks)
-    if old:
-        call = distill_call(call, old)
-    if images is not None and not isinstance(call.recipe, Recipe) and call.recipe != "default":
-        raise DfkdError("images stand in for a method's: leave recipe out, or give its settings")
-    if isinstance(teacher, WrittenSet):
-        if images is not None:
-            raise DfkdError("a set brings its own images: leave `images` out")
-        images, teacher = LabelStore(teacher), absent_teacher(teacher)
+    call = distill_call(call, old) if old else call
+    teacher, images = _stand_in(teacher, images, call.recipe)
     require_teacher(teacher)
     require_recipe(call.recipe)
-    output = call.output
     run = Run(
         teacher,
         student,
@@ -90,11 +83,24 @@ def distill(
         evaluation=_evaluation(call.evaluation, teacher.spec),
         images=given_or_stored(images, teacher.spec),
         compute=call.compute or Compute(),
-        output=output if isinstance(output, Output) else Output(output),
+        output=call.output if isinstance(call.output, Output) else Output(call.output),
         callbacks=call.callbacks,
         origin=origin or Origin(),
     )
     return run.carry_out()
+
+
+def _stand_in(
+    teacher: Teacher | WrittenSet, images: Any, recipe: str | Recipe
+) -> tuple[Teacher, Any]:
+    """Take a written dataset for a teacher that is not there, and for images with its answers."""
+    if images is not None and not isinstance(recipe, Recipe) and recipe != "default":
+        raise DfkdError("images stand in for a method's: leave recipe out, or give its settings")
+    if not isinstance(teacher, WrittenSet):
+        return teacher, images
+    if images is not None:
+        raise DfkdError("a set brings its own images: leave `images` out")
+    return absent_teacher(teacher), LabelStore(teacher)
 
 
 def require_recipe(value: object) -> None:

@@ -10,43 +10,36 @@ from torch import Tensor, nn
 from dfkd.access.teacher import accounted, meter_of
 from dfkd.datasets import GivenImages
 from dfkd.datasets.written.labels import LabelStore
-from dfkd.distillation.student_init import start_student
+from dfkd.distillation.student_init import StudentInit, start_student
 from dfkd.evaluation.health import measure_health
 from dfkd.loading.uri import local_paths
 from dfkd.networks.readiness import widen
 from dfkd.recipes import Recipe, to_dict
 from dfkd.recipes.named import with_round
-from dfkd.recipes.schemes import build_distiller
 from dfkd.runs import manifest, results
-from dfkd.runs.accuracy_curve import Curve
 from dfkd.runs.asking import check_asking
 from dfkd.runs.callbacks import Callback
 from dfkd.runs.checks import by_agreement, check_given, check_run, check_same_run, with_epsilon
 from dfkd.runs.decisions import decide
+from dfkd.runs.loop import RunLoop
 from dfkd.runs.metrics import RunMetrics
 from dfkd.runs.options import Compute, Evaluation, Output, batch_size_of
 from dfkd.runs.prepare import (
-    accelerate,
-    build_source,
     check_shares,
-    compile_mode,
-    estimate_workload,
     resolve_batch_size,
     told_sizes,
     without_synthesis,
 )
 from dfkd.runs.record import RunRecord
 from dfkd.runs.result import Result
-from dfkd.runs.selector import Selector, marks_of
 from dfkd.runs.session import Session
 from dfkd.runs.symptoms import find_symptoms
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.layout import settle
-from dfkd.training import checkpoint, devices, distributed
-from dfkd.training.budget import Budget, RunProgress
-from dfkd.training.engine import Engine
-from dfkd.training.finite import check_network, infinities
+from dfkd.training import devices, distributed
+from dfkd.training.budget import Budget
+from dfkd.training.finite import check_network
 from dfkd.training.sync_batchnorm import synchronise_batchnorm
 
 _SHOWN = 64
@@ -58,6 +51,7 @@ class Run:
 
     Attributes:
         recipe: with everything filled in, once prepared.
+        loop: the engine, and what goes on at its marks, once prepared.
         engine: alternates synthesis and distillation.
         verdict: which student is kept, once trained.
         metrics: what ``result.json`` holds, once evaluated.
@@ -129,29 +123,38 @@ class Run:
             None if self._unlabelled is None else self._unlabelled.images,
             self.images if isinstance(self.images, LabelStore) else None,
         )  # fmt: skip
-        self._build(folded)
+        self.recipe = self.decisions.recipe
+        self.loop = loop = RunLoop(
+            teacher, folded, student, self.decisions, self.budget, self.images, compute,
+            self.evaluation.curve if self.evaluation else 0, self._agrees, runtime, self.session,
+        )  # fmt: skip
+        self.engine, self.distiller, self.compiled = loop.engine, loop.distiller, loop.compiled
         # What a later session must not find out anew.
-        self._settled = {
+        loop.settled = {
             "compiled": self.compiled.used,
             "batch_size": recipe.alternation.batch_size,
             "decisions": self.decisions.state_dict(),
             "run": identity,
             "ledger_name": self._account,
         }
-        self.facts: dict[str, Any] = {
+        own = [self._widened, fitted, layout.told("the student")]
+        if precision != compute.precision:
+            own.append(
+                "computes in float32: on a CPU, bf16 suits neither volumes nor whole numbers"
+            )
+        self.facts = self._facts(start, own)
+
+    def _facts(self, start: StudentInit, own: Sequence[str]) -> dict[str, Any]:
+        """What was decided, for whoever watches and for the result; ``own`` of the networks."""
+        said = [f"of the student: {note}" for note in self.origin.notes]
+        return {
             "init": start.as_dict(),
             "compiled": {"used": self.compiled.used, "reason": self.compiled.reason},
             "pairs": list(self.distiller.pairs),
             "images_given": self.images is not None,
             **self.decisions.as_dict(),
+            "decisions": [*said, *filter(None, own), *self.decisions.lines],
         }
-        own = [f"of the student: {note}" for note in self.origin.notes]
-        own += [self._widened, fitted, layout.told("the student")]
-        if precision != compute.precision:
-            own.append(
-                "computes in float32: on a CPU, bf16 suits neither volumes nor whole numbers"
-            )
-        self.facts["decisions"] = [*filter(None, own), *self.decisions.lines]
 
     def _open_account(self, saved: Mapping[str, Any]) -> None:
         """Count a metered teacher's answers for this run, under the name that it began with."""
@@ -161,65 +164,16 @@ class Run:
         if meter is not None:
             meter.begin(self._account, bool(saved))
 
-    def _build(self, folded: Teacher) -> None:
-        """Build distiller, synthesizer and engine, and put them back to where the run stopped."""
-        self.recipe, runtime, saved = self.decisions.recipe, self.runtime, self.session.saved
-        recipe = self.recipe
-        # A folded convolution gives what its norm gave: what a user names is the teacher's own.
-        looked_into = self.teacher if recipe.learner.pairs else folded
-        # Before anything is compiled: what does not fit together is said at once.
-        self.distiller = build_distiller(
-            looked_into, self.student, recipe.learner, recipe.seed,
-            recipe.scheme, recipe.scheme_config, runtime,
-        )  # fmt: skip
-        self._known = infinities(self.distiller.state_dict())
-        self.curve = Curve(self.evaluation.curve if self.evaluation else 0, saved.get("curve"))
-        self.session.watch(self.curve)
-        self._build_selector(saved.get("selector"))
-        self.compiled = accelerate(
-            folded,
-            estimate_workload(recipe, self.budget, self.teacher.spec, self.images is not None),
-            compile=compile_mode(self.compute.compile, saved.get("compiled"), runtime.world_size),
-            recompute=self.compute.recompute,
-            autocast=runtime.autocast,
-        )
-        self.engine = Engine(
-            build_source(recipe, self.compiled.teacher, self.images),
-            self.distiller,
-            self.budget,
-            recipe.alternation,
-            agree=runtime.any_rank,
-            shared=runtime.from_rank_zero,
-            report=self._report,
-            save=self._checkpoint,
-            marks=self.session.marks,
-            keep=self._mark,
-            save_every=self.session.output.checkpoint_every,
-        )
-        if saved:
-            checkpoint.restore(self.engine, saved)
-            self.selector.restore(self.student, *self.distiller.networks().values())
-
-    def _build_selector(self, saved: Mapping[str, Any] | None) -> None:
-        """Judge the student on the way, where it is trained to agree; others are not compared."""
-        validation, learner = self.decisions.validation, self.recipe.learner
-        self.selector = Selector(
-            validation, lambda: self.distiller.source(),
-            marks_of(self.budget, validation.seconds) if self._agrees else (),
-            learner.patience, lambda: self.engine.end(), self.runtime.any_rank, saved,
-        )  # fmt: skip
-        self.session.watch(self.selector)
-
     def train(self) -> None:
         """Spend the budget, then keep the better of the finished student and the one it began as.
 
         The student is on the disk before anything is measured, whatever happens to that.
         """
-        validation, engine = self.decisions.validation, self.engine
+        validation, engine, selector = self.decisions.validation, self.engine, self.loop.selector
         spent = time.perf_counter() - self._began + self.decisions.cached_seconds
         # The budget pays for the decisions, and in advance for judging the student, while which
         # its clock stands still; a run that goes on has paid for that.
-        judged = 0 if self.session.saved else 1 + len(self.selector.marks)
+        judged = 0 if self.session.saved else 1 + len(selector.marks)
         engine.account.earlier_seconds += spent + validation.seconds * judged
         if self.runtime.world_size == 1:
             self.compiled.teacher.before_pass = engine.pulse
@@ -228,16 +182,16 @@ class Run:
                 session.open(engine.account.steps)
                 session.start(self.facts)
                 self.complete = engine.run()
-                self._checkpoint()
+                self.loop.checkpoint()
         finally:
             self.compiled.teacher.before_pass = lambda: None
         if meter := meter_of(self.teacher):
             meter.finish()
         self.teacher.check_untouched(self._digests)
         finished = self.distiller.finished()
-        check_network(finished, "the student", engine.account.steps, self._known)
-        self.verdict = verdict = validation.judged(finished, self._agrees, self.selector.best)
-        asking = self.decisions.seconds + validation.seconds * (1 + len(self.selector.way))
+        check_network(finished, "the student", engine.account.steps, self.loop.known)
+        self.verdict = verdict = validation.judged(finished, self._agrees, selector.best)
+        asking = self.decisions.seconds + validation.seconds * (1 + len(selector.way))
         self.cost = results.run_cost(self.teacher, verdict.student, engine, asking)
         if directory := self.session.writes:
             built = verdict.kept.source if verdict.kept.share < 1 else self.distiller.source()
@@ -252,7 +206,7 @@ class Run:
             knowledge=self.recipe.learner.knowledge,
             **results.measured(
                 self.teacher, self.verdict, self.distiller, self.cost, self.complete,
-                self.decisions.validation, self.evaluation, self.curve, self.selector,
+                self.decisions.validation, self.evaluation, self.loop.curve, self.loop.selector,
                 self._teacher_accuracy if self._agrees else None,
             ),
             queries=accounted(self.teacher),
@@ -301,18 +255,3 @@ class Run:
         self.save()
         directory, rows = self.session.directory, self.session.rows
         return Result(self.verdict.student, self.metrics, directory, not self.complete, rows)
-
-    def _report(self, progress: float, account: RunProgress, metrics: dict[str, float]) -> None:
-        counts = self.distiller.class_counts()
-        self.session.log(progress, account.steps, account.seconds, metrics, counts)
-
-    def _checkpoint(self) -> None:
-        if self.session.writes:
-            state = checkpoint.snapshot(self.engine.state_dict())
-            state |= {"curve": self.curve.state_dict(), "selector": self.selector.state_dict()}
-            state |= self._settled
-            self.session.checkpoint(self.engine.account.steps, state, self._known)
-
-    def _mark(self, mark: float, account: RunProgress) -> None:
-        seconds, student = account.seconds, self.distiller.finished()
-        self.session.mark(mark, account.steps, seconds, student)

@@ -18,7 +18,7 @@ from dfkd.losses.statistics import norm_distance
 from dfkd.networks import resnet, vgg
 from dfkd.networks.layers import INPUT_SUFFIX, last_map, named_layers
 from dfkd.networks.pairing import embedding_layer, pair_layers
-from dfkd.runs import run as run_module
+from dfkd.runs import loop
 from dfkd.teacher import Teacher
 from dfkd.teacher.folding import fold
 from dfkd.teacher.spec import ImageSpec
@@ -204,14 +204,14 @@ def test_folding_changes_no_layer_that_is_found_by_itself(case):
 
 def test_layers_that_a_user_names_are_the_teachers_own(monkeypatch):
     teacher, student, asked = load_teacher("bundled:digits_vgg"), vgg((4, 4), 1, 1, 10), []
-    build = run_module.build_distiller
+    build = loop.build_distiller
 
     def spy(asked_one, *arguments):
         distiller = build(asked_one, *arguments)
         asked.append(distiller.learners[0].teacher)
         return distiller
 
-    monkeypatch.setattr(run_module, "build_distiller", spy)
+    monkeypatch.setattr(loop, "build_distiller", spy)
     names = [name + side for name in named_layers(teacher.network) for side in ("", INPUT_SUFFIX)]
     names = [name for name in names if name.startswith("stages.0.") or name == "head.input"]
     plan = recipes.override(recipes.recipe("drawings"), ["learner.knowledge=kd + at"])
