@@ -1,6 +1,6 @@
 """How often a network is right on images that were moved to make it wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,13 +111,24 @@ def robust_accuracy(
         return both_classes(said) if read is None else read.read(said).logits
 
     attack = partial(pgd, answer, epsilon=epsilon, step_size=size, steps=steps, generator=generator)
-    right = 0
     with eval_mode(model), without_cudnn_rnn(model.modules()):
         batches = (torch.split(part[:count], batch_size) for part in (data.images, data.labels))
-        for images, labels in zip(*batches, strict=True):
-            targets = labels.to(place).flatten()
-            wrongness = partial(F.cross_entropy, target=targets, reduction="sum")
-            moved = attack(images=in_unit_range(images.to(place)), loss=wrongness)
-            with torch.no_grad():
-                right += int((answer(moved).argmax(1) == targets).sum())
+        right = sum(
+            _resisted(attack, answer, images.to(place), labels.to(place))
+            for images, labels in zip(*batches, strict=True)
+        )
     return right / data.labels[:count].numel()
+
+
+def _resisted(
+    attack: Callable[..., Tensor],
+    answer: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+) -> int:
+    """How many labels of a batch are still answered right after the attack on its images."""
+    targets = labels.flatten()
+    wrongness = partial(F.cross_entropy, target=targets, reduction="sum")
+    moved = attack(images=in_unit_range(images), loss=wrongness)
+    with torch.no_grad():
+        return int((answer(moved).argmax(1) == targets).sum())
