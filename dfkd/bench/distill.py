@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
+from dfkd.bench.timing import interleave, synchronizer, timing_report
 from dfkd.distillation.learner_config import LearnerConfig
 from dfkd.protocols import Batch
 from dfkd.recipes.schemes import build_distiller
@@ -54,11 +54,4 @@ def bench_distill(
         "teacher's forward pass": forward,
     }
     times = interleave(variants, rounds, synchronizer(device))
-    return {
-        "what": "distill",
-        "batch_size": batch_size,
-        "image": spec.shape,
-        "dtype": "float32",
-        **circumstances(device),
-        "variants": summarize(times),
-    }
+    return timing_report("distill", batch_size, spec.shape, device, times)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from dfkd import recipes
-from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
+from dfkd.bench.timing import interleave, synchronizer, timing_report
 from dfkd.errors import DfkdError
 from dfkd.protocols import Distiller, Synthesizer
 from dfkd.recipes import Recipe, batches
@@ -55,15 +55,9 @@ def bench_methods(
         name: [milliseconds / passes.get(name, 1) for milliseconds in series]
         for name, series in times.items()
     }
-    return {
-        "what": "methods",
-        "batch_size": batch_size,
-        "image": teacher.spec.shape,
-        "dtype": "float32",
-        "left_out": left_out,
-        **circumstances(device),
-        "variants": summarize(a_step),
-    }
+    return timing_report(
+        "methods", batch_size, teacher.spec.shape, device, a_step, left_out=left_out
+    )
 
 
 def _student_step(synthesizer: Synthesizer, distiller: Distiller, batch_size: int) -> None:

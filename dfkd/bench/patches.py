@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
+from dfkd.bench.timing import interleave, synchronizer, timing_report
 from dfkd.networks.layers import unwrap
 from dfkd.synthesis.methods.smi import Smi, SmiConfig
 from dfkd.teacher import Teacher
@@ -49,11 +49,4 @@ def bench_patches(teacher: Teacher, batch_size: int, rounds: int) -> dict[str, A
     for drops in range(len(usual.drops) + 1):
         variants[f"smi, patches left out {drops} times"] = smi(drops)
     times = interleave(variants, rounds, synchronizer(teacher.device))
-    return {
-        "what": "patches",
-        "batch_size": batch_size,
-        "image": teacher.spec.shape,
-        "dtype": "float32",
-        **circumstances(teacher.device),
-        "variants": summarize(times),
-    }
+    return timing_report("patches", batch_size, teacher.spec.shape, teacher.device, times)

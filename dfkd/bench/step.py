@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfkd.bench.reference import hooked_statistics, norm_loss
-from dfkd.bench.timing import circumstances, interleave, summarize, synchronizer
+from dfkd.bench.timing import interleave, synchronizer, timing_report
 from dfkd.losses.statistics import norm_distance
 from dfkd.teacher import Teacher
 from dfkd.teacher.compilation import Workload, compile_teacher
@@ -43,20 +43,19 @@ def bench_step(
     variants["the objective alone"] = _objective(teacher, wide[:2])
     variants["published way"] = partial(_published, teacher, images)
     times = interleave(variants, rounds, synchronizer(teacher.device))
-    return {
-        "what": "step",
-        "batch_size": batch_size,
-        "image": teacher.spec.shape,
-        "dtype": "float32",
-        "memory_format": "channels_last (the published way: contiguous)",
-        "bytes_an_image": {
+    return timing_report(
+        "step",
+        batch_size,
+        teacher.spec.shape,
+        teacher.device,
+        times,
+        memory_format="channels_last (the published way: contiguous)",
+        bytes_an_image={
             "with statistics": pass_bytes(teacher),
             "folded": pass_bytes(folded),
             "folded and recomputed": pass_bytes(thrifty),
         },
-        **circumstances(teacher.device),
-        "variants": summarize(times),
-    }
+    )
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -52,3 +52,32 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": str(device),
     }
+
+
+def timing_report(
+    what: str,
+    batch_size: int,
+    image: tuple[int, ...],
+    device: torch.device,
+    times: Mapping[str, list[float]],
+    **facts: Any,
+) -> dict[str, Any]:
+    """Put the timings of a bench beside what they depend on, as ``dfkd bench`` writes them.
+
+    Args:
+        what: was timed.
+        batch_size: of each variant.
+        image: the shape of one.
+        device: where.
+        times: as ``interleave`` gives them.
+        **facts: of this bench alone.
+    """
+    return {
+        "what": what,
+        "batch_size": batch_size,
+        "image": image,
+        "dtype": "float32",
+        **facts,
+        **circumstances(device),
+        "variants": summarize(times),
+    }
