@@ -9,7 +9,8 @@ import pytest
 
 import dfkd.losses
 
-TABLES = ("modules", "loss", "registry", "objective")  # of losses, and what weighs them
+TABLES = ("modules", "loss", "registry", "of_answers", "of_features", "of_images", "objective")
+"""Of losses, and what weighs them."""
 NAMES = [module.name for module in pkgutil.iter_modules(dfkd.losses.__path__)]
 MODULES = [f"dfkd.losses.{name}" for name in NAMES if name not in TABLES]
 
