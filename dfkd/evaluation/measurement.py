@@ -24,7 +24,7 @@ class Measurement:
         name: of the network.
         accuracy: share of the images that it gets right, in [0, 1].
         agreement: share of the images on which it answers as the first network does.
-        parameters: how many it has.
+        parameters: how many it has; None where it is not seen, as in the next.
         file_bytes: of its weights as safetensors.
         latency_ms_1: milliseconds of a pass on one image.
         latency_ms_32: milliseconds of a pass on 32 images.
@@ -34,8 +34,8 @@ class Measurement:
     name: str
     accuracy: float
     agreement: float
-    parameters: int
-    file_bytes: int
+    parameters: int | None
+    file_bytes: int | None
     latency_ms_1: float
     latency_ms_32: float
     flops: int
@@ -69,8 +69,8 @@ def measure_networks(
         Measurement(
             name,
             *right[index],
-            count_parameters(network),
-            file_size(network),
+            None if isinstance(network, MeteredAnswers) else count_parameters(network),
+            None if isinstance(network, MeteredAnswers) else file_size(network),
             single[index],
             batched[index],
             0 if isinstance(network, MeteredAnswers) else flops(network, spec),

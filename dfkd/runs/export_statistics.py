@@ -81,6 +81,7 @@ def export_statistics(
     path = Path(output).expanduser()
     if path.exists() and not overwrite:
         raise DfkdError(f"{path} is there already: choose another `output`, or set `overwrite`")
+    teacher.require_inside("statistics are read off layers")
     images = as_given_images(data, teacher.spec, "data").images
     units = units_of(teacher, choose_inputs(teacher, tuple(layers)))
     noise = None

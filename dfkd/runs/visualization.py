@@ -135,11 +135,8 @@ def draw_visualization(
         name = "devices" if compute.devices > 1 else "precision"
         raise DfkdError(f"pictures are made in float32 and in one process: leave `{name}` out")
     teacher.to(devices.resolve_device(compute.device))
-    if order.what != "walk" and not teacher.differentiable:
-        raise DfkdError(
-            "pictures follow the teacher's gradient to the image, and its answers carry none: take "
-            "no_grad() or detach() out of its forward"
-        )
+    if order.what != "walk":
+        teacher.require_gradient("visualize")
     before, digests = teacher.fingerprint(), teacher.digests()
     exhibit = EXHIBITS[order.what](teacher, order, compute, _reporter(callbacks))
     teacher.check_untouched(digests)

@@ -172,3 +172,19 @@ class Turned(nn.Module):
 
     def forward(self, x):
         return self.last(x.flatten(1)).flip(1)
+
+
+def test_what_wants_more_than_answers_says_so(tmp_path):
+    seen = open_local(CLASSES, "probs")
+    wants = {
+        "an ensemble": lambda: dfkd.ensemble([seen, seen]),
+        "statistics": lambda: dfkd.export_statistics(seen, images(4), tmp_path / "pack"),
+        "visualize": lambda: dfkd.visualize(seen, output=tmp_path / "seen", classes=[0]),
+        "deep_inversion": lambda: dfkd.synthesize(seen, output=tmp_path / "set", per_class=1),
+    }
+    for word, call in wants.items():
+        with pytest.raises(DfkdError, match=f"{word}.*only answers are seen"):
+            call()
+    assert not list(tmp_path.iterdir())
+    row = dfkd.evaluate(seen, (images(6), torch.arange(6) % 3))[0]
+    assert row.parameters is row.file_bytes is None
