@@ -26,6 +26,7 @@ from dfkd.runs.asking import told_queries
 from dfkd.runs.options import Compute, Output
 from dfkd.sets.closing import close, missing_shards
 from dfkd.sets.content import impossible_values
+from dfkd.sets.findings import counted
 from dfkd.sets.known_teachers import check_loads
 from dfkd.sets.labelling import label_set, views_for
 from dfkd.sets.order import SetOrder
@@ -118,13 +119,14 @@ def _tell_end(result: SetResult) -> int:
             missing_shards(result.directory, read_manifest(result.directory))
         )
         print(
-            f"interrupted: {there} of {result.shards} shards are in {result.directory}; the same "
-            "command goes on",
+            f"interrupted: {there} of {counted(result.shards, 'shard')} are in {result.directory}; "
+            "the same command goes on",
             file=sys.stderr,
         )
         return 130
     images = len(result.dataset)
-    print(f"{images:,} images in {result.shards} shards, {result.made} of them made here")
+    shards = counted(result.shards, "shard")
+    print(f"{counted(images, 'image')} in {shards}, {result.made} of them made here")
     for account in result.queries:
         print(*told_queries(account), sep="\n")
     print(result.directory)
@@ -185,6 +187,7 @@ def run_merge(command: arguments.DatasetMerge) -> int:
     except OSError as error:
         raise unwritable(error, command.directory) from error
     print(
-        f"{closed.count:,} images in {len(closed.shards)} shards: {command.directory} is complete"
+        f"{counted(closed.count, 'image')} in {counted(len(closed.shards), 'shard')}: "
+        f"{command.directory} is complete"
     )
     return 0

@@ -226,8 +226,8 @@ class Teacher(FrozenNetwork):
         if not self.remembers:
             raise DfkdError(
                 f"{method} matches batch-norm statistics, and this teacher stores none: give a "
-                f"`prior` in their place ({self._priors}), or distil with `method=default`, which "
-                "needs only its answers"
+                f"`prior` in their place ({self._priors}), or distil or synthesize with "
+                "`method=drawings`, which needs only its answers"
             )
 
     @property

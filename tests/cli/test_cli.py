@@ -164,7 +164,7 @@ def test_a_teacher_without_statistics_is_told_what_it_can_have(tmp_path, capsys)
     )
     words = [f"{plain}:teacher", "--image", "1x8x8", "--classes", "1"]
     assert main(["invert", *words, "--out", str(tmp_path / "out")]) == 2
-    assert "dfkd distill --method drawings" in capsys.readouterr().err
+    assert "distil or synthesize with --method drawings" in capsys.readouterr().err
 
 
 def test_probe_and_recipes_and_bench(here):

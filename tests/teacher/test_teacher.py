@@ -172,7 +172,7 @@ def test_class_names_are_counted():
 
 def test_a_teacher_without_statistics_is_told_what_to_use():
     teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), SPEC)
-    said = "deep_inversion matches .*give a `prior`.*`method=default`"
+    said = "deep_inversion matches .*give a `prior`.*`method=drawings`"
     with pytest.raises(DfkdError, match=said):
         teacher.require_statistics("deep_inversion")
     Teacher(resnet(8, 3, 5), SPEC).require_statistics("deep_inversion")
