@@ -340,7 +340,7 @@ def test_a_student_learns_from_the_set_alone(digits, tmp_path):
     metrics = result.metrics
     assert metrics.teacher_forwards == 0
     assert metrics.teacher_accuracy is None
-    assert metrics.student_accuracy > 0.3
+    assert metrics.student_accuracy > 0.35
     assert "no teacher is present" in metrics.decisions[0]
     assert [row["name"] for row in metrics.comparison] == ["student"]
     assert "images of the set" in metrics.agreement_on
