@@ -57,7 +57,7 @@ class AnswerForm(Protocol):
 
         Args:
             values: N x length.
-            smoothing: of a decision alone, in (0, 1).
+            smoothing: of a decision alone, in (0, 0.5): likelier than all else it stays.
         """
 
     def told(self, smoothing: float) -> str:

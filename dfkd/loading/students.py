@@ -54,7 +54,7 @@ def load_student_model(
     parsed = parse_uri(uri)
     smaller = parsed.kind == "teacher"
     loaded = smaller_teacher(parsed, teacher) if smaller else load_model(uri, own, trust)
-    if isinstance(loaded.network, Opaque):
+    if any(isinstance(part, Opaque) for part in loaded.network.modules()):
         raise DfkdError(
             f"{parsed.base} is a program, which cannot be trained: build the network in Python, "
             "with its weights: FILE.py:FACTORY?weights=FILE"

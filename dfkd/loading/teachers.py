@@ -17,6 +17,11 @@ from dfkd.teacher.folding import fold
 from dfkd.teacher.priors import Prior, named_prior
 from dfkd.teacher.spec import ImageSpec, parse_shape
 
+_UNNORMALISED = (
+    "{} does not say by what its images are normalised: they are shown as they are, in [0, 1], "
+    "unless you set `mean` and `std`"
+)
+
 
 def load_teacher(
     uri: str,
@@ -59,11 +64,7 @@ def load_teacher(
             gives; nobody who answers at ``http://HOST:PORT``.
     """
     parsed = parse_uri(uri)
-    if prior is not None and (access is not None or parsed.kind in WEB_KINDS):
-        raise DfkdError(
-            f"`prior={shown(prior, 40)}` follows gradients or layers to images, and of a teacher "
-            "whose answers alone are seen there are none: leave `prior` out"
-        )
+    _check_seen(parsed, prior, access, counted=(queries, ledger) != (None, None))
     if parsed.kind in WEB_KINDS:
         if parsed.weights is not None:
             raise DfkdError(f"{parsed.base[:80]} has its weights: leave `weights` out")
@@ -72,10 +73,6 @@ def load_teacher(
             image=image, mean=mean, std=std, class_names=class_names, only_classes=only_classes,
             task=task,
         )  # fmt: skip
-    if access is None and (queries, ledger) != (None, None):
-        raise DfkdError(
-            "`queries` and `ledger` count answers: say which are seen by `access=probs`"
-        )
     loaded = load_model(uri, trust=trust)
     spec = _image_spec(uri, loaded.spec, image, mean, std)
     # Loaded first: what is wrong with it is said before the teacher is touched.
@@ -84,10 +81,7 @@ def load_teacher(
     teacher.source = loaded.factory, loaded.keywords
     teacher.notes = loaded.notes
     if not loaded.normalised and mean is None and std is None:
-        teacher.notes += (
-            f"{uri.partition('?')[0]} does not say by what its images are normalised: they are "
-            "shown as they are, in [0, 1], unless you set `mean` and `std`",
-        )
+        teacher.notes += (_UNNORMALISED.format(uri.partition("?")[0]),)
     known = loaded.class_names
     # A source's names are of its published classes; a network with others keeps numbers.
     if class_names is None and known is not None and len(known) == teacher.num_classes:
@@ -95,6 +89,20 @@ def load_teacher(
     if only_classes is not None:
         teacher = keep_classes(teacher, only_classes, remembered)
     return teacher if access is None else open_local(teacher, access, queries, ledger)
+
+
+def _check_seen(uri: ModelURI, prior: str | None, access: str | None, counted: bool) -> None:
+    """Raise for what goes with answers alone where more is seen, and the other way round."""
+    behind = uri.kind in WEB_KINDS
+    if prior is not None and (access is not None or behind):
+        raise DfkdError(
+            f"`prior={shown(prior, 40)}` follows gradients or layers to images, and of a teacher "
+            "whose answers alone are seen there are none: leave `prior` out"
+        )
+    if counted and access is None and not behind:
+        raise DfkdError(
+            "`queries` and `ledger` count answers: say which are seen by `access=probs`"
+        )
 
 
 def _built(

@@ -6,13 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from dfkd.errors import DfkdError, nearest
+from dfkd.errors import DfkdError
 from dfkd.networks.foreign import TRIAL
 from dfkd.networks.layers import open_features, unwrap
 from dfkd.networks.readiness import check_answer, is_quantised
 from dfkd.networks.surroundings import own_surroundings
 from dfkd.protocols import Source
-from dfkd.tasks import TASKS, Prediction, Task
+from dfkd.tasks import Prediction, Task
 from dfkd.tasks.subset import Subset
 from dfkd.teacher.frozen import FrozenNetwork
 from dfkd.teacher.priors import (
@@ -30,7 +30,7 @@ from dfkd.teacher.priors import (
 )
 from dfkd.teacher.spec import ImageSpec, check_asked
 from dfkd.teacher.trace import FastTrace, Trace
-from dfkd.teacher.trial import answers_within_one
+from dfkd.teacher.trial import find_task
 
 NO_PRIOR = NoPrior()
 
@@ -86,29 +86,19 @@ class Teacher(FrozenNetwork):
             if not isinstance(self.prior, PortablePrior):
                 self.held = self.held or "its prior reads this network alone"
             raw = self._trial()
-            self.task = self._found_task(raw, task or "classification", class_names)
+            self.task = find_task(raw, task or "classification", class_names, spec, self._ask)
             check_answer(self.task.read(raw).logits, self._noise_answer, "the teacher")
         except BaseException:
             self.restore()
             raise
 
-    def _found_task(self, raw: object, task: Task | str, names: Sequence[str] | None) -> Task:
-        if not isinstance(task, str):
-            return task
-        if task not in TASKS:
-            raise DfkdError(f"no task {task[:40]!r}{nearest(task, TASKS)}")
-        found: Task = TASKS[task](raw, self.spec.shape, names, self._answers_within_one)
-        return found
-
-    def _answers_within_one(self) -> bool:
-        return answers_within_one(
-            lambda images: self._answer(self.network, images), self.spec, self.device
-        )
+    def _ask(self, images: Tensor) -> object:
+        return self._answer(self.network, images.to(self.device))
 
     @torch.no_grad()
     def _noise_answer(self) -> Tensor:
         noise = torch.rand((TRIAL, *self.spec.shape), generator=torch.Generator().manual_seed(0))
-        return self.task.read(self._answer(self.network, noise.to(self.device))).logits
+        return self.task.read(self._ask(noise)).logits
 
     @property
     def num_classes(self) -> int:

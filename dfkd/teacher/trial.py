@@ -1,15 +1,16 @@
 """A network's first pass as a teacher: what it says, and whether it stays as it is meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.errors import DfkdError
+from dfkd.errors import DfkdError, nearest
 from dfkd.networks.copying import moved, put_back, saved, state_of
 from dfkd.networks.foreign import TRIAL
 from dfkd.networks.layers import clean_name
+from dfkd.tasks import TASKS, Task
 from dfkd.tasks.answers import find_logits
 from dfkd.teacher.holding import hold, let_go
 from dfkd.teacher.spec import ImageSpec
@@ -100,3 +101,30 @@ def answers_within_one(
         if bool(((said < 0) | (said > 1)).any()):
             return False
     return True
+
+
+def find_task(
+    raw: object,
+    task: Task | str,
+    names: Sequence[str] | None,
+    spec: ImageSpec,
+    ask: Callable[[Tensor], object],
+) -> Task:
+    """Find the task that a word names in a network's first answers; return any other as it is.
+
+    Args:
+        raw: its answers to two samples.
+        task: of ``dfkd.tasks.TASKS``, or a task.
+        names: of the classes, where they are known.
+        spec: its samples.
+        ask: samples, not normalised, on the CPU -> what the network returns.
+
+    Raises:
+        DfkdError: no such task, or answers that it cannot read.
+    """
+    if not isinstance(task, str):
+        return task
+    if task not in TASKS:
+        raise DfkdError(f"no task {task[:40]!r}{nearest(task, TASKS)}")
+    found: Task = TASKS[task](raw, spec.shape, names, lambda: answers_within_one(ask, spec, "cpu"))
+    return found
